@@ -1,0 +1,94 @@
+"""One dial: a scale is a world and a set of overrides of one `Config`; never a copy of anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any, Protocol
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from egrc.arms import Lengths, recipe
+from egrc.config import Config, ConfigError, Gate
+from egrc.entropy import TokenClasses
+
+
+class World(Protocol):
+    """What a scale supplies: a base model, problems, a grader, and kinds of tokens."""
+
+    name: str
+
+    def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Base model (eval mode) and tokenizer."""
+
+    def policy_path(self) -> str:
+        """Local folder, or hub id, of the base model."""
+
+    def train_problems(self, seed: int) -> Dataset:
+        """Columns prompt, answer, benchmark; the order is fixed by the seed."""
+
+    def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
+        """At most n problems a benchmark, columns id, prompt, answer; split 'search' is for choosing settings."""
+
+    def correct(self, completion: str, answer: str) -> bool:
+        """Is this text (special tokens skipped) a correct answer?"""
+
+    def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
+        """The kind of every token of the vocabulary."""
+
+    def probe_prefixes(self) -> list[str]:
+        """Fixed texts on which the policy's entropy is probed."""
+
+    def floor_tokens(self, benchmark: str) -> float | None:
+        """Mean tokens of the shortest correct procedure known, where there is one."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A world by its import path, the lengths its arms use, and its overrides of `Config`."""
+
+    world: str
+    """'module:Class' of the `World`; imported only when asked for."""
+    lengths: Lengths
+    """What `egrc.arms` needs."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Fields of `Config` that differ from its defaults."""
+    per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Fields of `Lengths` by arm, each found by the same number of search trials on training problems."""
+
+
+SCALES: dict[str, Scale] = {
+    "pocket": Scale(
+        "egrc.pocket:Pocket",
+        Lengths(cap=256, compress_budget=160, explore_budget=90, r=0.05, gate=Gate()),
+    ),
+    "smol": Scale(
+        "egrc.smol:Smol",
+        Lengths(cap=320, compress_budget=256, explore_budget=192, r=0.2, gate=Gate(window=2, dwell=2)),
+        {"steps": 20, "prompts_per_step": 2, "group_size": 4, "learning_rate": 1e-4, "cap": 320, "eval_problems": 8},
+    ),
+}
+
+
+def _scale(name: str) -> Scale:
+    if name not in SCALES:
+        raise ConfigError(f"no scale {name!r}: choose one of {', '.join(SCALES)}")
+    return SCALES[name]
+
+
+def world(scale: str) -> World:
+    """The world of a named scale.  Raises `ConfigError`, which lists the valid names."""
+    module, cls = _scale(scale).world.split(":")
+    return getattr(import_module(module), cls)()
+
+
+def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
+    """The frozen settings of one run.  Raises `ConfigError` for unknown names and values out of range."""
+    s = _scale(scale)
+    unknown = set(overrides) - set(Config.__dataclass_fields__)
+    if unknown:
+        raise ConfigError(f"no setting {sorted(unknown)}: choose from {sorted(Config.__dataclass_fields__)}")
+    lengths = replace(s.lengths, **s.per_arm.get(arm, {}))
+    settings = {"cap": lengths.cap, **s.overrides, **overrides}
+    return Config(scale=scale, arm=arm, recipe=recipe(arm, lengths), seed=seed, **settings)
