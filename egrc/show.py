@@ -1,0 +1,124 @@
+"""What the notebooks show: source that is really run, and rollouts whose uncertain tokens can be seen.  [ours]
+
+Nothing here computes a result.  Everything returned displays itself in Jupyter and reads as plain text elsewhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import exp
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into one of four levels.
+# Each level differs in weight and underline as well as in colour, so that print and colour-blind readers see it too.
+PERPLEXITY_LEVELS = (1.1, 2.0, 4.0)
+STYLES = (
+    "",
+    "background:#fff3cd;color:#222;text-decoration:underline dotted",
+    "background:#ffd07a;color:#222;text-decoration:underline",
+    "background:#f79d5c;color:#222;text-decoration:underline;font-weight:bold",
+)
+MARKS = ("", "'", "''", "'''")  # the same levels in plain text
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Markdown or HTML for a notebook, with plain text beside it."""
+
+    text: str
+    markdown: str | None = None
+    html: str | None = None
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        rich = {"text/markdown": self.markdown, "text/html": self.html}
+        return {"text/plain": self.text} | {kind: value for kind, value in rich.items() if value is not None}
+
+
+def source(*objects: Any) -> Shown:
+    """The source of functions or classes of the package, as it is run, highlighted.
+
+    Raises TypeError for what has no Python source (a number, a built-in).
+    """
+    text = "\n\n".join(textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in objects)
+    return Shown(text, markdown=f"```python\n{text}\n```")
+
+
+def header(module: ModuleType) -> Shown:
+    """A module's docstring: what it is about, in its own words.  Raises ValueError where there is none."""
+    text = inspect.getdoc(module)
+    if text is None:
+        raise ValueError(f"module {module.__name__} has no docstring to show")
+    return Shown(text, markdown=f"```text\n{text}\n```")
+
+
+def level(entropy: float) -> int:
+    """0 (sure) to 3 (hesitates between four words or more) for an entropy in nats."""
+    return sum(exp(entropy) >= bound for bound in PERPLEXITY_LEVELS)
+
+
+def rollout(row: pd.Series | dict[str, Any]) -> Shown:
+    """One recorded rollout with its tokens marked by their entropy.
+
+    ``row`` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct, length.
+    Raises ValueError when tokens and entropies differ in number.
+    """
+    tokens, levels = list(row["tokens"]), [level(h) for h in row["entropies"]]
+    if len(tokens) != len(levels):
+        raise ValueError(f"{len(tokens)} tokens with {len(levels)} entropies: this row is not one rollout")
+    title = f"{row['prompt']}   [{row['length']} tokens, {'correct' if row['correct'] else 'not correct'}]"
+    plain = " ".join(token + MARKS[k] for token, k in zip(tokens, levels, strict=True))
+    spans = " ".join(_span(token, k) for token, k in zip(tokens, levels, strict=True))
+    return Shown(f"{title}\n{plain}\n{legend_text()}", html=_block(title, spans + _legend()))
+
+
+def texts(titles: Sequence[str], bodies: Sequence[str]) -> Shown:
+    """Several texts one under the other, each with a title."""
+    plain = "\n\n".join(f"{title}\n{body}" for title, body in zip(titles, bodies, strict=True))
+    return Shown(plain, html="".join(_block(t, escape(b)) for t, b in zip(titles, bodies, strict=True)))
+
+
+def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Evaluation rows of both tables whose text was kept, paired by problem and temperature, sample 0.
+
+    Ordered by how near the first table's length is to its median, so that ``iloc[0]`` is an ordinary case and not
+    the best one.  Columns end in ``_before`` and ``_after``.  Raises ValueError when no pair has texts.
+    """
+    key = ["benchmark", "id", "temperature", "sample"]
+    kept = [rows[rows["text"].fillna("").ne("") & rows["sample"].eq(0)] for rows in (before, after)]
+    pairs = kept[0].merge(kept[1], on=key, suffixes=("_before", "_after"))
+    if pairs.empty:
+        raise ValueError("no problem has its text recorded in both tables: evaluate both with the same seed")
+    length = pairs["tokens_before"]
+    return pairs.iloc[(length - length.median()).abs().argsort(kind="stable")].reset_index(drop=True)
+
+
+def _span(token: str, k: int) -> str:
+    return f'<span style="{STYLES[k]}">{escape(token)}</span>' if STYLES[k] else escape(token)
+
+
+def _block(title: str, body: str) -> str:
+    return (
+        f'<div style="margin:0.6em 0"><b>{escape(title)}</b>'
+        f'<div style="font-family:monospace;line-height:1.7;white-space:normal">{body}</div></div>'
+    )
+
+
+def legend_text() -> str:
+    """What the marks mean: perplexity of the token's distribution."""
+    bounds = ", ".join(f"{mark} from {bound:g}" for mark, bound in zip(MARKS[1:], PERPLEXITY_LEVELS, strict=True))
+    return f"(exp of the entropy: {bounds})"
+
+
+def _legend() -> str:
+    words = " ".join(_span(f"from {bound:g}", k) for k, bound in enumerate(PERPLEXITY_LEVELS, start=1))
+    return f'<div style="font-size:85%;margin-top:0.3em">hesitates between about so many words: {words}</div>'

@@ -1,0 +1,72 @@
+"""What the notebooks show."""
+
+import math
+
+import pandas as pd
+import pytest
+
+import egrc.show as show
+
+ROW = {
+    "prompt": "1 + 2 ?",
+    "tokens": ["so", "1", "<eos>"],
+    "entropies": [math.log(5), 0.0, math.log(2.5)],
+    "correct": True,
+    "length": 3,
+}
+
+
+def test_source_is_the_functions_own():
+    shown = show.source(show.level)
+    assert "def level(entropy: float) -> int:" in repr(shown)
+    assert shown.markdown.startswith("```python\n") and repr(shown) in shown.markdown
+
+
+def test_what_has_no_source_is_refused():
+    with pytest.raises(TypeError):
+        show.source(3)
+
+
+def test_header_is_the_docstring():
+    assert repr(show.header(show)) == show.__doc__.strip()
+    with pytest.raises(ValueError, match="no docstring"):
+        show.header(type(show)("bare"))
+
+
+@pytest.mark.parametrize(("perplexity", "level"), [(1.0, 0), (1.2, 1), (2.5, 2), (5.0, 3)])
+def test_levels_follow_perplexity(perplexity, level):
+    assert show.level(math.log(perplexity)) == level
+
+
+def test_uncertain_tokens_differ_by_more_than_colour():
+    shown = show.rollout(ROW)
+    assert "so''' 1 <eos>''" in repr(shown)
+    assert "font-weight:bold" in shown.html and "text-decoration:underline" in shown.html
+    assert "&lt;eos&gt;" in shown.html and "<eos>" not in shown.html
+    assert "[3 tokens, correct]" in repr(shown)
+
+
+def test_a_row_that_is_no_rollout_is_refused():
+    with pytest.raises(ValueError, match="3 tokens with 1 entropies"):
+        show.rollout(ROW | {"entropies": [0.0]})
+
+
+def test_a_notebook_gets_html_and_plain_text():
+    assert show.texts(["a"], ["1 < 2"])._repr_mimebundle_().keys() == {"text/plain", "text/html"}
+    assert "1 &lt; 2" in show.texts(["a"], ["1 < 2"]).html
+
+
+def evaluation(lengths, text="so # 1"):
+    ids = range(len(lengths))
+    rows = {"benchmark": "b", "id": [str(i) for i in ids], "temperature": 1.0, "sample": 0, "tokens": lengths, "text": text}
+    return pd.DataFrame(rows)
+
+
+def test_the_pair_shown_first_is_the_ordinary_one():
+    pairs = show.same_problem(evaluation([90, 10, 40]), evaluation([9, 1, 4]))
+    assert pairs["tokens_before"].iloc[0] == 40 and pairs["tokens_after"].iloc[0] == 4
+
+
+def test_texts_must_be_recorded_on_both_sides():
+    with pytest.raises(ValueError, match="no problem has its text"):
+        show.same_problem(evaluation([1]), evaluation([1], text=None))
