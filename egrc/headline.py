@@ -3,9 +3,9 @@
     removed  = (base - arm) / (base - floor)   of mean completion tokens,
     accuracy = arm - base
 
-each benchmark by benchmark, then their mean; both at the sampling temperature that suits the BASE best.  The headline
-is supported when ``removed`` is at least `REMOVED` and ``accuracy`` at least 0; it is settled when the whole interval
-lies on the estimate's side.
+each benchmark by benchmark, then their mean; both at the sampling temperature that suits the BASE best.  The
+headline is supported when ``removed`` is at least `REMOVED` and ``accuracy`` at least 0; it is settled when the
+whole interval lies on the estimate's side.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ def headline(
 ) -> Headline:
     """Judge an arm's evaluation rows against the base's.
 
-    ``base`` and ``arm`` have one row a sample: benchmark, id, temperature, tokens, correct, and the run's ``seed``.
-    ``floors`` gives each benchmark's compact floor in completion tokens.  Both sides must hold the same problems.
-    Problems are resampled within a benchmark, the same ones on both sides; seeds are averaged, and shown apart.
+    ``base`` and ``arm`` have a row a sample: benchmark, id, temperature, tokens, correct, and the run's ``seed``.
+    ``floors`` gives each benchmark's compact floor in completion tokens.  Both sides must hold the same
+    problems, which are resampled together within a benchmark; seeds are averaged, and shown apart.
 
-    Raises `HeadlineError`: no rows at the temperature, problems that differ, a benchmark without a floor.
+    Raises `HeadlineError`: no rows at the temperature, other problems, a benchmark without a floor.
     """
     base, arm = (_at(rows, temperature, side) for rows, side in ((base, "base"), (arm, "arm")))
     problems = _per_problem(base).join(_per_problem(arm), how="outer", suffixes=("_base", "_arm"))

@@ -1,6 +1,6 @@
-"""What the notebooks show: source that is really run, and rollouts whose uncertain tokens can be seen.  [ours]
+"""What the notebooks show: the source that is run, and rollouts whose uncertain tokens can be seen.  [ours]
 
-Nothing here computes a result.  Everything returned displays itself in Jupyter and reads as plain text elsewhere.
+Nothing here computes a result.  What is returned displays itself in Jupyter and reads as plain text elsewhere.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into one of four levels.
-# Each level differs in weight and underline as well as in colour, so that print and colour-blind readers see it too.
+# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.  Each
+# differs in weight or underline as well as in colour, so that print and colour-blind readers see it too.
 PERPLEXITY_LEVELS = (1.1, 2.0, 4.0)
 STYLES = (
     "",
@@ -69,7 +69,8 @@ def level(entropy: float) -> int:
 def rollout(row: pd.Series | dict[str, Any]) -> Shown:
     """One recorded rollout with its tokens marked by their entropy.
 
-    ``row`` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct, length.
+    ``row`` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct,
+    length.
     Raises ValueError when tokens and entropies differ in number.
     """
     tokens, levels = list(row["tokens"]), [level(h) for h in row["entropies"]]
@@ -90,8 +91,8 @@ def texts(titles: Sequence[str], bodies: Sequence[str]) -> Shown:
 def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Evaluation rows of both tables whose text was kept, paired by problem and temperature, sample 0.
 
-    Ordered by how near the first table's length is to its median, so that ``iloc[0]`` is an ordinary case and not
-    the best one.  Columns end in ``_before`` and ``_after``.  Raises ValueError when no pair has texts.
+    Ordered by how near the first table's length is to its median, so that ``iloc[0]`` is an ordinary case, not the
+    best one.  Columns end in ``_before`` and ``_after``.  Raises ValueError when no pair has texts.
     """
     key = ["benchmark", "id", "temperature", "sample"]
     kept = [rows[rows["text"].fillna("").ne("") & rows["sample"].eq(0)] for rows in (before, after)]
@@ -115,8 +116,8 @@ def _block(title: str, body: str) -> str:
 
 def legend_text() -> str:
     """What the marks mean: perplexity of the token's distribution."""
-    bounds = ", ".join(f"{mark} from {bound:g}" for mark, bound in zip(MARKS[1:], PERPLEXITY_LEVELS, strict=True))
-    return f"(exp of the entropy: {bounds})"
+    bounds = zip(MARKS[1:], PERPLEXITY_LEVELS, strict=True)
+    return f"(exp of the entropy: {', '.join(f'{mark} from {bound:g}' for mark, bound in bounds)})"
 
 
 def _legend() -> str:

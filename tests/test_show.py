@@ -57,9 +57,8 @@ def test_a_notebook_gets_html_and_plain_text():
 
 
 def evaluation(lengths, text="so # 1"):
-    ids = range(len(lengths))
-    rows = {"benchmark": "b", "id": [str(i) for i in ids], "temperature": 1.0, "sample": 0, "tokens": lengths, "text": text}
-    return pd.DataFrame(rows)
+    rows = pd.DataFrame({"id": [str(i) for i in range(len(lengths))], "tokens": lengths})
+    return rows.assign(benchmark="b", temperature=1.0, sample=0, text=text)
 
 
 def test_the_pair_shown_first_is_the_ordinary_one():
