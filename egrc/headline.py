@@ -1,25 +1,26 @@
 """The headline, as a predicate fixed before the runs.  [ours, after claim 8]
 
-    removed  = (base - arm) / (base - floor)   of mean completion tokens,
+    removed  = (base - arm) / (base - floor)   of mean completion tokens
     accuracy = arm - base
 
-each benchmark by benchmark, then their mean; both at the sampling temperature that suits the BASE best.  The
-headline is supported when ``removed`` is at least `REMOVED` and ``accuracy`` at least 0; it is settled when the
-whole interval lies on the estimate's side.
+benchmark by benchmark, then their mean; both at the sampling temperature that suits the BASE best.
+The headline is supported when ``removed`` is at least `REMOVED` and ``accuracy`` at least 0; it is
+settled when both intervals lie wholly on their estimate's side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from egrc.evaluate import Means, paired_bootstrap
+from egrc.records import Record
+
 REMOVED = 0.80
 """Share of the removable length that has to go."""
-LEVEL = 0.95
-"""Of the intervals."""
 
 
 class HeadlineError(ValueError):
@@ -28,134 +29,104 @@ class HeadlineError(ValueError):
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its bootstrap interval over problems."""
+    """An estimate, its 95% bootstrap interval over problems, and the bound it has to reach."""
 
     estimate: float
     low: float
     high: float
+    bound: float
 
-    def reaches(self, bound: float) -> bool:
-        return self.estimate >= bound
+    @property
+    def reached(self) -> bool:
+        return self.estimate >= self.bound
 
-    def settled(self, bound: float) -> bool:
+    @property
+    def settled(self) -> bool:
         """Does the whole interval lie on the same side of the bound as the estimate?"""
-        return self.low >= bound or self.high < bound
+        return self.low >= self.bound or self.high < self.bound
 
 
 @dataclass(frozen=True)
 class Headline:
     """Both quantities with their intervals, and the same two by benchmark and by seed."""
 
-    temperature: float
     removed: Interval
     accuracy: Interval
     by_benchmark: pd.DataFrame
     """Index benchmark; tokens of base, arm and floor, accuracy of base and arm, and the two quantities."""
     by_seed: pd.DataFrame
-    """Index seed of the arm: removed, accuracy."""
-
-    @property
-    def supported(self) -> bool:
-        return self.removed.reaches(REMOVED) and self.accuracy.reaches(0.0)
-
-    @property
-    def settled(self) -> bool:
-        return self.removed.settled(REMOVED) and self.accuracy.settled(0.0)
+    """Index seed of the arm; removed, accuracy."""
 
     @property
     def verdict(self) -> str:
-        """'supported' or 'not supported', and whether the intervals leave room for the other answer."""
-        answer = "supported" if self.supported else "not supported"
-        return answer if self.settled else f"{answer} (but an interval crosses its bound)"
+        """'supported' or 'not supported', and whether an interval leaves room for the other answer."""
+        answer = "supported" if self.removed.reached and self.accuracy.reached else "not supported"
+        settled = self.removed.settled and self.accuracy.settled
+        return answer if settled else f"{answer} (but an interval crosses its bound)"
 
     def table(self) -> pd.DataFrame:
         """The two quantities as rows: estimate, low, high, bound, reached."""
-        rows = {
-            "share of removable length removed": vars(self.removed) | _judged(self.removed, REMOVED),
-            "accuracy minus base": vars(self.accuracy) | _judged(self.accuracy, 0.0),
-        }
-        return pd.DataFrame.from_dict(rows, orient="index")
+        rows = {"share of removable length removed": self.removed, "accuracy minus base": self.accuracy}
+        return pd.DataFrame({name: vars(i) | {"reached": i.reached} for name, i in rows.items()}).T
 
 
-def _judged(interval: Interval, bound: float) -> dict[str, float | bool]:
-    return {"bound": bound, "reached": interval.reaches(bound)}
+def rows(records: Sequence[Record], arm: str) -> pd.DataFrame:
+    """An arm's evaluation rows of all seeds, with a column ``seed``.  Raises `HeadlineError` if there are none."""
+    found = [r.evaluation.assign(seed=r.seed) for r in records if r.arm == arm]
+    if not found:
+        raise HeadlineError(f"no record of arm {arm!r}: train it with `make train ARM={arm}`")
+    return pd.concat(found, ignore_index=True)
 
 
 def headline(
-    base: pd.DataFrame,
-    arm: pd.DataFrame,
-    floors: Mapping[str, float],
-    temperature: float,
-    n_boot: int = 2000,
-    seed: int = 0,
+    base: pd.DataFrame, arm: pd.DataFrame, floors: Mapping[str, float | None], temperature: float
 ) -> Headline:
-    """Judge an arm's evaluation rows against the base's.
+    """Judge an arm's evaluation rows (see `rows`) against the base's.
 
-    ``base`` and ``arm`` have a row a sample: benchmark, id, temperature, tokens, correct, and the run's ``seed``.
     ``floors`` gives each benchmark's compact floor in completion tokens.  Both sides must hold the same
-    problems, which are resampled together within a benchmark; seeds are averaged, and shown apart.
+    problems, which are resampled together; seeds are averaged, and shown apart.
 
-    Raises `HeadlineError`: no rows at the temperature, other problems, a benchmark without a floor.
+    Raises `HeadlineError`: no rows at the temperature, a benchmark without a floor; ValueError: other problems.
     """
-    base, arm = (_at(rows, temperature, side) for rows, side in ((base, "base"), (arm, "arm")))
-    problems = _per_problem(base).join(_per_problem(arm), how="outer", suffixes=("_base", "_arm"))
-    if problems.isna().any(axis=None):
-        raise HeadlineError("base and arm were evaluated on different problems: evaluate both alike")
-    lacking = [b for b in problems.index.unique("benchmark") if floors.get(b) is None]
+    base, arm = _at(base, temperature, "base"), _at(arm, temperature, "arm")
+    names = sorted(base["benchmark"].unique())
+    lacking = [name for name in names if floors.get(name) is None]
     if lacking:
         raise HeadlineError(f"no compact floor is known for {', '.join(lacking)}: each benchmark needs one")
+    floor = np.array([floors[name] for name in names], dtype=float)
 
-    rng = np.random.default_rng(seed)
-    draws, rows = [], {}
-    for benchmark, here in problems.groupby("benchmark"):
-        values = here.to_numpy(dtype=float)
-        picks = rng.integers(len(values), size=(n_boot, len(values)))
-        floor = float(floors[str(benchmark)])
-        rows[benchmark] = _row(dict(zip(here.columns, values.mean(axis=0), strict=True)), floor)
-        means = values[picks].mean(axis=1)  # [n_boot, 4]
-        resampled = _row(dict(zip(here.columns, means.T, strict=True)), floor)
-        draws.append(np.stack([resampled["removed"], resampled["accuracy"]]))
-    by_benchmark = pd.DataFrame.from_dict(rows, orient="index").rename_axis("benchmark")
-    tails = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
-    removed, accuracy = (
-        Interval(float(by_benchmark[name].mean()), float(tails[0, i]), float(tails[1, i]))
-        for i, name in enumerate(("removed", "accuracy"))
+    def removed(a: Means, b: Means) -> np.ndarray:
+        return ((b.tokens - a.tokens) / (b.tokens - floor)).mean(-1)
+
+    by_benchmark = _compare(base, arm, floor)
+    tables = {seed: _compare(base, mine, floor) for seed, mine in arm.groupby("seed")}
+    by_seed = pd.DataFrame({seed: table[["removed", "accuracy"]].mean() for seed, table in tables.items()}).T
+    return Headline(
+        Interval(*paired_bootstrap(arm, base, removed), bound=REMOVED),
+        Interval(*paired_bootstrap(arm, base, "accuracy"), bound=0.0),
+        by_benchmark,
+        by_seed.rename_axis("seed"),
     )
-    return Headline(temperature, removed, accuracy, by_benchmark, _by_seed(base, arm, floors))
 
 
-def _at(rows: pd.DataFrame, temperature: float, side: str) -> pd.DataFrame:
-    here = rows[np.isclose(rows["temperature"], temperature)]
+def _at(table: pd.DataFrame, temperature: float, side: str) -> pd.DataFrame:
+    here = table[np.isclose(table["temperature"], temperature)]
     if here.empty:
-        found = ", ".join(f"{t:g}" for t in sorted(rows["temperature"].unique()))
+        found = ", ".join(f"{t:g}" for t in sorted(table["temperature"].unique()))
         raise HeadlineError(f"the {side} was not evaluated at temperature {temperature:g}, only at {found}")
     return here
 
 
-def _per_problem(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean tokens and accuracy of each problem, over samples and seeds alike."""
-    return rows.astype({"correct": float}).groupby(["benchmark", "id"])[["tokens", "correct"]].mean()
-
-
-def _row(means: Mapping[str, float], floor: float) -> dict[str, float]:
-    """One benchmark's numbers from the four means; works on arrays too."""
-    before, after = means["tokens_base"], means["tokens_arm"]
-    return {
-        "base_tokens": before,
-        "arm_tokens": after,
-        "floor_tokens": floor,
-        "removed": (before - after) / (before - floor),
-        "base_accuracy": means["correct_base"],
-        "arm_accuracy": means["correct_arm"],
-        "accuracy": means["correct_arm"] - means["correct_base"],
-    }
-
-
-def _by_seed(base: pd.DataFrame, arm: pd.DataFrame, floors: Mapping[str, float]) -> pd.DataFrame:
-    before = _per_problem(base).groupby("benchmark").mean().add_suffix("_base")
-    rows = {}
-    for seed, mine in arm.groupby("seed"):
-        both = before.join(_per_problem(mine).groupby("benchmark").mean().add_suffix("_arm"))
-        parts = pd.DataFrame([_row(means.to_dict(), floors[str(b)]) for b, means in both.iterrows()])
-        rows[seed] = parts[["removed", "accuracy"]].mean()
-    return pd.DataFrame(rows).T.rename_axis("seed")
+def _compare(base: pd.DataFrame, arm: pd.DataFrame, floor: np.ndarray) -> pd.DataFrame:
+    before, after = (side.groupby("benchmark")[["tokens", "correct"]].mean() for side in (base, arm))
+    return pd.DataFrame(
+        {
+            "base_tokens": before["tokens"],
+            "arm_tokens": after["tokens"],
+            "floor_tokens": floor,
+            "removed": (before["tokens"] - after["tokens"]) / (before["tokens"] - floor),
+            "base_accuracy": before["correct"],
+            "arm_accuracy": after["correct"],
+            "accuracy": after["correct"] - before["correct"],
+        }
+    )

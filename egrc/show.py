@@ -1,6 +1,6 @@
 """What the notebooks show: the source that is run, and rollouts whose uncertain tokens can be seen.  [ours]
 
-Nothing here computes a result.  What is returned displays itself in Jupyter and reads as plain text elsewhere.
+Nothing here computes a result.  What is returned displays itself in Jupyter and is plain text elsewhere.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.  Each
-# differs in weight or underline as well as in colour, so that print and colour-blind readers see it too.
+# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.
+# They differ in weight or underline as well as in colour: print and colour-blind readers see them too.
 PERPLEXITY_LEVELS = (1.1, 2.0, 4.0)
 STYLES = (
     "",
@@ -91,7 +91,7 @@ def texts(titles: Sequence[str], bodies: Sequence[str]) -> Shown:
 def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Evaluation rows of both tables whose text was kept, paired by problem and temperature, sample 0.
 
-    Ordered by how near the first table's length is to its median, so that ``iloc[0]`` is an ordinary case, not the
+    Ordered by how near the first table's length is to its median: ``iloc[0]`` is an ordinary case, not the
     best one.  Columns end in ``_before`` and ``_after``.  Raises ValueError when no pair has texts.
     """
     key = ["benchmark", "id", "temperature", "sample"]

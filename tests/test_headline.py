@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from egrc.headline import REMOVED, HeadlineError, Interval, headline
+from egrc.headline import rows as gather
 
 FLOORS = {"easy": 10.0, "hard": 20.0}
 
@@ -24,7 +25,7 @@ def rows(easy, hard, correct, seed=0, temperature=0.6, problems=20):
 def test_the_mean_is_over_benchmarks_and_the_floor_counts():
     found = headline(rows(110, 120, 0.5), rows(10, 70, 0.5), FLOORS, 0.6)
     assert found.by_benchmark["removed"].to_dict() == {"easy": 1.0, "hard": 0.5}
-    assert found.removed == Interval(0.75, 0.75, 0.75)  # lengths do not vary, so the interval has no width
+    assert found.removed == Interval(0.75, 0.75, 0.75, REMOVED)  # lengths do not vary: no width
     assert found.accuracy.estimate == 0
 
 
@@ -35,7 +36,6 @@ def test_the_mean_is_over_benchmarks_and_the_floor_counts():
 def test_both_conditions_are_needed(arm_tokens, arm_accuracy, supported):
     arm = rows(arm_tokens, arm_tokens + 10, arm_accuracy)
     found = headline(rows(110, 120, 0.5), arm, FLOORS, 0.6)
-    assert found.supported == supported
     assert found.verdict.startswith("supported" if supported else "not supported")
 
 
@@ -43,8 +43,8 @@ def test_an_interval_that_crosses_its_bound_is_said():
     base, arm = rows(110, 120, 0.5), rows(10, 20, 0.5)
     arm["correct"] = ~arm["correct"]  # the same accuracy, on the other problems: the difference varies widely
     found = headline(base, arm, FLOORS, 0.6)
-    assert found.supported and not found.settled
-    assert "crosses" in found.verdict
+    assert not found.accuracy.settled
+    assert found.verdict.startswith("supported (but")
 
 
 def test_the_interval_is_paired_by_problem():
@@ -79,16 +79,21 @@ def test_the_table_holds_both_bounds():
     ("arm", "floors", "message"),
     [
         (rows(10, 20, 0.5, temperature=1.0), FLOORS, "not evaluated at temperature 0.6, only at 1"),
-        (rows(10, 20, 0.5, problems=5), FLOORS, "different problems"),
+        (rows(10, 20, 0.5, problems=5), FLOORS, "different problems"),  # said by paired_bootstrap
         (rows(10, 20, 0.5), {"easy": 10.0, "hard": None}, "no compact floor is known for hard"),
     ],
 )
 def test_rows_that_cannot_answer_are_refused(arm, floors, message):
-    with pytest.raises(HeadlineError, match=message):
+    with pytest.raises(ValueError, match=message):
         headline(rows(110, 120, 0.5), arm, floors, 0.6)
 
 
 def test_an_interval_is_settled_on_either_side():
-    assert Interval(0.9, 0.85, 0.95).settled(0.8)
-    assert Interval(0.5, 0.4, 0.6).settled(0.8)
-    assert not Interval(0.9, 0.7, 1.0).settled(0.8)
+    assert Interval(0.9, 0.85, 0.95, bound=0.8).settled
+    assert Interval(0.5, 0.4, 0.6, bound=0.8).settled
+    assert not Interval(0.9, 0.7, 1.0, bound=0.8).settled
+
+
+def test_an_arm_without_records_is_named():
+    with pytest.raises(HeadlineError, match="make train ARM=egrc"):
+        gather([], "egrc")
