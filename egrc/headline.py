@@ -71,7 +71,7 @@ class Headline:
 
 
 def rows(records: Sequence[Record], arm: str) -> pd.DataFrame:
-    """An arm's evaluation rows of all seeds, with a column ``seed``.  Raises `HeadlineError` if there are none."""
+    """An arm's evaluation rows of all seeds, with a column ``seed``.  Raises `HeadlineError` if none."""
     found = [r.evaluation.assign(seed=r.seed) for r in records if r.arm == arm]
     if not found:
         raise HeadlineError(f"no record of arm {arm!r}: train it with `make train ARM={arm}`")
@@ -86,7 +86,7 @@ def headline(
     ``floors`` gives each benchmark's compact floor in completion tokens.  Both sides must hold the same
     problems, which are resampled together; seeds are averaged, and shown apart.
 
-    Raises `HeadlineError`: no rows at the temperature, a benchmark without a floor; ValueError: other problems.
+    Raises `HeadlineError`: no rows at the temperature, a benchmark without floor; ValueError: other problems.
     """
     base, arm = _at(base, temperature, "base"), _at(arm, temperature, "arm")
     names = sorted(base["benchmark"].unique())
