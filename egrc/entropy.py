@@ -1,0 +1,159 @@
+"""What the policy is unsure of: entropy per token in nats, by class of token, and how hard each token pulls.
+
+Every entropy that is compared over time or steers the gate is taken at temperature 1, whatever the rollouts were
+sampled at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:  # annotations only: this module needs torch and nothing else
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CLASSES = ("connector", "number", "operator", "other")
+
+CONNECTORS = frozenset(
+    "so then thus therefore hence next wait hmm but however alternatively maybe because since if when now first "
+    "second finally also let actually perhaps again instead otherwise still yet".split()
+)  # [ours]; the paper names "therefore", "thus", "as a result"
+OPERATORS = frozenset("+ - * / = < > ^ × ÷ ≤ ≥ ≠ ± \\times \\cdot \\div \\frac".split())
+
+
+def token_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Entropy of softmax(logits / temperature) in nats: logits [..., V] -> [...], from 0 (certain) to log V (uniform)."""
+    return torch.special.entr((logits.float() / temperature).softmax(-1)).sum(-1)
+
+
+def logit_gradient_norm(logits: Tensor, token: Tensor, temperature: float = 1.0) -> Tensor:
+    """|d log pi(token) / d logits| in closed form: sqrt(1 - 2p + sum_v p_v^2) / T, p the token's own probability.
+
+    logits [..., V], token [...] ids -> [...].  Multiply by |advantage| for the size of the pull on that token.
+    """
+    return _gradient_norm((logits.float() / temperature).softmax(-1), token, temperature)
+
+
+def _gradient_norm(probabilities: Tensor, token: Tensor, temperature: float) -> Tensor:
+    p = probabilities.gather(-1, token.unsqueeze(-1)).squeeze(-1)
+    # clamped: rounding may take the radicand of a sure token just below 0
+    return (1 - 2 * p + probabilities.square().sum(-1)).clamp(min=0).sqrt() / temperature
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What one pass over the logits tells about each completion token; every field [B, T]."""
+
+    logp: Tensor
+    """log pi(token) at the sampling temperature, with gradient."""
+    entropy: Tensor
+    """Nats at temperature 1."""
+    entropy_sampling: Tensor
+    """Nats at the sampling temperature."""
+    gradient: Tensor
+    """Norm of d logp / d logits."""
+
+
+def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_grad: bool = False) -> TokenScores:
+    """Score logits [B, T, V] against the tokens [B, T] that were sampled from them at `temperature`.
+
+    Only `logp` carries a gradient, and with `entropy_grad` the sampling entropy too (for TRL's entropy bonus).
+    """
+    log_probs = (logits.float() / temperature).log_softmax(-1)
+    logp = log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    with torch.no_grad():
+        p = log_probs.exp()
+        entropy_sampling = torch.special.entr(p).sum(-1)
+        entropy = entropy_sampling if temperature == 1 else token_entropy(logits)
+        gradient = _gradient_norm(p, tokens, temperature)
+    if entropy_grad:
+        entropy_sampling = -(log_probs.exp() * log_probs).sum(-1)
+    return TokenScores(logp, entropy, entropy_sampling, gradient)
+
+
+@dataclass(frozen=True)
+class TokenClasses:
+    """Which class each token id of a vocabulary belongs to."""
+
+    names: tuple[str, ...]
+    """Names of the classes, in the order of their numbers."""
+    ids: Tensor
+    """Class number of each token id, int64 [V]."""
+
+    def __post_init__(self) -> None:
+        if len(self.ids) and not 0 <= int(self.ids.min()) <= int(self.ids.max()) < len(self.names):
+            raise ValueError(f"class numbers must lie in 0..{len(self.names) - 1}, one for each of {self.names}")
+
+
+def lexical_classes(
+    tokenizer: PreTrainedTokenizerBase,
+    connectors: Iterable[str] = CONNECTORS,
+    operators: Iterable[str] = OPERATORS,
+    size: int = 0,
+) -> TokenClasses:
+    """Classes by the token's own spelling: a connector word, digits, an operator, or other.  [ours]
+
+    `size`: rows of the model's head, where it has more than the tokenizer has tokens (the rest is 'other').
+    """
+    words, signs = frozenset(connectors), frozenset(operators)
+    vocabulary = tokenizer.get_vocab()
+    ids = torch.full((max(size, len(tokenizer), 1 + max(vocabulary.values())),), CLASSES.index("other"))
+    for token, i in vocabulary.items():
+        spelling = token.strip("Ġ▁Ċ \n").lower()  # the marks that BPE and SentencePiece vocabularies put for blanks
+        if spelling in words:
+            ids[i] = CLASSES.index("connector")
+        elif spelling.isdecimal():
+            ids[i] = CLASSES.index("number")
+        elif spelling in signs:
+            ids[i] = CLASSES.index("operator")
+    return TokenClasses(CLASSES, ids)
+
+
+def class_sums(values: Tensor, tokens: Tensor, mask: Tensor, classes: TokenClasses) -> Tensor:
+    """Sums of values [K, B, T] over the unmasked tokens of each class: float64 [K, classes]."""
+    member = torch.nn.functional.one_hot(classes.ids.to(tokens.device)[tokens], len(classes.names))
+    member = member * mask.unsqueeze(-1)
+    return torch.einsum("kbt,btc->kc", values.detach().double(), member.double())
+
+
+def class_means(values: Tensor, tokens: Tensor, mask: Tensor, classes: TokenClasses) -> dict[str, float]:
+    """Mean of values [B, T] over the unmasked tokens of each class; NaN for a class that does not occur."""
+    total, count = class_sums(torch.stack([values, torch.ones_like(values)]), tokens, mask, classes)
+    return dict(zip(classes.names, (total / count).tolist(), strict=True))
+
+
+@torch.no_grad()
+def probe_entropy(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prefixes: Sequence[str],
+    classes: TokenClasses,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """Entropy (nats, T=1) of the next token after fixed prefixes: {'mean': ..., 'connector': ..., ...}.
+
+    A class's value is the entropy expected where the policy says a token of that class: the prefixes' mean weighted by
+    the probability it gives the class.  Unlike the rollouts' entropy it cannot move because the contexts moved.
+    Raises ValueError without prefixes.
+    """
+    if not prefixes:
+        raise ValueError("no probe prefixes: give at least one text, or probe_prefixes=None to do without")
+    was_training = model.training
+    model.eval()
+    entropies, mass = [], []
+    for start in range(0, len(prefixes), batch_size):
+        batch = tokenizer(list(prefixes[start : start + batch_size]), return_tensors="pt", padding=True,
+                          padding_side="left", return_token_type_ids=False).to(model.device)  # fmt: skip
+        logits = model(**batch, logits_to_keep=1).logits[:, -1].float()
+        p = logits.softmax(-1).double()
+        entropies.append(torch.special.entr(p).sum(-1))
+        member = torch.nn.functional.one_hot(classes.ids[: p.shape[-1]].to(p.device), len(classes.names))
+        mass.append(p @ member.double())
+    model.train(was_training)
+    entropy, weight = torch.cat(entropies), torch.cat(mass)
+    by_class = (entropy @ weight) / weight.sum(0)
+    return {"mean": entropy.mean().item(), **dict(zip(classes.names, by_class.tolist(), strict=True))}

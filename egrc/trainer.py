@@ -1,0 +1,580 @@
+"""GRPO with an entropy gate: TRL's `GRPOTrainer` on LoRA adapters, and what the paper's method needs beside it.
+
+TRL supplies: the loop, generation (transformers or vLLM), scoring in micro-batches, reward functions, the loss, LoRA
+through peft, optimiser and schedule, checkpoints, logging, distributed training.
+
+Added here:
+ 1. Rewards: correctness, length clipping and shaping of the gate's phase, as the first reward function; those of the
+    user are added to it.
+ 2. Advantages of the phase replace TRL's, which always subtract a mean.
+ 3. Temperature of the phase in sampling AND in scoring (TRL fixes the latter at the start), and its length budget.
+    The vLLM backends are given both as well; that path is not yet run on a GPU.
+ 4. Entropy at T=1 from the very logits that the loss is computed from, reduced over ranks by tokens: every rank's
+    gate reads the same number and takes the same decision, once a step.
+ 5. Exact resume after a kill: the rollouts of a step are seeded by (seed, step, rank), the order of problems by
+    (seed, epoch); the gate travels with the checkpoint, and a checkpoint cut short by the kill is passed over.
+ 6. Records: steps, decisions, rollouts (`egrc.recorder`), and readings on fixed probe prefixes.
+
+Training is on-policy: one update for each batch of rollouts.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import is_peft_model
+from datasets import Dataset, IterableDataset
+from peft import LoraConfig, PeftConfig
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import RepeatSampler
+
+from egrc.advantage import advantages
+from egrc.config import ConfigError, Gate, Phase, Recipe
+from egrc.controller import EntropyGate
+from egrc.entropy import TokenClasses, TokenScores, class_sums, lexical_classes, probe_entropy, score_tokens
+from egrc.recorder import Recorder, write_atomically
+from egrc.reward import in_time, shaped_reward
+
+STATE_FILE = "egrc_state.json"
+"""Written last into a checkpoint's folder: a checkpoint without it was cut short."""
+
+Grader = Callable[[str, Any], bool]
+
+
+def default_recipe(max_completion_length: int) -> Recipe:
+    """Compress under the full length, then explore under half of it at a higher temperature.  [ours]"""
+    return Recipe(
+        phases=(
+            Phase("compress", "absolute", max_completion_length, "exponential", r=0.1),
+            Phase("explore", "within_correct", max(1, max_completion_length // 2), length_weight=0.1, temperature=1.2),
+        ),
+        gate=Gate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=20, max_switches=1),
+    )
+
+
+@dataclass
+class EGRCConfig(GRPOConfig):
+    """TRL's `GRPOConfig` and five fields of our own.
+
+    Changed defaults: `loss_type='dr_grpo'` (no length preference of its own), and no bfloat16 where there is no GPU.
+    `temperature` is the phase's, `max_completion_length` the largest budget allowed.  Raises ConfigError.
+    """
+
+    recipe: Recipe | dict | None = field(
+        default=None, metadata={"help": "What to train, as `egrc.config.Recipe`. None: `default_recipe`."}
+    )
+    probe_every: int = field(default=10, metadata={"help": "Steps between readings on the probe prefixes."})
+    record_rollouts_every: int = field(default=20, metadata={"help": "Steps between kept rollouts."})
+    record_rollouts: int = field(default=16, metadata={"help": "How many rollouts are kept then."})
+    record_dir: str | None = field(default=None, metadata={"help": "Folder of the records. None: no records."})
+    loss_type: str = field(default="dr_grpo", metadata={"help": "TRL's loss aggregation."})
+
+    def __post_init__(self) -> None:
+        if self.bf16 is None and not torch.cuda.is_available():
+            self.bf16 = False
+        super().__post_init__()
+        if self.recipe is None:
+            self.recipe = default_recipe(self.max_completion_length)
+        if isinstance(self.recipe, Recipe):
+            self.recipe = self.recipe.to_dict()  # plain values, so that the arguments still go to JSON
+        recipe = Recipe.from_dict(self.recipe)
+        self.temperature = recipe.phases[0].temperature
+        for phase in recipe.phases:
+            if phase.budget > self.max_completion_length:
+                raise ConfigError(
+                    f"phase {phase.name!r}: budget {phase.budget} above max_completion_length="
+                    f"{self.max_completion_length}; raise the latter"
+                )
+        if self.num_iterations != 1 or self.steps_per_generation != self.gradient_accumulation_steps:
+            raise ConfigError(
+                f"num_iterations={self.num_iterations}, steps_per_generation={self.steps_per_generation}: training is "
+                "on-policy, so set num_iterations=1 and leave steps_per_generation to gradient_accumulation_steps="
+                f"{self.gradient_accumulation_steps}"
+            )
+        if self.save_total_limit == 1:
+            raise ConfigError("save_total_limit=1: a kill while saving would leave no checkpoint; set 2 or more")
+        if self.probe_every < 1 or self.record_rollouts_every < 1 or self.record_rollouts < 0:
+            raise ConfigError("probe_every and record_rollouts_every start at 1, record_rollouts at 0")
+
+
+def math_correct(completion: str, answer: Any) -> bool:
+    """Default grader: math-verify on the completion's last answer; plain text where the reference is no mathematics.
+
+    A GSM8K reference (working, then '#### 72') is read from its last '####'.
+    """
+    from math_verify import parse, verify  # imports sympy: only where it is used
+
+    reference = str(answer).split("####")[-1].strip()
+    parsed = parse(reference) or parse(f"${reference}$")
+    if not parsed:
+        return completion.strip().endswith(reference)
+    return bool(verify(parsed, parse(completion)))
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The newest complete checkpoint in a trainer's output folder; None without one."""
+    found = (p.parent for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{STATE_FILE}"))
+    newest = max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+    return None if newest is None else str(newest)
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's sampler, its order drawn from (seed, epoch) and not from what was drawn before: a resumed run agrees."""
+
+    def __init__(self, *args: Any, epoch: Callable[[], int], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        if self.shuffle:
+            self.generator.manual_seed(_seed(self.seed, "epoch", self.epoch()))
+        yield from super().__iter__()
+
+
+def _seed(*parts: Any) -> int:
+    """A 63-bit seed that mixes its parts: neighbouring steps and ranks share nothing."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass
+class _Batch:
+    """The rollouts of one step: texts of this rank, tensors of all ranks (groups are neighbours)."""
+
+    prompts: list[Any]
+    texts: list[str]
+    answers: list[Any]
+    token_ids: list[list[int]]
+    correct: Tensor
+    length: Tensor
+    terminated: Tensor
+    reward: Tensor | None = None
+    advantage: Tensor | None = None
+
+
+class _StepCallback(TrainerCallback):
+    """The two moments of a step that the trainer's own methods do not see."""
+
+    def __init__(self, trainer: EGRCTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer._learning_rate_used = self.trainer._get_learning_rate()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer._finish_step()
+
+
+class EGRCTrainer(GRPOTrainer):
+    """Train a policy under an entropy gate; see the module's header.
+
+    >>> trainer = EGRCTrainer("org/model", args=EGRCConfig("out", recipe=recipe), train_dataset=dataset)
+    >>> trainer.train()
+
+    `train_dataset` needs the columns `prompt` (text or messages) and `answer`.  `correct(completion, answer)` grades a
+    decoded completion (default: math-verify).  `reward_funcs` and `args.reward_weights` are TRL's; their sum is added
+    to our reward.  `token_classes` default to the tokens' spelling.  `peft_config=None` means LoRA of rank 16 on every
+    linear layer but the head.  Other arguments go to `GRPOTrainer`.
+
+    Raises ConfigError or ValueError for a data set that cannot be trained on, FloatingPointError when the loss is not a
+    number, OSError when a record cannot be written.
+    """
+
+    _tag_names = ["trl", "grpo", "egrc"]
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        args: EGRCConfig | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        reward_funcs: Any = None,
+        correct: Grader = math_correct,
+        token_classes: TokenClasses | None = None,
+        probe_prefixes: Sequence[str] | None = None,
+        peft_config: PeftConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = EGRCConfig("egrc-output") if args is None else copy.copy(args)
+        _check_dataset(train_dataset, args)
+        extra = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
+        if args.reward_weights is not None:
+            args.reward_weights = [1.0, *args.reward_weights]
+        if peft_config is None and not (isinstance(model, torch.nn.Module) and is_peft_model(model)):
+            peft_config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+
+        self.gate = EntropyGate(Recipe.from_dict(args.recipe))
+        self.correct = correct
+        self.recorder = Recorder(None)
+        self._batch: _Batch | None = None
+        self._scores: TokenScores | None = None
+        self._extra_rewards: Tensor | None = None
+        super().__init__(
+            model,
+            reward_funcs=[self._reward_function(), *extra],
+            args=args,
+            train_dataset=train_dataset,
+            peft_config=peft_config,
+            **kwargs,
+        )
+        if self._is_vlm:
+            raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
+        rows = self.model.get_output_embeddings().weight.shape[0]
+        self.token_classes = token_classes or lexical_classes(self._tokenizer, size=rows)
+        self.probe_prefixes = list(probe_prefixes or [])
+        if self.accelerator.is_main_process:
+            self.recorder = Recorder(args.record_dir)
+        self._generated_tokens = 0
+        self._seconds = 0.0
+        self._clock = time.perf_counter()
+        self._learning_rate_used = self._grad_norm = math.nan
+        self._kept_entropies: dict[int, list[float]] = {}
+        self._reset_sums()
+        self.add_callback(_StepCallback(self))
+
+    # 1. rewards --------------------------------------------------------------------------------------------------
+
+    def _reward_function(self) -> Callable[..., list[float]]:
+        def egrc(
+            prompts: list, completions: list, completion_ids: list[list[int]], answer: list, **_: Any
+        ) -> list[float]:
+            texts = [_text(completion) for completion in completions]
+            graded = [bool(self.correct(text, a)) for text, a in zip(texts, answer, strict=True)]
+            ended = [ids[-1] in self.eos_token_ids for ids in completion_ids]
+            # A cut completion counts as wrong even if its text would pass: it has not answered.
+            facts = torch.tensor(
+                [[g and e for g, e in zip(graded, ended, strict=True)], list(map(len, completion_ids)), ended]
+            ).T.contiguous()
+            mine = self._batch = _Batch(prompts, texts, answer, completion_ids, *_columns(facts))
+            reward = self._blend(lambda phase: shaped_reward(mine.correct, mine.length, mine.terminated, phase))
+            everyone = self.accelerator.gather(facts.to(self.accelerator.device)).cpu()
+            mine.correct, mine.length, mine.terminated = _columns(everyone)
+            return reward.tolist()
+
+        return egrc
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        weighted = (rewards * self.reward_weights.to(rewards.device)).cpu()
+        self._extra_rewards = weighted[:, 1:].nansum(1)
+        return rewards
+
+    def _blend(self, of_phase: Callable[[Phase], Tensor]) -> Tensor:
+        """Sum over the phases in charge, by the gate's weights (one phase alone unless the gate is soft)."""
+        pairs = zip(self.gate.weights, self.gate.recipe.phases, strict=True)
+        return sum(w * of_phase(phase) for w, phase in pairs if w)
+
+    # 2. advantages, 3. temperature and budget ----------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs):
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        self._enter_phase(self.gate.phase)
+        step, rank = self.state.global_step, self.accelerator.process_index
+        torch.manual_seed(_seed(self.args.seed, "rollouts", step, rank))
+        output = super()._generate_and_score_completions(inputs)
+        batch = self._batch
+        batch.reward = self._blend(self._phase_reward)
+        batch.advantage = self._blend(self._phase_advantage)
+        self._logs["advantages"].extend(batch.advantage.tolist())
+        n = len(inputs)
+        own = batch.advantage[rank * n : (rank + 1) * n]
+        output["advantages"] = own.to(output["advantages"].device)
+        output["rollout"] = torch.arange(n)  # TRL shuffles the rows before it splits them
+        return output
+
+    def _phase_reward(self, phase: Phase) -> Tensor:
+        batch = self._batch
+        return shaped_reward(batch.correct, batch.length, batch.terminated, phase) + self._extra_rewards
+
+    def _phase_advantage(self, phase: Phase) -> Tensor:
+        batch = self._batch
+        return advantages(
+            phase.advantage,
+            in_time(batch.correct, batch.length, batch.terminated, phase.budget),
+            self._phase_reward(phase),
+            batch.length,
+            self.num_generations,
+            phase.beta,
+            phase.length_weight,
+        )
+
+    def _enter_phase(self, phase: Phase) -> None:
+        self.temperature = phase.temperature
+        if self.use_vllm:  # not yet run on a GPU
+            self.vllm_generation.temperature = phase.temperature
+            self.vllm_generation.max_completion_length = phase.budget
+            return
+        for name, value in (("temperature", phase.temperature), ("max_new_tokens", phase.budget)):
+            setattr(self.generation_config, name, value)
+            self.generation_kwargs[name] = value
+
+    # 4. entropy ----------------------------------------------------------------------------------------------------
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model,
+        input_ids,
+        attention_mask,
+        logits_to_keep,
+        batch_size=None,
+        compute_entropy=False,
+        compute_aux_loss=False,
+        **multimodal,
+    ):
+        """As TRL's, from plain logits of the completion's positions: it needs B x C x V floats a micro-batch."""
+        logps, entropies, aux_losses = [], [], []
+        size = batch_size or len(input_ids)
+        router = {"output_router_logits": True} if compute_aux_loss else {}
+        for start in range(0, len(input_ids), size):
+            ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
+            with self.accelerator.autocast():
+                output = model(
+                    input_ids=ids, attention_mask=mask, logits_to_keep=logits_to_keep + 1, use_cache=False, **router
+                )
+            scores = score_tokens(
+                output.logits[:, -logits_to_keep - 1 : -1],
+                ids[:, -logits_to_keep:],
+                self.temperature,
+                entropy_grad=compute_entropy and self._entropy_bonus_enabled,
+            )
+            logps.append(scores.logp)
+            if compute_entropy:  # the pass of the loss, always in one piece
+                self._scores = scores
+                entropies.append(scores.entropy_sampling)
+            if compute_aux_loss:
+                aux_losses.append(output.aux_loss)
+        return (
+            torch.cat(logps),
+            torch.cat(entropies) if entropies else None,
+            torch.stack(aux_losses).mean() if aux_losses else None,
+        )
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.model.training:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"step {self.state.global_step + 1}: the loss is {value}. Lower learning_rate (now "
+                    f"{self.args.learning_rate:g}) or max_grad_norm, check the extra reward functions, and resume "
+                    "from the last checkpoint"
+                )
+            self._loss += value
+            self._observe(inputs)
+        return loss
+
+    @torch.no_grad()
+    def _observe(self, inputs: dict[str, Tensor]) -> None:
+        """Add one micro-batch to the step's sums: tokens, entropies and pulls, class by class."""
+        scores, tokens, mask = self._scores, inputs["completion_ids"], inputs["completion_mask"]
+        if "tool_mask" in inputs:
+            mask = mask * inputs["tool_mask"]
+        pull = inputs["advantages"].abs().unsqueeze(1) * scores.gradient
+        values = torch.stack([torch.ones_like(scores.entropy), scores.entropy, scores.entropy_sampling, pull])
+        self._sums += class_sums(values, tokens, mask, self.token_classes)
+        if self._keeps_rollouts():
+            for row, entropies in zip(inputs["rollout"].tolist(), scores.entropy.cpu(), strict=True):
+                self._kept_entropies[row] = entropies.tolist()
+
+    def _reset_sums(self) -> None:
+        shape = (4, len(self.token_classes.names))
+        self._sums = torch.zeros(shape, dtype=torch.float64, device=self.accelerator.device)
+        self._loss = 0.0
+        self._kept_entropies.clear()
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm)
+        self._grad_norm = float(norm)
+        return norm
+
+    def _finish_step(self) -> None:
+        """After the update: read the entropy over all ranks, let the gate decide, record."""
+        local = torch.cat([self._sums.flatten(), self._sums.new_tensor([self._loss])])
+        everyone = self.accelerator.gather(local).view(-1, len(local)).cpu()  # summed in one order on every rank
+        sums, loss = everyone[:, :-1].sum(0).view_as(self._sums), everyone[:, -1].mean().item()
+        tokens, entropy, entropy_sampling, _ = (sums.sum(1) / sums[0].sum()).tolist()
+        step, phase, weights, batch = self.state.global_step, self.gate.phase, self.gate.weights, self._batch
+        decision = self.gate.update(step, entropy)
+        self._generated_tokens += int(batch.length.sum())
+        names, count = self.token_classes.names, sums[0].sum().item()
+        n = len(batch.length)
+        by_class = (sums / sums[0]).tolist()
+        row = {
+            "step": step,
+            "phase": phase.name,
+            "weight_compress": _weight_of_compress(self.gate.recipe, weights),
+            "temperature": phase.temperature,
+            "budget": phase.budget,
+            "accuracy": _mean(batch.correct),
+            "reward": _mean(batch.reward),
+            "advantage_positive_share": _mean(batch.advantage > 0),
+            "tokens_mean": _mean(batch.length),
+            "tokens_correct_mean": _mean(batch.length[batch.correct]),
+            "truncated": _mean(~batch.terminated),
+            "entropy": entropy,
+            "entropy_smoothed": decision.smoothed,
+            "entropy_sampling": entropy_sampling,
+            "entropy_total": entropy * count / n,
+            "connectors_mean": dict(zip(names, (sums[0] / n).tolist(), strict=True)).get("connector", math.nan),
+            **{f"entropy_{c}": v for c, v in zip(names, by_class[1], strict=True)},
+            **{f"share_{c}": v for c, v in zip(names, (sums[0] / count).tolist(), strict=True)},
+            **{f"gradient_{c}": v for c, v in zip(names, by_class[3], strict=True)},
+            **self._probe(step),
+            "loss": loss,
+            "grad_norm": self._grad_norm,
+            "learning_rate": self._learning_rate_used,
+            "generated_tokens": self._generated_tokens,
+            "seconds": self._elapsed(),
+        }
+        self.recorder.step(row, decision)
+        self._record_rollouts(step, phase)
+        for name in ("entropy", "entropy_smoothed", "weight_compress", "temperature", "budget", "accuracy"):
+            self._metrics["train"][f"egrc/{name}"].append(row[name])
+        self._reset_sums()
+
+    def _probe(self, step: int) -> dict[str, float]:
+        names = ("mean", *self.token_classes.names)
+        values = dict.fromkeys(names, math.nan)
+        if self.probe_prefixes and (step == 1 or step % self.args.probe_every == 0):
+            values = probe_entropy(self.model, self._tokenizer, self.probe_prefixes, self.token_classes)
+        return {"probe_entropy" + ("" if c == "mean" else f"_{c}"): values[c] for c in names}
+
+    # 5. exact resume -----------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset=None):
+        plain: Sampler = super()._get_train_sampler(dataset)
+        return EpochSampler(
+            plain.data_source,
+            plain.mini_repeat_count,
+            plain.batch_size,
+            plain.repeat_count,
+            plain.shuffle,
+            plain.seed,
+            epoch=lambda: self.state.global_step // (plain.num_samples // plain.batch_size),
+        )
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """As TRL's; `resume_from_checkpoint=True` takes the newest COMPLETE checkpoint of `output_dir`.
+
+        Raises ValueError if there is none, or if the checkpoint is of another recipe.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_checkpoint(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise ValueError(f"no complete checkpoint in {self.args.output_dir}: train without resuming")
+        if resume_from_checkpoint:
+            self._restore(Path(resume_from_checkpoint))
+        self._clock = time.perf_counter() - self._seconds
+        result = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        self.recorder.flush()
+        return result
+
+    def _restore(self, checkpoint: Path) -> None:
+        path = checkpoint / STATE_FILE
+        if not path.exists():
+            raise ValueError(f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}")
+        state = json.loads(path.read_text())
+        if state["recipe"] != json.loads(json.dumps(self.args.recipe)):
+            raise ValueError(f"{checkpoint} was trained with another recipe: use that one, or start afresh")
+        self.gate.load_state_dict(state["gate"])
+        self._generated_tokens, self._seconds = state["generated_tokens"], state["seconds"]
+        self.recorder.resume(state["step"])
+
+    def _save_checkpoint(self, model, trial):
+        path = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}" / STATE_FILE
+        if self.accelerator.is_main_process:
+            path.unlink(missing_ok=True)  # of an earlier visit: while it is being rewritten it is not complete
+        self.recorder.flush()
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # every rank has written its part
+        if self.accelerator.is_main_process:
+            state = {
+                "step": self.state.global_step,
+                "recipe": self.args.recipe,
+                "gate": self.gate.state_dict(),
+                "generated_tokens": self._generated_tokens,
+                "seconds": self._elapsed(),
+            }
+            write_atomically(path, lambda partial: partial.write_text(json.dumps(state)))
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._clock
+
+    # 6. records ----------------------------------------------------------------------------------------------------
+
+    def _keeps_rollouts(self) -> bool:
+        step = self.state.global_step + 1  # of the update under way
+        due = step % self.args.record_rollouts_every == 0 or step in (1, self.state.max_steps)
+        return due and self.recorder.folder is not None
+
+    def _record_rollouts(self, step: int, phase: Phase) -> None:
+        """Keep `record_rollouts` rollouts of this rank, evenly spread over the problems."""
+        batch, classes = self._batch, self.token_classes.ids
+        stride = max(1, len(batch.texts) // max(1, self.args.record_rollouts))
+        for row in sorted(self._kept_entropies)[::stride][: self.args.record_rollouts]:
+            ids = batch.token_ids[row]
+            self.recorder.rollout(
+                step=step,
+                prompt=_text(batch.prompts[row]),
+                answer=str(batch.answers[row]),
+                text=batch.texts[row],
+                tokens=self._tokenizer.convert_ids_to_tokens(ids),
+                token_ids=ids,
+                entropies=self._kept_entropies[row][: len(ids)],
+                classes=classes[torch.tensor(ids)].tolist(),
+                correct=bool(batch.correct[row]),
+                length=len(ids),
+                phase=phase.name,
+                temperature=phase.temperature,
+            )
+
+
+def _columns(facts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """correct bool [N], length int [N], terminated bool [N] from one int tensor [N, 3]."""
+    correct, length, terminated = facts.unbind(1)
+    return correct.bool(), length, terminated.bool()
+
+
+def _text(message: Any) -> str:
+    """The text of a prompt or completion: itself, or the last message's content."""
+    return message if isinstance(message, str) else str(message[-1]["content"])
+
+
+def _mean(x: Tensor) -> float:
+    """NaN for no elements."""
+    return x.double().mean().item()
+
+
+def _weight_of_compress(recipe: Recipe, weights: Sequence[float]) -> float:
+    return math.fsum(w for w, phase in zip(weights, recipe.phases, strict=True) if phase.name == "compress")
+
+
+def _check_dataset(dataset: Dataset | IterableDataset | None, args: EGRCConfig) -> None:
+    if dataset is None:
+        raise ConfigError("train_dataset=None: give a datasets.Dataset with the columns 'prompt' and 'answer'")
+    missing = {"prompt", "answer"} - set(dataset.column_names or ("prompt", "answer"))
+    if missing:
+        raise ConfigError(
+            f"the training data have no column {' and '.join(map(repr, sorted(missing)))} (they have "
+            f"{dataset.column_names}): rename theirs with dataset.rename_column(old, new)"
+        )
+    if isinstance(dataset, Dataset):
+        per_step = args.generation_batch_size // args.num_generations
+        if len(dataset) < per_step:
+            raise ConfigError(
+                f"{len(dataset)} training problems, but a step takes {per_step}: add problems, or lower "
+                "per_device_train_batch_size x gradient_accumulation_steps"
+            )
