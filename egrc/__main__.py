@@ -1,0 +1,238 @@
+"""The command line: `python -m egrc <command>`; every command imports only what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from egrc import paths
+from egrc.config import ConfigError
+
+Arguments = argparse.Namespace
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(prog="python -m egrc", description="Entropy-Guided Reasoning Compression")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name: str, action: Any, text: str, scale: str | None = "pocket") -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(action=action)
+        made.add_argument("--scale", default=scale, help=f"default: {scale or 'all'}")
+        return made
+
+    c = command("train", train, "train one arm, or evaluate the arm 'base', and record it")
+    c.add_argument("--arm", required=True)
+    c.add_argument("--seed", type=int, nargs="+", default=[0])
+    c.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings; needs --out")
+    c.add_argument("--out", type=Path, help="folder for the record; default: the committed records")
+    c.add_argument(
+        "--fresh", action="store_true", help="start anew, even if a record or checkpoints are there"
+    )
+    c = command("results", results, "one row per arm, seed, benchmark and temperature", scale=None)
+    c.add_argument("--json", action="store_true", help="JSON on standard output")
+    c = command("records", records_, "list the records, or verify stale ones by a replay", scale=None)
+    c.add_argument("what", choices=["list", "verify"])
+    command("base", base, "train the scale's base model")
+    command("sweep", sweep_, "make every record of a scale that is missing or stale")
+    c = command("paper", paper_, "figures, tables and notebooks from the records")
+    c.add_argument("--fresh", action="store_true", help="train the base model and all runs anew")
+    command("figures", figures, "only the figures and tables")
+    command("bench", bench_, "measure time and memory")
+    command("world", world_, "measure the world's own criteria")
+    command("clean", clean, "remove build products")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code.  Errors that a user can mend show no traceback."""
+    # so that whoever ends this process also ends what it started
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    arguments = parser().parse_args(argv)
+    try:
+        _check_scale(arguments.scale)
+        return arguments.action(arguments) or 0
+    except ConfigError as error:
+        print(f"egrc: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("egrc: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        return 1
+    except USER_ERRORS as error:
+        print(f"egrc: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if type(error) not in _own_errors():
+            raise
+        print(f"egrc: {error}", file=sys.stderr)
+        return 1
+
+
+# OSError: disk full, no permission, missing file; FloatingPointError: the loss is not a number
+USER_ERRORS = (OSError, FloatingPointError)
+
+
+def _own_errors() -> set[type[RuntimeError]]:
+    """Only of modules that were loaded: an error of another cannot have been raised."""
+    names = (("egrc.records", "RecordError"), ("egrc.jobs", "JobsError"))
+    return {getattr(sys.modules[module], name) for module, name in names if module in sys.modules}
+
+
+def _check_scale(scale: str | None) -> None:
+    from egrc import scales
+
+    if scale is not None and scale not in scales.SCALES:
+        raise ConfigError(f"no scale {scale!r}: choose one of {', '.join(scales.SCALES)}")
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def train(a: Arguments) -> None:
+    from egrc import scales
+
+    overrides = _overrides(a.set)
+    if overrides and a.out is None:
+        raise ConfigError(
+            "--set changes the run, so it must not replace a committed record: add --out FOLDER"
+        )
+    configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]
+    from egrc.run import is_done, run  # after the checks, because it takes seconds
+
+    data = (a.out or paths.DATA).resolve()
+    for config in configs:
+        name = f"{config.scale}/{config.arm}/seed-{config.seed}"
+        there = not a.fresh and is_done(paths.run_folder(data, config.scale, config.arm, config.seed), config)
+        began = time.monotonic()
+        folder = run(config, data, a.fresh, Progress(name))
+        state = (
+            "already there (--fresh makes it anew)" if there else f"made in {time.monotonic() - began:.0f} s"
+        )
+        print(f"{name}: {state}: {paths.shown(folder)}", flush=True)
+
+
+class Progress:
+    """Prints 'name training 12/200, 3 min left', at most every two seconds and at the end of each stage."""
+
+    def __init__(self, name: str, every: float = 2.0) -> None:
+        self.name, self.every = name, every
+        self.stage, self.began, self.first, self.said = "", 0.0, 0, -float("inf")
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        from egrc.jobs import duration
+
+        now = time.monotonic()
+        if stage != self.stage:  # a resumed run does not start at 0
+            self.stage, self.began, self.first, self.said = stage, now, done, -float("inf")
+        if now - self.said < self.every and done < total:
+            return
+        self.said = now
+        rate = (now - self.began) / (done - self.first) if done > self.first else None
+        left = f", {duration(rate * (total - done))} left" if rate is not None else ""
+        print(f"{self.name} {stage} {done}/{total}{left}", flush=True)
+
+
+def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs; values as Python writes them, anything else as text."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair}: write NAME=VALUE, for example --set steps=2")
+        try:
+            out[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            out[name] = value
+    return out
+
+
+def results(a: Arguments) -> None:
+    from egrc.results import results as table
+
+    rows = table(a.scale)
+    if a.json:
+        print(rows.to_json(orient="records", indent=1))
+    else:
+        print(rows.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
+
+
+def records_(a: Arguments) -> int:
+    from egrc import records
+
+    if a.what == "verify":
+        from egrc.verify import verify_all
+
+        return 0 if verify_all(a.scale, say=lambda line: print(line, flush=True)) else 1
+    for record in records.load_all(a.scale):
+        minutes = record.meta["seconds"] / 60
+        print(f"{record.name:<32} {minutes:6.1f} min  {records.stale(record) or 'up to date'}")
+    return 0
+
+
+def base(a: Arguments) -> None:
+    from egrc.paper import has_own_base
+
+    if not has_own_base(a.scale):
+        raise ConfigError(f"scale {a.scale!r} starts from a pretrained model; only pocket trains its own")
+    from egrc.atomic import publish_folder
+    from egrc.pocket.base import train_base
+
+    finished = train_base(paths.BUILD / "work" / a.scale / "base-model")
+    target = paths.DATA / a.scale / "base"
+    publish_folder(finished, target)
+    shutil.rmtree(finished)
+    print(f"base model in {paths.shown(target)}")
+
+
+def sweep_(a: Arguments) -> None:
+    from egrc.sweep import sweep
+
+    sweep(a.scale)
+
+
+def paper_(a: Arguments) -> None:
+    from egrc.paper import paper
+
+    paper(a.scale, a.fresh)
+
+
+def figures(a: Arguments) -> None:
+    from egrc.paper import draw
+
+    draw(a.scale)
+
+
+def bench_(a: Arguments) -> None:
+    from egrc.bench import bench
+
+    print(bench(a.scale))
+
+
+def world_(a: Arguments) -> None:
+    if a.scale != "pocket":
+        raise ConfigError(f"scale {a.scale!r} has no criteria of its own; only pocket is a world made here")
+    from egrc.pocket import criteria
+
+    print(json.dumps(criteria.measure(), indent=1))
+
+
+def clean(a: Arguments) -> None:
+    existed = paths.BUILD.exists()
+    shutil.rmtree(paths.BUILD, ignore_errors=False) if existed else None
+    print(f"egrc: removed {paths.shown(paths.BUILD)}" if existed else "egrc: nothing to clean")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""`make paper`: figures, tables and executed notebooks from recorded runs, or, fresh, from runs made anew.
+
+Fresh runs gather in build/fresh/<scale> and replace the records in data/ only when all of them are there, so
+that it can be stopped and started again at any time, and the old records stand until then.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+from egrc import paths, records
+from egrc.atomic import publish_folder, write_json
+from egrc.jobs import Job, run_jobs
+from egrc.sweep import needed
+
+EPOCH = "1763424000"  # any fixed date: files that carry a date of making are the same bytes every time
+TIMES = "paper_times.json"
+Say = Callable[[str], None]
+
+
+def paper(scale: str, fresh: bool = False, say: Say = print) -> dict[str, float]:
+    """Make everything of a scale; returns the seconds of each part, which also go to build/paper_times.json.
+
+    Raises
+    ------
+    RecordError
+        A needed record is missing or stale: named, with the remedy.
+    JobsError
+        A notebook, the figures or (fresh) a run failed, with the end of its log.
+    """
+    times: dict[str, float] = {}
+    began = time.monotonic()
+    if fresh:
+        with _timed(times, "runs"):
+            make_fresh(scale, say)
+    with _timed(times, "records"):
+        say("egrc: checking the records")
+        check(scale)
+    say("egrc: drawing the figures and running the notebooks")
+    jobs = [*_notebook_jobs(scale), _products_job(scale)]
+    run_jobs(jobs)
+    times |= {job.name: job.seconds for job in jobs}
+    times["total"] = time.monotonic() - began
+    write_json(
+        paths.BUILD / TIMES,
+        {"scale": scale, "fresh": fresh, "seconds": {k: round(v, 1) for k, v in times.items()}},
+    )
+    for part, seconds in times.items():
+        say(f"  {part:<28} {seconds:7.1f} s")
+    say(f"egrc: figures and tables are in {paths.shown(paths.FIGURES)}, notebooks in build/notebooks")
+    return times
+
+
+@contextmanager
+def _timed(times: dict[str, float], part: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    times[part] = time.monotonic() - began
+
+
+def check(scale: str, data: Path | None = None) -> None:
+    """Stop by name if a needed record is missing, or any of the scale is stale.  Raises RecordError."""
+    data = data or paths.DATA
+    lacking = [c for c in needed(scale) if not paths.run_folder(data, scale, c.arm, c.seed).exists()]
+    if lacking:
+        names = "\n".join(f"  {c.scale}/{c.arm}/seed-{c.seed}" for c in lacking)
+        raise records.RecordError(
+            f"no records of:\n{names}\nTrain them, e.g. `make train SCALE={scale} ARM={lacking[0].arm} "
+            f"SEEDS={lacking[0].seed}`, or all with `make paper SCALE={scale} FRESH=1`."
+        )
+    records.require_fresh(records.load_all(scale, data))
+
+
+# --- figures, tables, notebooks -------------------------------------------------------------------
+
+
+def draw(scale: str, say: Say = print) -> list[Path]:
+    """Draw every figure and write the tables; returns their files.  Same records, same bytes."""
+    from egrc import tables
+    from egrc.figures import FIGURES, style
+
+    written = []
+    for name in FIGURES:
+        figure, drawn = import_module(f"egrc.figures.{name}").draw(scale)
+        written += style.save(figure, drawn, paths.FIGURES / name)
+    written += tables.write(scale)
+    for file in written:
+        say(f"egrc: wrote {paths.shown(file)}")
+    return written
+
+
+def _products_job(scale: str) -> Job:
+    command = [sys.executable, "-m", "egrc", "figures", "--scale", scale]
+    return Job("figures and tables", command, _log("figures"), {"SOURCE_DATE_EPOCH": EPOCH})
+
+
+def _notebook_jobs(scale: str) -> list[Job]:
+    """Papermill, a process for each notebook.  FRESH is false: what had to be made anew is there by then."""
+    out = paths.BUILD / "notebooks"
+    out.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for notebook in sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb")):
+        command = [sys.executable, "-m", "papermill", str(notebook), str(out / notebook.name)]
+        command += ["--cwd", str(paths.NOTEBOOKS), "-p", "SCALE", scale, "-p", "FRESH", "False"]
+        command += ["--kernel", "python3", "--no-progress-bar"]
+        jobs.append(Job(notebook.stem, command, _log(notebook.stem), {"SOURCE_DATE_EPOCH": EPOCH}))
+    return jobs
+
+
+def _log(name: str) -> Path:
+    return paths.BUILD / "logs" / "paper" / f"{name}.log"
+
+
+# --- fresh ----------------------------------------------------------------------------------------
+
+
+def make_fresh(scale: str, say: Say = print) -> None:
+    """Train the base model (where a scale has its own) and all runs; then replace the records."""
+    fresh = paths.BUILD / "fresh" / scale
+    if not fresh.exists():
+        # what is given (problem files, say), but nothing that is about to be made
+        made = shutil.ignore_patterns("runs", "base", "*.tmp")
+        shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
+    base = Path(scale) / "base"
+    if has_own_base(scale) and not (fresh / base).exists():
+        say("egrc: training the base model, about 15 minutes")
+        command = [sys.executable, "-m", "egrc", "base", "--scale", scale]
+        run_jobs(
+            [Job("base model", command, paths.BUILD / "logs" / scale / "base.log", {"EGRC_DATA": str(fresh)})]
+        )
+    say(f"egrc: training the runs of scale {scale}, two side by side; logs are in build/logs/{scale}")
+    sweep_in(fresh, scale)
+    if has_own_base(scale):
+        publish_folder(fresh / base, paths.DATA / base)
+    for config in needed(scale):
+        publish_folder(*(paths.run_folder(d, scale, config.arm, config.seed) for d in (fresh, paths.DATA)))
+    shutil.rmtree(fresh)
+
+
+def has_own_base(scale: str) -> bool:
+    """Does the scale train its base model itself?  (The others start from a pretrained one.)"""
+    return scale == "pocket"
+
+
+def sweep_in(data: Path, scale: str) -> None:
+    """A sweep whose every process, this check of what is missing included, sees `data` as the data folder."""
+    command = [sys.executable, "-m", "egrc", "sweep", "--scale", scale]
+    run_inherited(command, {"EGRC_DATA": str(data)})
+
+
+def run_inherited(command: list[str], env: dict[str, str]) -> None:
+    """Run a command on this terminal.  Raises JobsError if it fails."""
+    import os
+    import subprocess
+
+    from egrc.jobs import JobsError
+
+    code = subprocess.run(command, env={**os.environ, **env}).returncode
+    if code:
+        raise JobsError(
+            f"`{' '.join(command[1:])}` failed (exit code {code}); see above, then run this again to go on"
+        )

@@ -1,0 +1,50 @@
+"""The runs that a scale's figures and tables need, two side by side, resuming what was begun."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from egrc import paths, scales
+from egrc.arms import ARMS
+from egrc.config import Config
+from egrc.jobs import Job, run_jobs
+
+SEEDS = (0, 1, 2)
+"""Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
+
+
+def needed(scale: str, arms: Sequence[str] | None = None, seeds: Sequence[int] = SEEDS) -> list[Config]:
+    """The configs of all runs, the long ones first, so that two processes end at about the same time.
+
+    Raises ConfigError for unknown names.
+    """
+    configs = [scales.config(scale, arm, seed) for arm in arms or ARMS for seed in seeds]
+    return sorted(configs, key=_rough_length, reverse=True)
+
+
+def _rough_length(config: Config) -> float:
+    """Grows with the time a run takes: steps times the tokens it may generate in the first phase."""
+    return 0 if config.arm == "base" else config.steps * config.recipe.phases[0].budget
+
+
+def sweep(scale: str, data: Path | None = None) -> None:
+    """Make every record of a scale that is missing or stale.
+
+    Each run is a process of its own with one torch thread; its log is in build/logs.
+    Raises JobsError if any run failed, after all others have ended.
+    """
+    from egrc.run import is_done
+
+    data = data or paths.DATA
+    missing = [c for c in needed(scale) if not is_done(paths.run_folder(data, scale, c.arm, c.seed), c)]
+    run_jobs([_job(config, data) for config in missing])
+
+
+def _job(config: Config, data: Path) -> Job:
+    name = f"{config.arm}/seed-{config.seed}"
+    command = [sys.executable, "-m", "egrc", "train"]
+    command += ["--scale", config.scale, "--arm", config.arm, "--seed", str(config.seed)]
+    log = paths.BUILD / "logs" / config.scale / f"{config.arm}-seed-{config.seed}.log"
+    return Job(name, command, log, {"EGRC_DATA": str(data)})
