@@ -27,8 +27,10 @@ for _name in ("math_verify.parser", "math_verify.grader"):
 
 _DIGITS = r"\$?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:/\d+)?"
 _NUMBER = re.compile(rf"(?<![\w)])[-+]?{_DIGITS}|(?<![\w.]){_DIGITS}")  # the 3 of '5-3' has no sign
-_STATED = re.compile(r"answer(?:\s+is\s*:?|\s*:)[ \t]*([^\n]*)", re.IGNORECASE)
-_MARKED = re.compile(r"####[ \t]*([^\n]*)")
+# What follows a mark is looked at, not consumed: the next mark may stand on the same line.
+_REST = rf"[ \t]*(?=([^\n]{{0,{LONGEST + 1}}}))"
+_STATED = re.compile(rf"answer(?:\s+is\s*:?|\s*:){_REST}", re.IGNORECASE)
+_MARKED = re.compile(rf"####{_REST}")
 # '18 dollars' is 18, but '5 million', '5 pi' and '5 x' are not 5.
 _PROSE = re.compile(
     rf"([-+]?{_DIGITS})(?!\s+(?:pi|dozen|hundred|thousand|million|billion)\b)(?:\s+[a-z]{{2,}})*",
