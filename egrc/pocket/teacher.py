@@ -1,12 +1,12 @@
 """The teacher: writes one trace for one problem, verbose or compact step by step.  [ours]
 
-Grammar (tokens; ``a op b = r`` are true statements, always):
+Grammar (``a +b = r`` are true statements, always; R marks what may be re-checked: ``R TURNER check a +b = r right .``):
 
-    verbose step    OPENER a op b = r .        then, perhaps,   TURNER check a op b = r right .
-    compact step    = r
-    verbose try     OPENER|TURNER try c .  (a op b = r .)*  gap r - t = g no|yes .
-    compact try     c r1 .. rn no|yes
-    the whole again TURNER again (a op b = r .)*
+    verbose step    OPENER a +b = r . R
+    compact step    +b r                       (after a verbose step, or at the start: a +b r)
+    verbose try     OPENER|TURNER try c . (a +b = r . R)*  gap r t = g no|yes .
+    compact try     c (+b r)* no|yes
+    the whole again TURNER again (a +b = r .)*
     answer          # c <eos>
 """
 
@@ -16,6 +16,7 @@ import random
 
 from egrc.pocket.world import (
     CANDIDATES,
+    MODULUS,
     OPENER_WEIGHTS,
     OPENERS,
     P_AGAIN,
@@ -23,7 +24,6 @@ from egrc.pocket.world import (
     P_GIVE_UP,
     P_KEEP_STYLE,
     P_RECHECK,
-    P_RECHECK_GAP,
     P_REPEAT,
     TURNER_WEIGHTS,
     TURNERS,
@@ -66,27 +66,38 @@ class _Writer:
     def _turner(self) -> str:
         return self.rng.choices(TURNERS, TURNER_WEIGHTS)[0]
 
-    def _step(self, a: int, op: str, b: int) -> int:
-        r = apply(a, op, b)
+    def _step(self, a: int, operation: str, fresh: bool) -> int:
+        """One step in the present style; a compact one names its starting value only when `fresh`."""
+        r = apply(a, operation)
         if self.compact:
-            self._say("=", r)
+            self._say(*([a] if fresh else []), operation, r)
         else:
             self.was_verbose = True
-            self._say(self._opener(), a, op, b, "=", r, ".")
-            for p in P_RECHECK:
-                if self.rng.random() >= p:
-                    break
-                self._say(self._turner(), "check", a, op, b, "=", r, "right", ".")
-        self._next_style()
+            self._say(self._opener())
+            self._spell_out(a, operation)
         return r
 
-    def _spell_out(self, start: int, steps: tuple[tuple[str, int], ...]) -> int:
-        a = start
-        for op, b in steps:
-            r = apply(a, op, b)
-            self._say(a, op, b, "=", r, ".")
-            a = r
+    def _spell_out(self, a: int, operation: str) -> None:
+        r = apply(a, operation)
+        self._say(a, operation, "=", r, ".")
+        for p in P_RECHECK:
+            if self.rng.random() >= p:
+                break
+            self._say(self._turner(), "check", a, operation, "=", r, "right", ".")
+
+    def _steps(self, start: int, steps: tuple[str, ...]) -> int:
+        a, fresh = start, True
+        for operation in steps:
+            a = self._step(a, operation, fresh)
+            fresh = not self.compact
+            self._next_style()
         return a
+
+    def _again(self, start: int, steps: tuple[str, ...]) -> None:
+        """The whole derivation once more, without re-checks."""
+        self._say(self._turner(), "again")
+        for a, operation in zip(run(start, steps), steps, strict=False):
+            self._say(a, operation, "=", apply(a, operation), ".")
 
     def _answer(self, value: int) -> list[str]:
         self._say("#", value, "<eos>")
@@ -94,48 +105,36 @@ class _Writer:
 
     def forward(self, problem: Problem) -> list[str]:
         assert problem.start is not None
-        a = problem.start
-        for op, b in problem.steps:
-            a = self._step(a, op, b)
-        if self.was_verbose and not self.compact and self.rng.random() < P_AGAIN:
-            self._say(self._turner(), "again")
-            self._spell_out(problem.start, problem.steps)
-        return self._answer(a)
+        result = self._steps(problem.start, problem.steps)
+        if self.was_verbose and self.rng.random() < P_AGAIN:
+            self._again(problem.start, problem.steps)
+        return self._answer(result)
 
     def hole(self, problem: Problem) -> list[str]:
         assert problem.right is not None
-        target = problem.right[0]
-        for op, b in problem.right[1]:
-            target = self._step(target, op, b)
-        untried, failed = self.rng.sample(CANDIDATES, len(CANDIDATES)), 0
-        tried: list[int] = []
+        target = self._steps(*problem.right)
+        untried, failed = self.rng.sample(CANDIDATES, len(CANDIDATES)), []
         while True:
-            if self.compact or not tried or self.rng.random() >= P_REPEAT:
-                c = untried.pop()
-            else:
-                c = self.rng.choice(tried)
-            verbose = not self.compact
-            if self._try(problem, c, target, first=not tried):
-                if verbose and self.rng.random() < P_AGAIN:
-                    self._say(self._turner(), "again")
-                    self._spell_out(c, problem.steps)
+            repeat = not self.compact and failed and self.rng.random() < P_REPEAT
+            c = self.rng.choice(failed) if repeat else untried.pop()
+            if self._try(problem, c, target, first=not failed):
+                if not self.compact and self.rng.random() < P_AGAIN:
+                    self._again(c, problem.steps)
                 return self._answer(c)
-            tried.append(c)
-            failed += 1
-            if not self.patient and self.rng.random() < P_GIVE_UP[min(failed, len(P_GIVE_UP)) - 1]:
+            failed.append(c)
+            if not self.patient and self.rng.random() < P_GIVE_UP[min(len(failed), len(P_GIVE_UP)) - 1]:
                 return self._answer(c)
             self._next_style()
 
     def _try(self, problem: Problem, c: int, target: int, first: bool) -> bool:
-        r = run(c, problem.steps)[-1]
-        verdict = "yes" if r == target else "no"
+        values = run(c, problem.steps)
+        fits = values[-1] == target
+        verdict = "yes" if fits else "no"
         if self.compact:
-            self._say(*run(c, problem.steps), verdict)
-            return r == target
+            self._say(c, *(w for pair in zip(problem.steps, values[1:], strict=True) for w in pair), verdict)
+            return fits
         self._say(self._opener() if first else self._turner(), "try", c, ".")
-        self._spell_out(c, problem.steps)
-        gap = (r, "-", target, "=", apply(r, "-", target))
-        self._say("gap", *gap, verdict, ".")
-        if r != target and self.rng.random() < P_RECHECK_GAP:
-            self._say(self._turner(), "check", *gap, "right", ".")
-        return r == target
+        for a, operation in zip(values, problem.steps, strict=False):
+            self._spell_out(a, operation)
+        self._say("gap", values[-1], target, "=", (values[-1] - target) % MODULUS, verdict, ".")
+        return fits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from egrc.pocket.world import CONNECTORS, MODULUS, OPERATORS, VOCABULARY
+from egrc.pocket.world import CONNECTORS, MODULUS, OPERATIONS, VOCABULARY
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -25,9 +25,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def word_class(word: str) -> str:
-    """'connector', 'number', 'operator' or 'other' (words, marks and special tokens)."""
+    """'connector', 'number', 'operator' (an operation with its operand, or '=') or 'other' (words, marks and special tokens)."""
     if word in CONNECTORS:
         return "connector"
     if word in map(str, range(MODULUS)):
         return "number"
-    return "operator" if word in (*OPERATORS, "=") else "other"
+    return "operator" if word in (*OPERATIONS, "=") else "other"

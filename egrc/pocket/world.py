@@ -2,9 +2,11 @@
 
 Two kinds of problem, three benchmarks each, all read strictly from left to right:
 
-* forward, ``3 + 4 * 6 ?`` - the value must be worked out step by step (``forward-3``, ``-4``, ``-5`` operations);
-* hole, ``_ * 4 - 2 = 5 ?`` - a digit 1..6 that fits must be found; trying is the only procedure the teacher knows
-  (``hole-2``, ``hole-3`` operations; ``hole-2r``: the right-hand side is a sum of its own, ``= 3 + 5 ?``).
+* forward, ``3 +4 *6 -1 ?`` - the value must be worked out step by step (``forward-3``, ``-4``, ``-5`` operations);
+* hole, ``_ *4 -2 = 5 ?`` - a digit 1..6 that fits must be found; trying is the only procedure the teacher knows
+  (``hole-2``, ``hole-3`` operations; ``hole-2r``: the right-hand side has an operation of its own, ``= 3 +5 ?``).
+
+An operation with its operand (``+4``) is one token, so a step needs only the two tokens before it.
 
 In the world BY CONSTRUCTION (nothing below is a finding):
 
@@ -27,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MODULUS = 7
-OPERATORS = "+-*"
+OPERATIONS = tuple(f"{op}{b}" for op in "+-*" for b in range(1, MODULUS))  # one token each; no multiplying by 0
 CANDIDATES = tuple(range(1, MODULUS))  # what a hole may hold; invertible, so that answers stay even
 
 OPENERS = ("so", "then", "thus", "therefore", "hence", "next")  # open a step
@@ -39,15 +41,14 @@ TURNER_WEIGHTS = (0.50, 0.20, 0.12, 0.10, 0.08)
 P_COMPACT = 0.18  # the first step's style, and every fresh draw of it
 P_KEEP_STYLE = 0.75  # else the next step draws its style afresh: compression can be gradual
 P_RECHECK = (0.70, 0.30)  # of a verbose step, then of its re-check
-P_RECHECK_GAP = 0.60  # of a failed verbose try
 P_AGAIN = 0.65  # the whole derivation once more, before the answer of a verbose trace
-P_REPEAT = 0.10  # a verbose try takes a candidate that already failed
-P_GIVE_UP = (0.05, 0.25, 0.50, 0.60, 0.70, 1.0)  # after 1, 2, 3, ... failed tries
+P_REPEAT = 0.20  # a verbose try takes a candidate that already failed
+P_GIVE_UP = (0.03, 0.20, 0.45, 0.60, 0.75, 1.0)  # after 1, 2, 3, ... failed tries
 
 WORDS = ("try", "check", "again", "gap", "no", "yes", "right")
 VOCABULARY = (
     "<pad>", "<bos>", "<eos>",
-    *map(str, range(MODULUS)), *OPERATORS, "=", "?", "_", "#", ".",
+    *map(str, range(MODULUS)), *OPERATIONS, "=", "?", "_", "#", ".",
     *CONNECTORS, *WORDS,
 )  # fmt: skip
 
@@ -56,19 +57,18 @@ BENCHMARKS = ("forward-3", "forward-4", "forward-5", "hole-2", "hole-2r", "hole-
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem: ``start`` (None for a hole) followed by (operator, operand) pairs; ``right`` is a hole's target side."""
+    """One problem: ``start`` (None for a hole) and its operations; ``right`` is a hole's target side, likewise."""
 
     benchmark: str
     start: int | None
-    steps: tuple[tuple[str, int], ...]
-    right: tuple[int, tuple[tuple[str, int], ...]] | None = None
+    steps: tuple[str, ...]
+    right: tuple[int, tuple[str, ...]] | None = None
 
     @property
     def text(self) -> str:
-        words = ["_" if self.start is None else str(self.start)]
-        words += [w for op, b in self.steps for w in (op, str(b))]
+        words = ["_" if self.start is None else str(self.start), *self.steps]
         if self.right is not None:
-            words += ["=", str(self.right[0]), *(w for op, b in self.right[1] for w in (op, str(b)))]
+            words += ["=", str(self.right[0]), *self.right[1]]
         return " ".join([*words, "?"])
 
     @property
@@ -89,16 +89,17 @@ class Problem:
         return hashlib.sha256(self.text.encode()).digest()[0] % 2 == 1
 
 
-def apply(a: int, op: str, b: int) -> int:
-    """One operation on the clock."""
-    return {"+": a + b, "-": a - b, "*": a * b}[op] % MODULUS
+def apply(a: int, operation: str) -> int:
+    """One operation, such as ``*4``, on the clock."""
+    b = int(operation[1:])
+    return {"+": a + b, "-": a - b, "*": a * b}[operation[0]] % MODULUS
 
 
-def run(start: int, steps: tuple[tuple[str, int], ...]) -> list[int]:
+def run(start: int, steps: tuple[str, ...]) -> list[int]:
     """Values after 0, 1, ... len(steps) operations."""
     values = [start]
-    for op, b in steps:
-        values.append(apply(values[-1], op, b))
+    for operation in steps:
+        values.append(apply(values[-1], operation))
     return values
 
 
@@ -107,11 +108,11 @@ def draw_problem(benchmark: str, rng: random.Random) -> Problem:
     kind, size = benchmark.split("-")
     n = int(size[0])
     while True:
-        steps = tuple((rng.choice(OPERATORS), rng.randint(1, MODULUS - 1)) for _ in range(n))
+        steps = tuple(rng.choices(OPERATIONS, k=n))
         if kind == "forward":
             return Problem(benchmark, rng.randint(1, MODULUS - 1), steps)
         if size.endswith("r"):
-            right = (rng.randint(1, MODULUS - 1), ((rng.choice(OPERATORS), rng.randint(1, MODULUS - 1)),))
+            right = (rng.randint(1, MODULUS - 1), (rng.choice(OPERATIONS),))
         else:
             right = (rng.randrange(MODULUS), ())
         problem = Problem(benchmark, None, steps, right)
