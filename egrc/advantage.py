@@ -1,10 +1,10 @@
 """How rewards become advantages: absolute, group-relative, or decomposed into correctness and length.  Pure.
 
-All tensors are flat [N], a group (the rollouts of one problem) being `group_size` neighbours.  `reward` is the phase's
-reward; without shaping it is correctness itself (plus whatever other reward functions add).
+All tensors are flat [N], a group (the rollouts of one problem) being `group_size` neighbours.  `reward` is
+the phase's reward; without shaping it is correctness itself (plus whatever other reward functions add).
 
-The formula of the paper's "reward decomposition" is not public: `separate` and `within_correct` are readings [ours];
-a third reading is `group` on an unshaped reward under the compact budget.
+The formula of the paper's "reward decomposition" is not public: `separate` and `within_correct` are readings
+[ours]; a third reading is `group` on an unshaped reward under the compact budget.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EPS = 1e-4  # as in TRL: keeps a nearly uniform group from exploding
 
 
 def _standardise(x: Tensor, member: Tensor) -> Tensor:
-    """(x - mean)/(std + EPS) along the last axis over the members only; 0 for the others and where nothing varies."""
+    """(x - mean)/(std + EPS) over the last axis' members only; 0 for the others and where nothing varies."""
     n = member.sum(-1, keepdim=True)
     mean = torch.where(member, x, 0.0).sum(-1, keepdim=True) / n.clamp(min=1)
     centred = torch.where(member, x - mean, 0.0)
@@ -29,7 +29,7 @@ def _standardise(x: Tensor, member: Tensor) -> Tensor:
 
 
 def absolute(reward: Tensor, beta: float) -> Tensor:
-    """beta * R, positive only (paper): an unrewarded rollout pushes nothing, a correct long one is never pushed down."""
+    """beta * R, positive only (paper): no reward, no push; a correct long rollout is never pushed down."""
     return beta * reward.clamp(min=0)
 
 
@@ -51,7 +51,7 @@ def separate(reward: Tensor, length: Tensor, group_size: int, length_weight: flo
 def within_correct(
     correct: Tensor, reward: Tensor, length: Tensor, group_size: int, length_weight: float
 ) -> Tensor:
-    """Reading (b) [ours]: brevity standardised inside the correct set of the group only; a wrong one gets no such term."""
+    """Reading (b) [ours]: brevity standardised in the group's correct set; wrong ones get no such term."""
     brevity = _standardise(-length.float().view(-1, group_size), correct.view(-1, group_size)).flatten()
     return group_relative(reward, group_size) + length_weight * brevity
 

@@ -1,12 +1,14 @@
 """The entropy gate: policy entropy in, phase out.  A pure state machine; it sees no reward and no accuracy.
 
-Paper: while entropy descends, compress; while it rises, explore.  The gate itself is [ours]; the paper's two-stage
-schedule is `max_switches=1`.  The signal is the rollouts' mean entropy per token at temperature 1, in nats.
+Paper: while entropy descends, compress; while it rises, explore.  The gate itself is [ours]; the paper's
+two-stage schedule is `max_switches=1`.  The signal is the rollouts' mean entropy per token at temperature 1,
+in nats.
 
 * smoothed = mean of the last `window` readings; start = its value at the first full window;
 * slope = least-squares slope of those readings, nats per step;
-* a phase named 'compress' is left when smoothed < low * start or, with flat > 0, slope > -flat ('stopped falling');
-  any other phase when smoothed > high * start or slope < flat ('stopped rising'); never before `dwell` steps.
+* a phase named 'compress' is left when smoothed < low * start or, with flat > 0, slope > -flat ('stopped
+  falling'); any other phase when smoothed > high * start or slope < flat ('stopped rising');
+* no phase is left before `dwell` steps, nor more often than `max_switches` in all.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Decision:
 
 
 class EntropyGate:
-    """Feed it one reading a step with `update`; read `phase` and `weights` before the next step's rollouts."""
+    """Give `update` one reading a step; read `phase` and `weights` before the next step's rollouts."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -55,7 +57,7 @@ class EntropyGate:
         self.readings: list[float] = []
         """The last `window` readings."""
         self.waiting = False
-        """Whether the condition to leave already held at the last reading, so that only the dwell kept the phase."""
+        """Whether the condition to leave held at the last reading already: only the dwell kept the phase."""
         self.weights: tuple[float, ...] = self._one_hot(0)
 
     @property
@@ -64,7 +66,7 @@ class EntropyGate:
         return self.recipe.phases[self.index]
 
     def update(self, step: int, entropy: float) -> Decision:
-        """Take the reading of a finished step and decide about the next.  Raises ValueError unless it is finite."""
+        """Take a finished step's reading, decide about the next.  Raises ValueError unless finite."""
         if not math.isfinite(entropy):
             raise ValueError(
                 f"step {step}: policy entropy is {entropy}; the policy has diverged, or no token was scored: "
@@ -112,7 +114,7 @@ class EntropyGate:
         return ""
 
     def _blend(self, smoothed: float) -> str:
-        """Soft gate: 'compress' weighs clip((smoothed - low*start)/((high - low)*start), 0, 1), the other the rest."""
+        """Soft gate: 'compress' weighs clip((smoothed - low*start)/((high - low)*start), 0, 1)."""
         if len(self.recipe.phases) == 1 or self.start is None:
             return ""
         low, high = self.gate.low * self.start, self.gate.high * self.start
@@ -142,10 +144,10 @@ class EntropyGate:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where the gate of `state_dict` stood.  Raises ValueError if keys are missing or unknown."""
+        """Continue where the gate of `state_dict` stood.  Raises ValueError for other keys."""
         expected = self.state_dict().keys()
         if state.keys() != expected:
-            raise ValueError(f"gate state has keys {sorted(state)}, not {sorted(expected)}: from another version?")
+            raise ValueError(f"gate state has keys {sorted(state)}, not {sorted(expected)}: start afresh")
         for name, value in state.items():
             setattr(self, name, tuple(value) if name == "weights" else value)
         self.readings = list(self.readings)
@@ -176,5 +178,5 @@ def report(decisions: Sequence[Decision]) -> str:
         return f"{only}, its weight from {min(shares):.2f} to {max(shares):.2f}" if blended else only
     lines = [f"step {d.step}: '{d.phase}' -> '{d.next_phase}' ({d.cause})" for d in switches]
     if all(d.cause.startswith(AT_DWELL_LIMIT) for d in switches):
-        lines.append("every switch came at the dwell limit: the minimum dwell, not the entropy, set the schedule")
+        lines.append("every switch came at the dwell limit: the dwell, not the entropy, set the schedule")
     return "\n".join(lines)

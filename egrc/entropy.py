@@ -1,7 +1,7 @@
 """What the policy is unsure of: entropy per token in nats, by class of token, and how hard each token pulls.
 
-Every entropy that is compared over time or steers the gate is taken at temperature 1, whatever the rollouts were
-sampled at.
+Every entropy that is compared over time or steers the gate is taken at temperature 1, whatever the rollouts
+were sampled at.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ if TYPE_CHECKING:  # annotations only: this module needs torch and nothing else
 
 CLASSES = ("connector", "number", "operator", "other")
 
-CONNECTORS = frozenset(
-    "so then thus therefore hence next wait hmm but however alternatively maybe because since if when now first "
-    "second finally also let actually perhaps again instead otherwise still yet".split()
-)  # [ours]; the paper names "therefore", "thus", "as a result"
-OPERATORS = frozenset("+ - * / = < > ^ × ÷ ≤ ≥ ≠ ± \\times \\cdot \\div \\frac".split())
+CONNECTORS = frozenset((
+    "so", "then", "thus", "therefore", "hence", "next", "because", "since", "if", "finally", "also", "again",
+    "wait", "hmm", "but", "however", "alternatively", "maybe", "perhaps", "actually", "instead", "otherwise",
+))  # fmt: skip
+"""[ours]; the paper names "therefore", "thus", "as a result"."""
+OPERATORS = frozenset("+-*/=<>^×÷≤≥≠±")
 
 
 def token_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Entropy of softmax(logits / temperature) in nats: logits [..., V] -> [...], from 0 (certain) to log V (uniform)."""
+    """Entropy of softmax(logits / temperature), nats: logits [..., V] -> [...] from 0 (certain) to log V."""
     return torch.special.entr((logits.float() / temperature).softmax(-1)).sum(-1)
 
 
 def logit_gradient_norm(logits: Tensor, token: Tensor, temperature: float = 1.0) -> Tensor:
-    """|d log pi(token) / d logits| in closed form: sqrt(1 - 2p + sum_v p_v^2) / T, p the token's own probability.
+    """|d log pi(token) / d logits| in closed form: sqrt(1 - 2p + sum_v p_v^2) / T, p the token's probability.
 
-    logits [..., V], token [...] ids -> [...].  Multiply by |advantage| for the size of the pull on that token.
+    logits [..., V], token [...] ids -> [...].  Times |advantage| it is the size of the pull on that token.
     """
     return _gradient_norm((logits.float() / temperature).softmax(-1), token, temperature)
 
@@ -58,10 +59,12 @@ class TokenScores:
     """Norm of d logp / d logits."""
 
 
-def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_grad: bool = False) -> TokenScores:
+def score_tokens(
+    logits: Tensor, tokens: Tensor, temperature: float, entropy_grad: bool = False
+) -> TokenScores:
     """Score logits [B, T, V] against the tokens [B, T] that were sampled from them at `temperature`.
 
-    Only `logp` carries a gradient, and with `entropy_grad` the sampling entropy too (for TRL's entropy bonus).
+    Only `logp` carries a gradient, with `entropy_grad` the sampling entropy too (for TRL's entropy bonus).
     """
     log_probs = (logits.float() / temperature).log_softmax(-1)
     logp = log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
@@ -86,7 +89,7 @@ class TokenClasses:
 
     def __post_init__(self) -> None:
         if len(self.ids) and not 0 <= int(self.ids.min()) <= int(self.ids.max()) < len(self.names):
-            raise ValueError(f"class numbers must lie in 0..{len(self.names) - 1}, one for each of {self.names}")
+            raise ValueError(f"class numbers must lie in 0..{len(self.names) - 1}, for {self.names}")
 
 
 def lexical_classes(
@@ -103,7 +106,7 @@ def lexical_classes(
     vocabulary = tokenizer.get_vocab()
     ids = torch.full((max(size, len(tokenizer), 1 + max(vocabulary.values())),), CLASSES.index("other"))
     for token, i in vocabulary.items():
-        spelling = token.strip("Ġ▁Ċ \n").lower()  # the marks that BPE and SentencePiece vocabularies put for blanks
+        spelling = token.strip("Ġ▁Ċ \n").lower()  # BPE's and SentencePiece's marks for blanks
         if spelling in words:
             ids[i] = CLASSES.index("connector")
         elif spelling.isdecimal():
@@ -136,9 +139,9 @@ def probe_entropy(
 ) -> dict[str, float]:
     """Entropy (nats, T=1) of the next token after fixed prefixes: {'mean': ..., 'connector': ..., ...}.
 
-    A class's value is the entropy expected where the policy says a token of that class: the prefixes' mean weighted by
-    the probability it gives the class.  Unlike the rollouts' entropy it cannot move because the contexts moved.
-    Raises ValueError without prefixes.
+    A class's value is the entropy expected where the policy says a token of that class: the prefixes' mean
+    weighted by the probability it gives the class.  Unlike the rollouts' entropy it cannot move because the
+    contexts moved.  Raises ValueError without prefixes.
     """
     if not prefixes:
         raise ValueError("no probe prefixes: give at least one text, or probe_prefixes=None to do without")

@@ -1,15 +1,15 @@
 """What a run writes while it trains: steps.csv, decisions.jsonl and rollouts.parquet.
 
-Rows gather in memory and reach the disk at checkpoints and at the end, each file whole or not at all.  A resumed run
-reads them back up to its checkpoint's step, so that whatever a killed run wrote later is forgotten.
+Rows gather in memory and reach the disk at checkpoints and at the end, each file whole or not at all.  A
+resumed run reads them back up to its checkpoint's step, so that whatever a killed run wrote later is
+forgotten.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from egrc import atomic
 from egrc.controller import Decision
 
 STEPS, DECISIONS, ROLLOUTS = "steps.csv", "decisions.jsonl", "rollouts.parquet"
@@ -37,27 +38,7 @@ ROLLOUT_SCHEMA = pa.schema(
         ("temperature", pa.float32()),
     ]
 )
-"""One row per kept rollout; entropies in nats at temperature 1, classes numbered as in `egrc.entropy.CLASSES`."""
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it there: a reader sees the old file or the new.
-
-    Raises OSError (disk full, no permission, ...) with the path and a remedy; the old file then stays as it was.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"could not write ({error.strerror}): free some space or choose another folder, then resume from the "
-            "last checkpoint; what was there before is untouched",
-            str(path),
-        ) from error
+"""One row per kept rollout; entropies in nats at temperature 1, classes by number."""
 
 
 class Recorder:
@@ -81,15 +62,20 @@ class Recorder:
             self.rollouts.append(row)
 
     def flush(self) -> None:
-        """Write all three files, each atomically.  Raises OSError."""
+        """Write all three files, each atomically.  Raises OSError; what was there before then stays."""
         if self.folder is None or not self.steps:
             return
-        write_atomically(self.folder / ROLLOUTS, self._write_rollouts)
-        write_atomically(self.folder / DECISIONS, self._write_decisions)
-        write_atomically(self.folder / STEPS, self._write_steps)
+        rollouts, steps = io.BytesIO(), io.StringIO(newline="")
+        pq.write_table(pa.Table.from_pylist(self.rollouts, ROLLOUT_SCHEMA), rollouts, compression="zstd")
+        writer = csv.DictWriter(steps, list(self.steps[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.steps)  # floats by repr: they survive to the bit
+        atomic.write_bytes(self.folder / ROLLOUTS, rollouts.getvalue())
+        atomic.write_text(self.folder / DECISIONS, "".join(json.dumps(d) + "\n" for d in self.decisions))
+        atomic.write_text(self.folder / STEPS, steps.getvalue())
 
     def resume(self, last_step: int) -> None:
-        """Read the files back up to `last_step`.  Raises FileNotFoundError or ValueError if steps are missing."""
+        """Read the files back up to `last_step`.  Raises FileNotFoundError or ValueError where steps lack."""
         if self.folder is None or last_step == 0:
             return
         with open(self.folder / STEPS, newline="") as file:
@@ -100,18 +86,6 @@ class Recorder:
         self.rollouts = [row for row in table.to_pylist() if row["step"] <= last_step]
         if len(self.steps) != last_step or len(self.decisions) != last_step:
             raise ValueError(
-                f"{self.folder} holds {len(self.steps)} steps and {len(self.decisions)} decisions, the checkpoint "
-                f"is at step {last_step}: start the run afresh"
+                f"{self.folder} holds {len(self.steps)} steps and {len(self.decisions)} decisions up to the "
+                f"checkpoint's step {last_step}: start the run afresh"
             )
-
-    def _write_steps(self, path: Path) -> None:
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.steps[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.steps)  # floats by repr: they survive to the bit
-
-    def _write_decisions(self, path: Path) -> None:
-        path.write_text("".join(json.dumps(d) + "\n" for d in self.decisions))
-
-    def _write_rollouts(self, path: Path) -> None:
-        pq.write_table(pa.Table.from_pylist(self.rollouts, ROLLOUT_SCHEMA), path, compression="zstd")

@@ -1,18 +1,19 @@
-"""GRPO with an entropy gate: TRL's `GRPOTrainer` on LoRA adapters, and what the paper's method needs beside it.
+"""GRPO with an entropy gate: TRL's `GRPOTrainer` on LoRA adapters, and what the paper needs beside it.
 
-TRL supplies: the loop, generation (transformers or vLLM), scoring in micro-batches, reward functions, the loss, LoRA
-through peft, optimiser and schedule, checkpoints, logging, distributed training.
+TRL supplies: the loop, generation (transformers or vLLM), scoring in micro-batches, reward functions, the
+loss, LoRA through peft, optimiser and schedule, checkpoints, logging, distributed training.
 
 Added here:
- 1. Rewards: correctness, length clipping and shaping of the gate's phase, as the first reward function; those of the
-    user are added to it.
+ 1. Rewards: correctness, length clipping and shaping of the gate's phase, as the first reward function; those
+    of the user are added to it.
  2. Advantages of the phase replace TRL's, which always subtract a mean.
- 3. Temperature of the phase in sampling AND in scoring (TRL fixes the latter at the start), and its length budget.
-    The vLLM backends are given both as well; that path is not yet run on a GPU.
- 4. Entropy at T=1 from the very logits that the loss is computed from, reduced over ranks by tokens: every rank's
-    gate reads the same number and takes the same decision, once a step.
- 5. Exact resume after a kill: the rollouts of a step are seeded by (seed, step, rank), the order of problems by
-    (seed, epoch); the gate travels with the checkpoint, and a checkpoint cut short by the kill is passed over.
+ 3. Temperature of the phase in sampling AND in scoring (TRL fixes the latter at the start), and its length
+    budget. The vLLM backends are given both as well; that path is not yet run on a GPU.
+ 4. Entropy at T=1 from the very logits that the loss is computed from, reduced over ranks by tokens: every
+    rank's gate reads the same number and takes the same decision, once a step.
+ 5. Exact resume after a kill: the rollouts of a step are seeded by (seed, step, rank), the order of problems
+    by (seed, epoch); the gate travels with the checkpoint, and a checkpoint cut short by the kill is passed
+    over.
  6. Records: steps, decisions, rollouts (`egrc.recorder`), and readings on fixed probe prefixes.
 
 Training is on-policy: one update for each batch of rollouts.
@@ -41,11 +42,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from egrc import atomic
 from egrc.advantage import advantages
 from egrc.config import ConfigError, Gate, Phase, Recipe
 from egrc.controller import EntropyGate
 from egrc.entropy import TokenClasses, TokenScores, class_sums, lexical_classes, probe_entropy, score_tokens
-from egrc.recorder import Recorder, write_atomically
+from egrc.recorder import Recorder
 from egrc.reward import in_time, shaped_reward
 
 STATE_FILE = "egrc_state.json"
@@ -59,7 +61,13 @@ def default_recipe(max_completion_length: int) -> Recipe:
     return Recipe(
         phases=(
             Phase("compress", "absolute", max_completion_length, "exponential", r=0.1),
-            Phase("explore", "within_correct", max(1, max_completion_length // 2), length_weight=0.1, temperature=1.2),
+            Phase(
+                "explore",
+                "within_correct",
+                -(-max_completion_length // 2),
+                length_weight=0.1,
+                temperature=1.2,
+            ),
         ),
         gate=Gate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=20, max_switches=1),
     )
@@ -69,8 +77,9 @@ def default_recipe(max_completion_length: int) -> Recipe:
 class EGRCConfig(GRPOConfig):
     """TRL's `GRPOConfig` and five fields of our own.
 
-    Changed defaults: `loss_type='dr_grpo'` (no length preference of its own), and no bfloat16 where there is no GPU.
-    `temperature` is the phase's, `max_completion_length` the largest budget allowed.  Raises ConfigError.
+    Changed defaults: `loss_type='dr_grpo'` (no length preference of its own), and no bfloat16 where there is
+    no GPU. `temperature` is the phase's, `max_completion_length` the largest budget allowed.  Raises
+    ConfigError.
     """
 
     recipe: Recipe | dict | None = field(
@@ -79,7 +88,9 @@ class EGRCConfig(GRPOConfig):
     probe_every: int = field(default=10, metadata={"help": "Steps between readings on the probe prefixes."})
     record_rollouts_every: int = field(default=20, metadata={"help": "Steps between kept rollouts."})
     record_rollouts: int = field(default=16, metadata={"help": "How many rollouts are kept then."})
-    record_dir: str | None = field(default=None, metadata={"help": "Folder of the records. None: no records."})
+    record_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the records. None: no records."}
+    )
     loss_type: str = field(default="dr_grpo", metadata={"help": "TRL's loss aggregation."})
 
     def __post_init__(self) -> None:
@@ -100,28 +111,24 @@ class EGRCConfig(GRPOConfig):
                 )
         if self.num_iterations != 1 or self.steps_per_generation != self.gradient_accumulation_steps:
             raise ConfigError(
-                f"num_iterations={self.num_iterations}, steps_per_generation={self.steps_per_generation}: training is "
-                "on-policy, so set num_iterations=1 and leave steps_per_generation to gradient_accumulation_steps="
-                f"{self.gradient_accumulation_steps}"
+                f"num_iterations={self.num_iterations}, steps_per_generation={self.steps_per_generation}: "
+                "training is on-policy; set num_iterations=1 and steps_per_generation="
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}"
             )
         if self.save_total_limit == 1:
-            raise ConfigError("save_total_limit=1: a kill while saving would leave no checkpoint; set 2 or more")
+            raise ConfigError(
+                "save_total_limit=1: a kill while saving would leave no checkpoint; set 2 or more"
+            )
         if self.probe_every < 1 or self.record_rollouts_every < 1 or self.record_rollouts < 0:
             raise ConfigError("probe_every and record_rollouts_every start at 1, record_rollouts at 0")
 
 
 def math_correct(completion: str, answer: Any) -> bool:
-    """Default grader: math-verify on the completion's last answer; plain text where the reference is no mathematics.
+    """Default grader, by math-verify (`egrc.grading`); of a GSM8K reference what follows '####' counts."""
+    from egrc.grading import correct, extract  # imports sympy: only where it is used
 
-    A GSM8K reference (working, then '#### 72') is read from its last '####'.
-    """
-    from math_verify import parse, verify  # imports sympy: only where it is used
-
-    reference = str(answer).split("####")[-1].strip()
-    parsed = parse(reference) or parse(f"${reference}$")
-    if not parsed:
-        return completion.strip().endswith(reference)
-    return bool(verify(parsed, parse(completion)))
+    gold = str(answer)
+    return correct(completion, (extract(gold) or gold) if "####" in gold else gold)
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
@@ -132,7 +139,7 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
 
 
 class EpochSampler(RepeatSampler):
-    """TRL's sampler, its order drawn from (seed, epoch) and not from what was drawn before: a resumed run agrees."""
+    """TRL's sampler, its order drawn from (seed, epoch) alone: a resumed run sees the same problems."""
 
     def __init__(self, *args: Any, epoch: Callable[[], int], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -184,13 +191,13 @@ class EGRCTrainer(GRPOTrainer):
     >>> trainer = EGRCTrainer("org/model", args=EGRCConfig("out", recipe=recipe), train_dataset=dataset)
     >>> trainer.train()
 
-    `train_dataset` needs the columns `prompt` (text or messages) and `answer`.  `correct(completion, answer)` grades a
-    decoded completion (default: math-verify).  `reward_funcs` and `args.reward_weights` are TRL's; their sum is added
-    to our reward.  `token_classes` default to the tokens' spelling.  `peft_config=None` means LoRA of rank 16 on every
-    linear layer but the head.  Other arguments go to `GRPOTrainer`.
+    `train_dataset` needs the columns `prompt` (text or messages) and `answer`.  `correct(completion, answer)`
+    grades a decoded completion (default: math-verify).  `reward_funcs` and `args.reward_weights` are TRL's;
+    their sum is added to our reward.  `token_classes` default to the tokens' spelling.  `peft_config=None`
+    means LoRA of rank 16 on every linear layer but the head.  Other arguments go to `GRPOTrainer`.
 
-    Raises ConfigError or ValueError for a data set that cannot be trained on, FloatingPointError when the loss is not a
-    number, OSError when a record cannot be written.
+    Raises ConfigError or ValueError for a data set that cannot be trained on, FloatingPointError when the
+    loss is not a number, OSError when a record cannot be written.
     """
 
     _tag_names = ["trl", "grpo", "egrc"]
@@ -207,6 +214,8 @@ class EGRCTrainer(GRPOTrainer):
         peft_config: PeftConfig | None = None,
         **kwargs: Any,
     ) -> None:
+        if args is not None and not isinstance(args, EGRCConfig):
+            raise TypeError(f"args is a {type(args).__name__}: use EGRCConfig, which takes the same settings")
         args = EGRCConfig("egrc-output") if args is None else copy.copy(args)
         _check_dataset(train_dataset, args)
         extra = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
@@ -244,7 +253,7 @@ class EGRCTrainer(GRPOTrainer):
         self._reset_sums()
         self.add_callback(_StepCallback(self))
 
-    # 1. rewards --------------------------------------------------------------------------------------------------
+    # 1. rewards ---------------------------------------------------------------------------------------
 
     def _reward_function(self) -> Callable[..., list[float]]:
         def egrc(
@@ -258,7 +267,9 @@ class EGRCTrainer(GRPOTrainer):
                 [[g and e for g, e in zip(graded, ended, strict=True)], list(map(len, completion_ids)), ended]
             ).T.contiguous()
             mine = self._batch = _Batch(prompts, texts, answer, completion_ids, *_columns(facts))
-            reward = self._blend(lambda phase: shaped_reward(mine.correct, mine.length, mine.terminated, phase))
+            reward = self._blend(
+                lambda phase: shaped_reward(mine.correct, mine.length, mine.terminated, phase)
+            )
             everyone = self.accelerator.gather(facts.to(self.accelerator.device)).cpu()
             mine.correct, mine.length, mine.terminated = _columns(everyone)
             return reward.tolist()
@@ -276,7 +287,7 @@ class EGRCTrainer(GRPOTrainer):
         pairs = zip(self.gate.weights, self.gate.recipe.phases, strict=True)
         return sum(w * of_phase(phase) for w, phase in pairs if w)
 
-    # 2. advantages, 3. temperature and budget ----------------------------------------------------------------------
+    # 2. advantages, 3. temperature and budget ---------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs):
         if not self.model.training:
@@ -321,7 +332,7 @@ class EGRCTrainer(GRPOTrainer):
             setattr(self.generation_config, name, value)
             self.generation_kwargs[name] = value
 
-    # 4. entropy ----------------------------------------------------------------------------------------------------
+    # 4. entropy ---------------------------------------------------------------------------------------
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -334,7 +345,7 @@ class EGRCTrainer(GRPOTrainer):
         compute_aux_loss=False,
         **multimodal,
     ):
-        """As TRL's, from plain logits of the completion's positions: it needs B x C x V floats a micro-batch."""
+        """As TRL's, from plain logits of the completion's positions: B x C x V floats a micro-batch."""
         logps, entropies, aux_losses = [], [], []
         size = batch_size or len(input_ids)
         router = {"output_router_logits": True} if compute_aux_loss else {}
@@ -342,7 +353,11 @@ class EGRCTrainer(GRPOTrainer):
             ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
             with self.accelerator.autocast():
                 output = model(
-                    input_ids=ids, attention_mask=mask, logits_to_keep=logits_to_keep + 1, use_cache=False, **router
+                    input_ids=ids,
+                    attention_mask=mask,
+                    logits_to_keep=logits_to_keep + 1,
+                    use_cache=False,
+                    **router,
                 )
             scores = score_tokens(
                 output.logits[:, -logits_to_keep - 1 : -1],
@@ -369,8 +384,8 @@ class EGRCTrainer(GRPOTrainer):
             if not math.isfinite(value):
                 raise FloatingPointError(
                     f"step {self.state.global_step + 1}: the loss is {value}. Lower learning_rate (now "
-                    f"{self.args.learning_rate:g}) or max_grad_norm, check the extra reward functions, and resume "
-                    "from the last checkpoint"
+                    f"{self.args.learning_rate:g}) or max_grad_norm, check the extra reward functions, and "
+                    "resume from the last checkpoint"
                 )
             self._loss += value
             self._observe(inputs)
@@ -403,7 +418,9 @@ class EGRCTrainer(GRPOTrainer):
     def _finish_step(self) -> None:
         """After the update: read the entropy over all ranks, let the gate decide, record."""
         local = torch.cat([self._sums.flatten(), self._sums.new_tensor([self._loss])])
-        everyone = self.accelerator.gather(local).view(-1, len(local)).cpu()  # summed in one order on every rank
+        everyone = (
+            self.accelerator.gather(local).view(-1, len(local)).cpu()
+        )  # summed in one order on every rank
         sums, loss = everyone[:, :-1].sum(0).view_as(self._sums), everyone[:, -1].mean().item()
         tokens, entropy, entropy_sampling, _ = (sums.sum(1) / sums[0].sum()).tolist()
         step, phase, weights, batch = self.state.global_step, self.gate.phase, self.gate.weights, self._batch
@@ -428,7 +445,9 @@ class EGRCTrainer(GRPOTrainer):
             "entropy_smoothed": decision.smoothed,
             "entropy_sampling": entropy_sampling,
             "entropy_total": entropy * count / n,
-            "connectors_mean": dict(zip(names, (sums[0] / n).tolist(), strict=True)).get("connector", math.nan),
+            "connectors_mean": dict(zip(names, (sums[0] / n).tolist(), strict=True)).get(
+                "connector", math.nan
+            ),
             **{f"entropy_{c}": v for c, v in zip(names, by_class[1], strict=True)},
             **{f"share_{c}": v for c, v in zip(names, (sums[0] / count).tolist(), strict=True)},
             **{f"gradient_{c}": v for c, v in zip(names, by_class[3], strict=True)},
@@ -452,7 +471,7 @@ class EGRCTrainer(GRPOTrainer):
             values = probe_entropy(self.model, self._tokenizer, self.probe_prefixes, self.token_classes)
         return {"probe_entropy" + ("" if c == "mean" else f"_{c}"): values[c] for c in names}
 
-    # 5. exact resume -----------------------------------------------------------------------------------------------
+    # 5. exact resume ----------------------------------------------------------------------------------
 
     def _get_train_sampler(self, dataset=None):
         plain: Sampler = super()._get_train_sampler(dataset)
@@ -485,7 +504,9 @@ class EGRCTrainer(GRPOTrainer):
     def _restore(self, checkpoint: Path) -> None:
         path = checkpoint / STATE_FILE
         if not path.exists():
-            raise ValueError(f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}")
+            raise ValueError(
+                f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}"
+            )
         state = json.loads(path.read_text())
         if state["recipe"] != json.loads(json.dumps(self.args.recipe)):
             raise ValueError(f"{checkpoint} was trained with another recipe: use that one, or start afresh")
@@ -494,9 +515,15 @@ class EGRCTrainer(GRPOTrainer):
         self.recorder.resume(state["step"])
 
     def _save_checkpoint(self, model, trial):
-        path = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}" / STATE_FILE
+        path = (
+            Path(self._get_output_dir(trial=trial))
+            / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            / STATE_FILE
+        )
         if self.accelerator.is_main_process:
-            path.unlink(missing_ok=True)  # of an earlier visit: while it is being rewritten it is not complete
+            path.unlink(
+                missing_ok=True
+            )  # of an earlier visit: while it is being rewritten it is not complete
         self.recorder.flush()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every rank has written its part
@@ -508,12 +535,12 @@ class EGRCTrainer(GRPOTrainer):
                 "generated_tokens": self._generated_tokens,
                 "seconds": self._elapsed(),
             }
-            write_atomically(path, lambda partial: partial.write_text(json.dumps(state)))
+            atomic.write_json(path, state)
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._clock
 
-    # 6. records ----------------------------------------------------------------------------------------------------
+    # 6. records ---------------------------------------------------------------------------------------
 
     def _keeps_rollouts(self) -> bool:
         step = self.state.global_step + 1  # of the update under way
@@ -564,17 +591,19 @@ def _weight_of_compress(recipe: Recipe, weights: Sequence[float]) -> float:
 
 def _check_dataset(dataset: Dataset | IterableDataset | None, args: EGRCConfig) -> None:
     if dataset is None:
-        raise ConfigError("train_dataset=None: give a datasets.Dataset with the columns 'prompt' and 'answer'")
-    missing = {"prompt", "answer"} - set(dataset.column_names or ("prompt", "answer"))
+        raise ConfigError(
+            "train_dataset=None: give a datasets.Dataset with the columns 'prompt' and 'answer'"
+        )
+    per_step = args.generation_batch_size // args.num_generations
+    if isinstance(dataset, Dataset) and len(dataset) < per_step:
+        raise ConfigError(
+            f"{len(dataset)} training problems, but a step takes {per_step}: add problems, or lower "
+            "per_device_train_batch_size x gradient_accumulation_steps"
+        )
+    names = dataset.column_names  # None for a stream that does not know them yet
+    missing = [] if names is None else [c for c in ("prompt", "answer") if c not in names]
     if missing:
         raise ConfigError(
-            f"the training data have no column {' and '.join(map(repr, sorted(missing)))} (they have "
-            f"{dataset.column_names}): rename theirs with dataset.rename_column(old, new)"
+            f"the training data have no column {' and '.join(map(repr, missing))} (they have {names}): "
+            "rename theirs with dataset.rename_column(old, new)"
         )
-    if isinstance(dataset, Dataset):
-        per_step = args.generation_batch_size // args.num_generations
-        if len(dataset) < per_step:
-            raise ConfigError(
-                f"{len(dataset)} training problems, but a step takes {per_step}: add problems, or lower "
-                "per_device_train_batch_size x gradient_accumulation_steps"
-            )

@@ -1,4 +1,4 @@
-"""A tiny random Llama with the pocket world's words, and small problems: what the trainer's tests run on."""
+"""A tiny random Llama with a few words, and small sums: what the trainer's tests run on (no world needed)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from egrc.config import Gate, Phase, Recipe
-from egrc.pocket.world import VOCABULARY, problems
+
+VOCABULARY = (
+    *("<pad>", "<bos>", "<eos>", *map(str, range(10)), *"+-*=?_#.", "try", "check", "again", "gap", "no"),
+    *("yes", "right", "so", "then", "thus", "therefore", "hence", "next", "wait", "hmm", "but", "maybe"),
+)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -52,11 +56,12 @@ def save(folder: Path, **kwargs: Any) -> str:
     return str(folder)
 
 
-def dataset(n: int = 12, benchmark: str = "forward-3") -> Dataset:
-    """`n` training problems with prompt and answer."""
-    source = problems(benchmark, held_out=False, seed=0)
-    rows = [next(source) for _ in range(n)]
-    return Dataset.from_dict({"prompt": [p.text for p in rows], "answer": [str(p.answers[0]) for p in rows]})
+def dataset(n: int = 12) -> Dataset:
+    """`n` sums with prompt and answer."""
+    pairs = [(i // 10, i % 10) for i in range(1, n + 1)]
+    return Dataset.from_dict(
+        {"prompt": [f"{a} + {b} ?" for a, b in pairs], "answer": [str(a + b) for a, b in pairs]}
+    )
 
 
 def even(completion: str, answer: str) -> bool:
@@ -72,4 +77,46 @@ def recipe(budget: int = 12, dwell: int = 2, window: int = 1, **gate: Any) -> Re
             Phase("explore", "within_correct", budget - 2, length_weight=0.2, temperature=1.3),
         ),
         Gate(**{"low": 5.0, "high": 6.0, "window": window, "dwell": dwell, **gate}),
+    )
+
+
+def trainer(folder: Path, recipe: Recipe, **settings: Any) -> Any:
+    """An EGRCTrainer on the tiny model: 12 problems, 4 a step, 4 rollouts each, in two micro-batches."""
+    from egrc.trainer import EGRCConfig, EGRCTrainer
+
+    parts = ("train_dataset", "processing_class", "correct", "reward_funcs", "peft_config", "callbacks")
+    given = {name: settings.pop(name) for name in parts if name in settings}
+    args = EGRCConfig(
+        str(folder / "out"),
+        **{
+            "recipe": recipe,
+            "record_dir": str(folder / "records"),
+            "per_device_train_batch_size": 8,
+            "gradient_accumulation_steps": 2,
+            "num_generations": 4,
+            "max_completion_length": 12,
+            "max_steps": 3,
+            "learning_rate": 1e-2,
+            "lr_scheduler_type": "constant",
+            "use_cpu": True,
+            "gradient_checkpointing": False,
+            "save_strategy": "no",
+            "report_to": "none",
+            "logging_steps": 1,
+            "disable_tqdm": True,
+            "probe_every": 2,
+            "record_rollouts_every": 2,
+            **settings,
+        },
+    )
+    return EGRCTrainer(
+        model(),
+        args=args,
+        probe_prefixes=["3 + 4 ?", "3 + 4 * 2 ? so"],
+        **{
+            "train_dataset": dataset(),
+            "processing_class": tokenizer(),
+            "correct": even,
+            **given,
+        },
     )

@@ -1,0 +1,115 @@
+"""A run that is killed, again and again, and resumed equals the uninterrupted one to the bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import killed_run
+import pandas as pd
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+
+from egrc.trainer import last_checkpoint
+
+HERE = Path(__file__).parent
+
+
+def run(folder: Path, *where: str) -> subprocess.CompletedProcess:
+    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, str(HERE / "killed_run.py"), str(folder), *where],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def steps(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "records" / "steps.csv").drop(columns="seconds")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    done = run(folder, "never")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed")
+    story = [
+        (("step", "5"), None),  # between checkpoints; the gate's switch is lost with the step that took it
+        (
+            ("save", "6"),
+            "checkpoint-4",
+        ),  # inside the second epoch, before the switch; then half-way through a save
+        (("step", "7"), "checkpoint-4"),  # the half-written checkpoint-6 is passed over
+        (("never",), "checkpoint-6"),  # where two epochs meet, after the switch
+    ]
+    for where, start in story:
+        done = run(folder, *where)
+        assert f"resumes from {start}" in done.stdout, done.stderr
+        assert done.returncode == (0 if where == ("never",) else -signal.SIGKILL), done.stderr
+    return folder
+
+
+def test_every_number_of_every_step_is_the_same(whole: Path, killed: Path) -> None:
+    expected = steps(whole)
+    assert list(expected["step"]) == list(range(1, killed_run.STEPS + 1))
+    assert len(set(expected["phase"])) == 2, "the run must cross a phase switch"
+    pd.testing.assert_frame_equal(steps(killed), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["decisions.jsonl", "rollouts.parquet"])
+def test_decisions_and_rollouts_are_the_same(whole: Path, killed: Path, name: str) -> None:
+    assert (killed / "records" / name).read_bytes() == (whole / "records" / name).read_bytes()
+
+
+def test_adapters_are_the_same_and_moved(whole: Path, killed: Path) -> None:
+    file = f"out/checkpoint-{killed_run.STEPS}/adapter_model.safetensors"
+    expected, resumed = load_file(whole / file), load_file(killed / file)
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert any(weight.any() for name, weight in expected.items() if "lora_B" in name), "B starts at 0"
+
+
+def test_an_incomplete_checkpoint_is_passed_over(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "out", tmp_path / "out")
+    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-8")
+    (tmp_path / "out" / "checkpoint-8" / "egrc_state.json").unlink()
+    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-6")
+    trainer = tiny.trainer(tmp_path, **killed_run.settings())
+    with pytest.raises(ValueError, match="incomplete"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-8"))
+
+
+def test_another_recipe_is_refused(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "out", tmp_path / "out")
+    trainer = tiny.trainer(tmp_path, **{**killed_run.settings(), "recipe": tiny.recipe(dwell=6, window=2)})
+    with pytest.raises(ValueError, match="another recipe"):
+        trainer.train(resume_from_checkpoint=True)
+
+
+def test_records_that_lack_steps_are_refused(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    table = (tmp_path / "records" / "steps.csv").read_text().splitlines()
+    (tmp_path / "records" / "steps.csv").write_text("\n".join(table[:4]) + "\n")
+    trainer = tiny.trainer(tmp_path, **killed_run.settings())
+    with pytest.raises(ValueError, match="start the run afresh"):
+        trainer.train(resume_from_checkpoint=True)
+
+
+def test_resuming_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tmp_path, **killed_run.settings())
+    with pytest.raises(ValueError, match="no complete checkpoint"):
+        trainer.train(resume_from_checkpoint=True)
