@@ -126,7 +126,7 @@ class EntropyGate:
             return ""
         self.index, self.steps_in_phase = index, 0
         self.switches += 1
-        return f"entropy at {smoothed / self.start:.2f} of its start: the other phase weighs more"
+        return f"entropy at {smoothed:.3g} of {self.start:.3g} nats: the other phase weighs more"
 
     def _one_hot(self, index: int) -> tuple[float, ...]:
         return tuple(float(i == index) for i in range(len(self.recipe.phases)))

@@ -1,0 +1,185 @@
+"""The gate: traces worked by hand, and properties that hold for any entropy."""
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egrc.config import Gate, Phase, Recipe
+from egrc.controller import EntropyGate, replay, report
+
+COMPRESS, EXPLORE = Phase("compress", "absolute", 100), Phase("explore", "group", 50, temperature=1.2)
+entropies = st.lists(st.floats(0, 5), min_size=1, max_size=60)
+gates = st.builds(
+    lambda low, gap, flat, window, extra, switches, soft: Gate(
+        low, low + gap, flat, window, window + extra, switches, soft
+    ),
+    st.floats(0.1, 1),
+    st.floats(0.01, 1),
+    st.sampled_from([0.0, 0.01, 0.5]),
+    st.integers(1, 5),
+    st.integers(0, 5),
+    st.integers(0, 4),
+    st.booleans(),
+)
+recipes = st.builds(Recipe, st.sampled_from([(COMPRESS, EXPLORE), (EXPLORE, COMPRESS), (COMPRESS,)]), gates)
+
+
+def two(**gate) -> Recipe:
+    return Recipe((COMPRESS, EXPLORE), Gate(**{"window": 1, "dwell": 1, "low": 0.5, "high": 0.9, **gate}))
+
+
+def phases(recipe: Recipe, trace: list[float]) -> list[str]:
+    return [d.next_phase for d in replay(recipe, trace)]
+
+
+def test_two_stages_by_hand() -> None:
+    # Start 2; below 0.5 * 2 at the fourth step; one switch only, so the later rise changes nothing.
+    decisions = replay(two(), [2.0, 1.5, 1.0, 0.9, 1.9, 0.5])
+    assert [d.phase for d in decisions] == ["compress"] * 4 + ["explore"] * 2
+    assert decisions[3].cause == "entropy fell below 0.5 of its start"
+    assert [d.cause for d in decisions].count("") == 5
+    assert decisions[3].weights == (0.0, 1.0)
+
+
+def test_hysteresis_by_hand() -> None:
+    # Down at < 1, up at > 1.8: between the two nothing moves.
+    assert phases(two(max_switches=9), [2.0, 0.9, 1.2, 1.7, 1.9, 1.5, 0.9]) == [
+        *("compress", "explore", "explore", "explore", "compress", "compress", "explore")
+    ]
+
+
+def test_smoothing_by_hand() -> None:
+    decisions = replay(two(window=2, dwell=2), [4.0, 2.0, 1.0, 0.0])
+    assert [d.smoothed for d in decisions] == [4.0, 3.0, 1.5, 0.5]
+    assert [d.slope for d in decisions] == [None, -2.0, -1.0, -1.0]
+    # Start is the first full window, 3; 1.5 is not below half of it, 0.5 is.
+    assert [d.next_phase for d in decisions] == ["compress", "compress", "compress", "explore"]
+
+
+def test_slope_is_least_squares() -> None:
+    # Around the middle of three: ((-1) * 1 + 0 * 5 + 1 * 4) / 2 = 1.5.
+    assert replay(two(window=3, dwell=3), [1.0, 5.0, 4.0])[-1].slope == 1.5
+
+
+def test_stopped_falling_and_stopped_rising() -> None:
+    recipe = two(window=2, dwell=2, low=0.01, high=9.0, flat=0.1, max_switches=2)
+    decisions = replay(recipe, [3.0, 2.0, 1.0, 0.95, 2.0, 3.0, 3.05, 3.05])
+    causes = {d.step: d.cause for d in decisions if d.cause}
+    assert causes == {4: "entropy stopped falling", 7: "entropy stopped rising"}
+
+
+def test_flat_zero_turns_the_slope_off() -> None:
+    assert set(phases(two(window=2, dwell=2, low=0.01), [2.0] * 9)) == {"compress"}
+
+
+def test_dwell_limit_is_named() -> None:
+    # Fallen from the second step on, but held until the fifth.
+    decisions = replay(two(dwell=5), [2.0, 0.5, 0.5, 0.5, 0.5, 0.5])
+    assert [d.next_phase for d in decisions].index("explore") == 4
+    assert decisions[4].cause == "dwell limit: entropy fell below 0.5 of its start"
+    assert "every switch came at the dwell limit" in report(decisions)
+
+
+def test_falling_just_when_the_dwell_ends_is_no_dwell_limit() -> None:
+    decisions = replay(two(dwell=5), [2.0, 2.0, 2.0, 2.0, 0.5])
+    assert decisions[4].cause == "entropy fell below 0.5 of its start"
+    assert "dwell" not in report(decisions)
+
+
+def test_an_early_dip_that_recovered_is_no_dwell_limit() -> None:
+    decisions = replay(two(dwell=4), [2.0, 0.5, 2.0, 2.0, 0.5])
+    assert decisions[4].cause == "entropy fell below 0.5 of its start"
+
+
+def test_reversed_order() -> None:
+    recipe = Recipe((EXPLORE, COMPRESS), Gate(low=0.5, high=1.1, window=1, dwell=1))
+    decisions = replay(recipe, [2.0, 2.1, 2.3])
+    assert [d.next_phase for d in decisions] == ["explore", "explore", "compress"]
+    assert decisions[2].cause == "entropy rose above 1.1 of its start"
+
+
+def test_soft_by_hand() -> None:
+    # Start 2, low 1, high 1.8: (1.6 - 1)/0.8 = 3/4 of 'compress'.
+    decisions = replay(two(soft=True), [2.0, 1.6, 0.8, 1.2])
+    assert [d.weights for d in decisions] == [pytest.approx((w, 1 - w)) for w in (1.0, 0.75, 0.0, 0.25)]
+    assert [d.next_phase for d in decisions] == ["compress", "compress", "explore", "explore"]
+
+
+def test_soft_finds_compress_in_second_place() -> None:
+    recipe = Recipe((EXPLORE, COMPRESS), Gate(low=0.5, high=0.9, window=1, dwell=1, soft=True))
+    assert replay(recipe, [2.0, 0.8])[-1].weights == (1.0, 0.0)
+
+
+def test_soft_survives_a_policy_without_entropy() -> None:
+    assert replay(two(soft=True), [0.0, 0.0])[-1].weights == (0.0, 1.0)
+
+
+def test_report() -> None:
+    assert "never switched" in report(replay(two(), [2.0] * 3))
+    assert "never switched" in report(replay(Recipe((COMPRESS,)), [2.0, 0.1]))
+    assert report(replay(two(), [2.0, 0.1])) == (
+        "step 2: 'compress' -> 'explore' (entropy fell below 0.5 of its start)"
+    )
+    assert "from 0.75 to 1.00" in report(replay(two(soft=True), [2.0, 1.6]))
+    assert report([]) == "no decisions were taken"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_reading_that_is_no_number_is_an_error(bad: float) -> None:
+    gate = EntropyGate(two())
+    gate.update(1, 2.0)
+    before = gate.state_dict()
+    with pytest.raises(ValueError, match="step 2: policy entropy"):
+        gate.update(2, bad)
+    assert gate.state_dict() == before
+
+
+def test_state_of_another_version_is_refused() -> None:
+    with pytest.raises(ValueError, match="gate state has keys"):
+        EntropyGate(two()).load_state_dict({"index": 0})
+
+
+@given(recipes, entropies, st.integers(0, 60))
+def test_state_survives_json_exactly(recipe: Recipe, trace: list[float], cut: int) -> None:
+    cut = min(cut, len(trace))
+    first, second = EntropyGate(recipe), EntropyGate(recipe)
+    whole = replay(recipe, trace)
+    begun = [first.update(i + 1, e) for i, e in enumerate(trace[:cut])]
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    resumed = [second.update(i + 1, e) for i, e in enumerate(trace[cut:], cut)]
+    assert begun + resumed == whole
+
+
+@given(recipes, entropies)
+def test_a_log_replays_to_itself(recipe: Recipe, trace: list[float]) -> None:
+    log = [json.loads(json.dumps(asdict(d))) for d in replay(recipe, trace)]
+    again = replay(recipe, [d["entropy"] for d in log])
+    assert [json.loads(json.dumps(asdict(d))) for d in again] == log
+
+
+@given(recipes, entropies)
+def test_rules_hold_for_any_entropy(recipe: Recipe, trace: list[float]) -> None:
+    decisions = replay(recipe, trace)
+    switches = [d for d in decisions if d.phase != d.next_phase]
+    assert all(bool(d.cause) == (d.phase != d.next_phase) for d in decisions)
+    assert all(d.phase == before.next_phase for before, d in zip(decisions, decisions[1:], strict=False))
+    for d in decisions:
+        assert math.fsum(d.weights) == pytest.approx(1) and all(0 <= w <= 1 for w in d.weights)
+    if len(recipe.phases) == 1:
+        assert not switches
+    elif not recipe.gate.soft:
+        assert len(switches) <= recipe.gate.max_switches
+        steps = [0, *(d.step for d in switches)]
+        assert all(b - a >= recipe.gate.dwell for a, b in zip(steps, steps[1:], strict=False))
+        assert all(set(d.weights) <= {0.0, 1.0} for d in decisions)
+
+
+@given(recipes, entropies)
+def test_smoothed_is_the_mean_of_the_window(recipe: Recipe, trace: list[float]) -> None:
+    last = replay(recipe, trace)[-1]
+    window = trace[-recipe.gate.window :]
+    assert last.smoothed == pytest.approx(sum(window) / len(window))

@@ -1,0 +1,147 @@
+"""Entropy, gradient norms and token classes: worked by hand, against autograd, and as properties."""
+
+import math
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egrc.entropy import (
+    CLASSES,
+    TokenClasses,
+    class_means,
+    class_sums,
+    lexical_classes,
+    logit_gradient_norm,
+    probe_entropy,
+    score_tokens,
+    token_entropy,
+)
+
+logit_rows = st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=40)
+
+
+def test_by_hand() -> None:
+    # Odds 1 : 1 : 2 are probabilities 1/4, 1/4, 1/2: entropy 3/2 log 2.
+    logits = torch.log(torch.tensor([1.0, 1.0, 2.0]))
+    assert token_entropy(logits).item() == pytest.approx(1.5 * math.log(2))
+    # Of the last token: sqrt(1 - 2/2 + 1/16 + 1/16 + 1/4) = sqrt(3/8).
+    assert logit_gradient_norm(logits, torch.tensor(2)).item() == pytest.approx(math.sqrt(3 / 8))
+
+
+@pytest.mark.parametrize("size", [2, 40, 49152])
+def test_uniform_is_log_of_the_size(size: int) -> None:
+    assert token_entropy(torch.zeros(3, size)).tolist() == pytest.approx([math.log(size)] * 3)
+
+
+def test_certain_is_zero_even_with_forbidden_tokens() -> None:
+    logits = torch.tensor([0.0, -torch.inf, -torch.inf])
+    assert token_entropy(logits).item() == 0
+    assert logit_gradient_norm(logits, torch.tensor(0)).item() == 0
+
+
+@given(logit_rows)
+def test_entropy_is_bounded(row: list[float]) -> None:
+    value = token_entropy(torch.tensor(row)).item()
+    assert -1e-6 <= value <= math.log(len(row)) + 1e-5
+
+
+@given(logit_rows, st.floats(0.2, 1.0), st.floats(1.0, 5.0))
+def test_heat_never_lowers_entropy(row: list[float], cold: float, warm: float) -> None:
+    logits = torch.tensor(row)
+    assert token_entropy(logits, cold) <= token_entropy(logits, warm) + 1e-5
+
+
+@given(logit_rows, st.floats(-20, 20))
+def test_entropy_ignores_a_constant(row: list[float], shift: float) -> None:
+    logits = torch.tensor(row, dtype=torch.float32)
+    assert token_entropy(logits + shift).item() == pytest.approx(token_entropy(logits).item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
+def test_gradient_norm_is_autograds(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(20, 11, generator=generator)).requires_grad_()
+    token = torch.randint(11, (20,), generator=generator)
+    logp = (logits / temperature).log_softmax(-1)[torch.arange(20), token]
+    (gradient,) = torch.autograd.grad(logp.sum(), logits)
+    torch.testing.assert_close(logit_gradient_norm(logits, token, temperature), gradient.norm(dim=-1))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.3])
+def test_scores_are_the_single_functions(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 5, 7, generator=generator, requires_grad=True)
+    tokens = torch.randint(7, (2, 5), generator=generator)
+    scores = score_tokens(logits, tokens, temperature)
+    log_probs = (logits / temperature).log_softmax(-1)
+    torch.testing.assert_close(scores.logp, log_probs.gather(-1, tokens[..., None])[..., 0])
+    torch.testing.assert_close(scores.entropy, token_entropy(logits))
+    torch.testing.assert_close(scores.entropy_sampling, token_entropy(logits, temperature))
+    torch.testing.assert_close(scores.gradient, logit_gradient_norm(logits, tokens, temperature))
+    assert scores.logp.requires_grad and not scores.entropy.requires_grad
+    assert score_tokens(logits, tokens, temperature, entropy_grad=True).entropy_sampling.requires_grad
+
+
+CLASSED = TokenClasses(("connector", "number"), torch.tensor([0, 1, 1]))
+
+
+def test_class_means_by_hand() -> None:
+    values = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 99.0]])
+    tokens = torch.tensor([[0, 1, 2], [0, 1, 2]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    assert class_means(values, tokens, mask, CLASSED) == {"connector": 4.5, "number": 22 / 3}
+    assert class_sums(values[None], tokens, mask, CLASSED).tolist() == [[9.0, 22.0]]
+
+
+def test_a_class_that_does_not_occur_has_no_mean() -> None:
+    tokens = torch.zeros(1, 2, dtype=torch.long)
+    means = class_means(torch.ones(1, 2), tokens, torch.ones(1, 2), CLASSED)
+    assert means["connector"] == 1 and math.isnan(means["number"])
+
+
+def test_class_numbers_must_have_names() -> None:
+    with pytest.raises(ValueError, match="class numbers"):
+        TokenClasses(("connector",), torch.tensor([0, 1]))
+
+
+def test_lexical_classes() -> None:
+    tokenizer = tiny.tokenizer()
+    classes = lexical_classes(tokenizer, size=64)
+    of = {word: CLASSES[classes.ids[i]] for word, i in tokenizer.get_vocab().items()}
+    assert len(classes.ids) == 64
+    assert {of[w] for w in ("so", "wait", "therefore")} == {"connector"}
+    assert {of[w] for w in "0123456789"} == {"number"}
+    assert {of[w] for w in "+-*="} == {"operator"}
+    assert {of[w] for w in ("<eos>", "#", "try")} == {"other"}
+
+
+def test_probe_is_the_entropy_after_each_prefix() -> None:
+    model, tokenizer = tiny.model(), tiny.tokenizer()
+    prefixes = ["3 + 4 ?", "3 + 4 ? so 3 + 4 =", "1 ?"]
+    classes = lexical_classes(tokenizer)
+    probe = probe_entropy(model, tokenizer, prefixes, classes, batch_size=2)
+    p = torch.stack(
+        [
+            model(**tokenizer(t, return_tensors="pt", return_token_type_ids=False)).logits[0, -1]
+            for t in prefixes
+        ]
+    ).softmax(-1)
+    entropy = torch.special.entr(p).sum(-1)
+    assert probe["mean"] == pytest.approx(entropy.mean().item(), rel=1e-5)
+    for number, name in enumerate(CLASSES):
+        mass = p[:, classes.ids == number].sum(-1)
+        assert probe[name] == pytest.approx(((entropy * mass).sum() / mass.sum()).item(), rel=1e-5)
+
+
+def test_probe_leaves_the_model_as_it_was() -> None:
+    model = tiny.model().train()
+    probe_entropy(model, tiny.tokenizer(), ["1 ?"], lexical_classes(tiny.tokenizer()))
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+def test_probe_without_prefixes_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no probe prefixes"):
+        probe_entropy(tiny.model(), tiny.tokenizer(), [], CLASSED)
