@@ -79,7 +79,7 @@ def rows(records: Sequence[Record], arm: str) -> pd.DataFrame:
 
 
 def headline(
-    base: pd.DataFrame, arm: pd.DataFrame, floors: Mapping[str, float | None], temperature: float
+    base: pd.DataFrame, arm: pd.DataFrame, floors: Mapping[str, float], temperature: float
 ) -> Headline:
     """Judge an arm's evaluation rows (see `rows`) against the base's.
 
@@ -90,7 +90,7 @@ def headline(
     """
     base, arm = _at(base, temperature, "base"), _at(arm, temperature, "arm")
     names = sorted(base["benchmark"].unique())
-    lacking = [name for name in names if floors.get(name) is None]
+    lacking = [name for name in names if pd.isna(floors.get(name))]
     if lacking:
         raise HeadlineError(f"no compact floor is known for {', '.join(lacking)}: each benchmark needs one")
     floor = np.array([floors[name] for name in names], dtype=float)

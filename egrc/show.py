@@ -5,12 +5,15 @@ Nothing here computes a result.  What is returned displays itself in Jupyter and
 
 from __future__ import annotations
 
+import ast
 import inspect
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.util import find_spec
 from math import exp
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -53,11 +56,19 @@ def source(*objects: Any) -> Shown:
     return Shown(text, markdown=f"```python\n{text}\n```")
 
 
-def header(module: ModuleType) -> Shown:
-    """A module's docstring: what it is about, in its own words.  Raises ValueError where there is none."""
-    text = inspect.getdoc(module)
+def header(module: ModuleType | str) -> Shown:
+    """A module's docstring: what it is about, in its own words.  Raises ValueError where there is none.
+
+    Given by name, the module is read and not imported (the trainer's would import TRL, which takes seconds).
+    """
+    if isinstance(module, str):
+        spec = find_spec(module)
+        code = Path(spec.origin).read_text() if spec and spec.origin else ""
+        text = ast.get_docstring(ast.parse(code))
+    else:
+        text = inspect.getdoc(module)
     if text is None:
-        raise ValueError(f"module {module.__name__} has no docstring to show")
+        raise ValueError(f"{module} has no docstring to show")
     return Shown(text, markdown=f"```text\n{text}\n```")
 
 

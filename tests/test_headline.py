@@ -80,7 +80,7 @@ def test_the_table_holds_both_bounds():
     [
         (rows(10, 20, 0.5, temperature=1.0), FLOORS, "not evaluated at temperature 0.6, only at 1"),
         (rows(10, 20, 0.5, problems=5), FLOORS, "different problems"),  # said by paired_bootstrap
-        (rows(10, 20, 0.5), {"easy": 10.0, "hard": None}, "no compact floor is known for hard"),
+        (rows(10, 20, 0.5), {"easy": 10.0, "hard": float("nan")}, "no compact floor is known for hard"),
     ],
 )
 def test_rows_that_cannot_answer_are_refused(arm, floors, message):

@@ -1,6 +1,8 @@
 """What the notebooks show."""
 
 import math
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -29,8 +31,16 @@ def test_what_has_no_source_is_refused():
 
 def test_header_is_the_docstring():
     assert repr(show.header(show)) == show.__doc__.strip()
-    with pytest.raises(ValueError, match="no docstring"):
-        show.header(type(show)("bare"))
+    for bare in (type(show)("bare"), "egrc.no_such_module"):
+        with pytest.raises(ValueError, match="no docstring"):
+            show.header(bare)
+
+
+def test_a_header_by_name_imports_nothing():
+    code = "import sys, egrc.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "TRL" in shown.stdout
 
 
 @pytest.mark.parametrize(("perplexity", "level"), [(1.0, 0), (1.2, 1), (2.5, 2), (5.0, 3)])

@@ -1,0 +1,73 @@
+"""The parts of README.md that hold measured numbers: written from data/, between markers, never by hand.
+
+    <!-- generated: world -->  ...  <!-- end -->
+
+`python -m egrc.readme` brings them up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from egrc.atomic import write_text
+from egrc.paths import DATA, ROOT
+
+README = ROOT / "README.md"
+SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def world_section() -> str:
+    """Version and hash of the pocket world, and its criteria as measured."""
+    from egrc.pocket import world
+
+    measured = json.loads((DATA / "pocket" / "world.json").read_text(encoding="utf-8"))
+    said = f"The pocket world is version {world.WORLD_VERSION} (hash `{world.world_hash()}`)."
+    return f"{said} Its criteria, measured without looking at any arm:\n\n{_table(measured['criteria'])}\n"
+
+
+def bench_section() -> str:
+    """What `make bench` wrote, file by file."""
+    files = sorted((DATA / "bench").glob("*.json"))
+    if not files:
+        return "Not measured yet.\n"
+    tables = {file.stem: _table(_flat(json.loads(file.read_text(encoding="utf-8")))) for file in files}
+    return "\n\n".join(f"`{name}`\n\n{table}" for name, table in tables.items()) + "\n"
+
+
+SECTIONS: dict[str, Callable[[], str]] = {"world": world_section, "bench": bench_section}
+
+
+def render(text: str) -> str:
+    """The README's text with every generated section as of now.  Raises KeyError for an unknown section."""
+    return SECTION.sub(lambda match: f"{match[1]}{SECTIONS[match[2]]()}{match[3]}", text)
+
+
+def write(path: Path = README) -> bool:
+    """Bring the file up to date; returns whether it changed.  Raises `egrc.atomic.WriteError`."""
+    old = path.read_text(encoding="utf-8")
+    new = render(old)
+    if new != old:
+        write_text(path, new)
+    return new != old
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    return pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3g")
+
+
+def _flat(value: Any, name: str = "") -> list[dict[str, Any]]:
+    """Nested JSON as rows (what, value)."""
+    if not isinstance(value, dict | list):
+        return [{"what": name, "value": value}]
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return [row for key, inner in items for row in _flat(inner, f"{name} {key}".strip())]
+
+
+if __name__ == "__main__":
+    print(f"{README.name}: {'brought up to date' if write() else 'was up to date'}")

@@ -1,0 +1,149 @@
+"""The README: each of its commands is run, or stands in NOT_RUN with the reason; its Python is executed."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from egrc import readme
+from egrc.paths import DATA, ROOT
+
+TEXT = readme.README.read_text(encoding="utf-8")
+TINY = "steps=1 prompts_per_step=1 group_size=2 eval_problems=1 eval_samples=1 eval_temperatures=(0.0,)"
+
+RUN = {
+    "make help": None,
+    "python -m egrc results": None,
+    "python -m egrc results --scale pocket --json": None,
+    "python -m egrc records list": None,
+    "python -m egrc train --scale pocket --arm egrc --seed 3 --set steps=20 --out build/mine": (
+        f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
+    ),
+    'make train ARM=egrc SCALE=pocket SEEDS="3"': (
+        f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
+    ),
+}
+"""Command to what is run in its place, at a tiny budget and away from the records; None: itself.
+
+What a `make` target runs is checked in test_repository.py."""
+
+NOT_RUN = {
+    "make paper": "its parts are run by test_notebooks, test_figures and test_paper",
+    "make paper SCALE=pocket FRESH=1": "trains everything, for most of an hour; test_paper runs a tiny one",
+    "make paper SCALE=smol": "needs the records of smol; test_smol trains and evaluates that scale",
+    "make test": "is what runs this test",
+    "make lab": "opens JupyterLab and stays",
+    "make bench": "measures for minutes; test_bench runs it at a tiny budget",
+    "make clean": "would remove the reader's checkpoints",
+    "python -m egrc records verify": "may re-stamp the reader's records; test_records runs it on copies",
+}
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    return [line for block in blocks("bash") for line in block.splitlines() if line]
+
+
+def run(words, folder):
+    ours = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    done = subprocess.run(words, cwd=folder, env=inherited | ours, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_python(code, folder):
+    return run([sys.executable, "-c", code], folder)
+
+
+def test_every_command_is_run_or_has_its_reason():
+    assert set(commands()) == RUN.keys() | NOT_RUN.keys()
+    assert not RUN.keys() & NOT_RUN.keys()
+    assert all(len(reason) > 20 for reason in NOT_RUN.values())
+
+
+@pytest.mark.parametrize("file", sorted(set(re.findall(r"test_\w+", " ".join(NOT_RUN.values())))))
+def test_the_reasons_name_tests_that_exist(file):
+    assert (ROOT / "tests" / f"{file}.py").exists()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("command", RUN, ids=lambda command: command)
+def test_command(command, tmp_path):
+    words = shlex.split((RUN[command] or command).format(tmp=tmp_path))
+    if words[0] == "python":
+        words[0] = sys.executable
+    said = run(words, ROOT)
+    assert said.strip()
+    if "--json" in words:
+        assert json.loads(said)
+
+
+@pytest.mark.e2e
+def test_the_library_example_trains(tmp_path):
+    code = "\n".join(blocks("python")[:1])
+    shutil.copytree(DATA / "pocket" / "base", tmp_path / "model")
+    rows = [{"prompt": f"{a} + 3 ?", "answer": str(a + 3)} for a in range(1, 4)]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tiny = "max_steps=1, per_device_train_batch_size=2, num_generations=2, use_cpu=True, report_to='none', "
+    for shown, used in {
+        '"Qwen/Qwen2.5-0.5B-Instruct"': '"model"',
+        'EGRCConfig("egrc-output", max_completion_length=1024': (
+            f'EGRCConfig("egrc-output", {tiny}max_completion_length=16'
+        ),
+    }.items():
+        assert code.count(shown) == 1
+        code = code.replace(shown, used)
+    run_python(code, tmp_path)
+    assert (tmp_path / "egrc-output" / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_the_other_examples_run(tmp_path):
+    for code in blocks("python")[1:]:
+        run_python(code, tmp_path)
+
+
+def test_links_and_pictures_lead_somewhere():
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_messages_under_troubleshooting_are_those_of_the_code():
+    files = [ROOT / "Makefile", *(ROOT / "egrc").rglob("*.py")]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    table = TEXT.split("## Troubleshooting: running")[1]
+    rows = "\n".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
+    messages = re.findall(r"`(.*?)`", rows)
+    parts = [part for message in messages for part in re.split(r"'?\.\.\.'?", message) if part.strip()]
+    assert len(parts) > 5
+    assert [part for part in parts if part not in code] == []
+
+
+def test_measured_sections_are_up_to_date():
+    assert re.findall(r"<!-- generated: (\w+) -->", TEXT) == list(readme.SECTIONS)
+    assert readme.render(TEXT) == TEXT, "bring it up to date with `python -m egrc.readme`"
+
+
+def test_sections_are_replaced_whole_and_twice_is_once(monkeypatch):
+    monkeypatch.setattr(readme, "SECTIONS", {"a": lambda: "new\n"})
+    text = "x\n<!-- generated: a -->\nold\nolder\n<!-- end -->\ny\n"
+    once = readme.render(text)
+    assert once == "x\n<!-- generated: a -->\nnew\n<!-- end -->\ny\n"
+    assert readme.render(once) == once
+
+
+def test_bench_files_are_shown_value_by_value(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "DATA", tmp_path)
+    assert "Not measured" in readme.bench_section()
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "pocket.json").write_text('{"step": {"seconds": 1.5}}')
+    assert re.search(r"step seconds *\| *1\.5", readme.bench_section())
