@@ -25,7 +25,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def word_class(word: str) -> str:
-    """'connector', 'number', 'operator' (an operation with its operand, or '=') or 'other' (words, marks and special tokens)."""
+    """'connector', 'number', 'operator' (``+4``, ``=``) or 'other' (words, marks and special tokens)."""
     if word in CONNECTORS:
         return "connector"
     if word in map(str, range(MODULUS)):

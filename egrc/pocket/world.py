@@ -28,6 +28,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+WORLD_VERSION = 1  # raised when anything below changes; then every run is trained anew
+
 MODULUS = 7
 OPERATIONS = tuple(f"{op}{b}" for op in "+-*" for b in range(1, MODULUS))  # one token each; no multiplying by 0
 CANDIDATES = tuple(range(1, MODULUS))  # what a hole may hold; invertible, so that answers stay even
