@@ -55,7 +55,7 @@ def evaluate(
 
     Returns
     -------
-    Columns benchmark, id, temperature, sample, correct, tokens (end of sequence included), truncated, and text
+    Columns benchmark, id, temperature, sample, correct, tokens (end of sequence included), truncated, text
     (of a few, else None).  The same seed, machine and versions give the same rows.
 
     Raises

@@ -39,7 +39,9 @@ class Job:
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **self.env}
+        found = os.pathsep.join(p for p in (str(paths.ROOT), os.environ.get("PYTHONPATH")) if p)  # this egrc
+        settings = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": found}
+        env = {**os.environ, **settings, **self.env}
         self.began = time.monotonic()
         with self.log.open("wb") as log:
             # a session of its own: Ctrl-C reaches only us, and ending it ends its children, too

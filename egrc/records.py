@@ -94,7 +94,7 @@ def config_from_dict(d: dict[str, Any]) -> Config:
 def read_steps(file: Path) -> pd.DataFrame:
     """A run's steps.csv, steps counted from 1 without a gap.  Raises RecordError by file and row."""
     try:
-        table = pd.read_csv(file, float_precision="round_trip")
+        table = pd.read_csv(file)
     except ValueError as error:
         raise RecordError(f"{paths.shown(file)}: not a table ({error}); restore it or train again") from error
     _require(table, STEPS_COLUMNS, file)
@@ -213,7 +213,7 @@ def load(scale: str, arm: str, seed: int, data: Path | None = None) -> Record:
 
 
 def load_all(scale: str | None = None, data: Path | None = None) -> list[Record]:
-    """All records of a scale, or of all: arms in the order of `egrc.arms`, then seeds.  Raises RecordError."""
+    """All records (of a scale): arms in the order of `egrc.arms`, then seeds.  Raises RecordError."""
     from egrc.arms import ARMS
 
     order = {arm: i for i, arm in enumerate(ARMS)}
@@ -223,7 +223,7 @@ def load_all(scale: str | None = None, data: Path | None = None) -> list[Record]
 
 
 def stale(record: Record) -> str | None:
-    """Which settings or modules changed since, so that today's code may not produce this record; else None."""
+    """Which settings or modules changed, so that today's code may not produce this record; or None."""
     return _stale_config(record) or _stale_code(record)
 
 

@@ -19,7 +19,7 @@ def results(scale: str | None = None, data: Path | None = None) -> pd.DataFrame:
     """One row per scale, arm, seed, benchmark and temperature; no means over benchmarks.
 
     Columns: problems, samples (per problem), accuracy and truncated (shares), mean_tokens and floor_tokens
-    (completion tokens, end of sequence included; the floor is empty where none is known), stale (why, or empty).
+    (completion tokens, end of sequence included; no floor where none is known), stale (why, or None).
     Raises RecordError for a damaged record.
     """
     parts = [_rows(record) for record in records.load_all(scale, data)]

@@ -1,0 +1,313 @@
+"""`make bench`: what a step costs beside plain TRL and beside a hand-written loop, memory, and `make paper`.
+
+All three take steps on the same model, adapters, problems and batch, with completions of one fixed length, so
+that they do the same work.  They take turns, a fresh one each time, because a shared machine drifts.
+
+Parts of a step:
+
+    generate   sampling the completions
+    score      rewards and advantages
+    backward   everything else: forward for the loss, backward, optimiser, gate, records
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from egrc import paths, scales
+from egrc.atomic import write_json
+from egrc.config import Config, Phase, Recipe
+from egrc.paper import TIMES
+from egrc.run import lora, versions
+from egrc.trainer import EGRCConfig, EGRCTrainer
+
+TARGETS = {"egrc_over_trl": 1.10, "peak_memory_gb": 2.0, "paper_seconds": 90.0}
+PARTS = ("generate", "score", "backward", "step")
+Seconds = dict[str, list[float]]
+
+
+def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None) -> str:
+    """Measure, write data/bench/<scale>.json and return a table of it.
+
+    `repeats` turns of each loop, `steps` counted steps a turn (one more, uncounted, warms up).
+    """
+    torch.set_num_threads(1)
+    config = scales.config(scale, "egrc")
+    loops: dict[str, Callable[[Config, int], Seconds]] = {"egrc": _egrc, "trl": _trl, "hand": _hand}
+    rows = []
+    for turn in range(repeats):
+        for name, loop in loops.items():
+            seconds = loop(config, steps + 1)
+            rows += [
+                {"loop": name, "turn": turn, "part": p, "seconds": s}
+                for p, ss in seconds.items()
+                for s in ss[1:]
+            ]
+            print(f"bench: turn {turn + 1}/{repeats}, {name}", file=sys.stderr, flush=True)
+    report = {
+        "scale": scale,
+        "prompts": config.prompts_per_step,
+        "group_size": config.group_size,
+        "tokens": length(config),
+        "turns": repeats,
+        "steps": steps,
+        "machine": {"cpus": os.cpu_count(), "architecture": platform.machine()},
+        "versions": versions(),
+        **summary(pd.DataFrame(rows)),
+        "peak_memory_gb": peak_memory(scale),
+        "paper": _paper_times(scale),
+        "targets": TARGETS,
+    }
+    write_json(out or paths.DATA / "bench" / f"{scale}.json", report)
+    return table(report)
+
+
+def length(config: Config) -> int:
+    """Tokens of every completion of the comparison."""
+    return config.recipe.phases[0].budget
+
+
+def summary(rows: pd.DataFrame) -> dict[str, Any]:
+    """Median milliseconds (quartiles) by loop and part; ratios of steps, median over turns (extremes).
+
+    `rows`: columns loop, turn, part, seconds.
+    """
+    milliseconds: dict[str, Any] = {}
+    for (loop, part), group in rows.groupby(["loop", "part"], sort=False):
+        low, median, high = (1000 * group["seconds"].quantile([0.25, 0.5, 0.75])).round(1)
+        milliseconds.setdefault(loop, {})[part] = {"median": median, "low": low, "high": high}
+    by_turn = rows[rows["part"] == "step"].groupby(["turn", "loop"])["seconds"].median().unstack()
+    pairs = {
+        "egrc_over_trl": ("egrc", "trl"),
+        "egrc_over_hand": ("egrc", "hand"),
+        "trl_over_hand": ("trl", "hand"),
+    }
+    ratios = {name: by_turn[a] / by_turn[b] for name, (a, b) in pairs.items()}
+    return {
+        "milliseconds": milliseconds,
+        "ratios": {
+            name: {"median": round(r.median(), 3), "low": round(r.min(), 3), "high": round(r.max(), 3)}
+            for name, r in ratios.items()
+        },
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as text."""
+
+    def spread(cell: dict[str, float], digits: int) -> str:
+        return f"{cell['median']:.{digits}f} ({cell['low']:.{digits}f} to {cell['high']:.{digits}f})"
+
+    cells = {
+        loop: {p: spread(c, 0) for p, c in parts.items()} for loop, parts in report["milliseconds"].items()
+    }
+    step = pd.DataFrame(cells).T.reindex(columns=PARTS).fillna("").to_markdown()
+    lines = [
+        "Milliseconds a step, median (quartiles): "
+        f"{report['prompts']} problems x {report['group_size']} x {report['tokens']} tokens",
+        step,
+        *(f"{name.replace('_', ' ')}: {spread(r, 2)}" for name, r in report["ratios"].items()),
+        f"peak memory of a training process: {report['peak_memory_gb']:.2f} GB",
+    ]
+    if report["paper"] is None:
+        lines.append(f"make paper: not measured (run `make paper SCALE={report['scale']}` first)")
+    else:
+        kind = "fresh" if report["paper"]["fresh"] else "recorded"
+        lines.append(f"make paper ({kind}): {report['paper']['seconds']['total']:.0f} s")
+    return "\n".join(lines)
+
+
+def _paper_times(scale: str) -> dict[str, Any] | None:
+    file = paths.BUILD / TIMES
+    times = json.loads(file.read_text()) if file.exists() else None
+    return times if times and times["scale"] == scale else None
+
+
+def peak_memory(scale: str) -> float:
+    """Largest resident set, in GB, of a process that takes three EGRC steps and evaluates a few problems."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "egrc", "train", "--scale", scale, "--arm", "egrc", "--out", out]
+        command += ["--set", "steps=3", "eval_problems=8"]
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert child.stderr is not None
+        errors = child.stderr.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise OSError(f"`{' '.join(command[1:])}` failed:\n{errors.decode(errors='replace')[-2000:]}")
+    return round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9, 3)
+
+
+# --- the loops ------------------------------------------------------------------------------------
+
+
+def _arguments(config: Config, steps: int, out: str) -> dict[str, Any]:
+    """What both trainers are given; completions cannot end before their last token."""
+    return {
+        "output_dir": out,
+        "max_steps": steps,
+        "per_device_train_batch_size": config.prompts_per_step * config.group_size,
+        "num_generations": config.group_size,
+        "max_completion_length": length(config),
+        "generation_kwargs": {"min_new_tokens": length(config)},
+        "learning_rate": config.learning_rate,
+        "loss_type": config.loss_type,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": False,
+        "gradient_checkpointing": False,
+    }
+
+
+def _egrc(config: Config, steps: int) -> Seconds:
+    world = scales.world(config.scale)
+    model, tokenizer = world.policy()
+    recipe = Recipe((Phase("compress", "absolute", length(config), "exponential", 0.1),))
+    with tempfile.TemporaryDirectory() as out:
+        trainer = _timed(EGRCTrainer)(
+            model=model,
+            args=EGRCConfig(recipe=recipe, record_dir=out, **_arguments(config, steps, out)),
+            train_dataset=world.train_problems(0),
+            processing_class=tokenizer,
+            correct=world.correct,
+            token_classes=world.token_classes(tokenizer),
+            probe_prefixes=world.probe_prefixes(),
+            peft_config=lora(config),
+        )
+        return trainer.run()
+
+
+def _trl(config: Config, steps: int) -> Seconds:
+    world = scales.world(config.scale)
+    model, tokenizer = world.policy()
+
+    def accuracy(completions: list[str], answer: list[str], **_: Any) -> list[float]:
+        return [float(world.correct(c, a)) for c, a in zip(completions, answer, strict=True)]
+
+    with tempfile.TemporaryDirectory() as out:
+        trainer = _timed(GRPOTrainer)(
+            model=model,
+            reward_funcs=accuracy,
+            args=GRPOConfig(**_arguments(config, steps, out)),
+            train_dataset=world.train_problems(0),
+            processing_class=tokenizer,
+            peft_config=lora(config),
+        )
+        return trainer.run()
+
+
+def _timed(trainer: type[GRPOTrainer]) -> Any:
+    """The trainer, with clocks around a step and around its generation and scoring."""
+
+    class Timed(trainer):  # type: ignore[valid-type, misc]
+        def run(self) -> Seconds:
+            self.spent: Seconds = {part: [] for part in PARTS}
+            self.remove_callback(PrinterCallback)
+            self.add_callback(Clock(self.spent))  # the last callback: its step contains the others' work
+            self.train()
+            inside = zip(self.spent["step"], self.spent["generate"], self.spent["score"], strict=True)
+            self.spent["backward"] = [step - generate - score for step, generate, score in inside]
+            return self.spent
+
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            out = super()._generate(*args, **kwargs)
+            self.spent["generate"].append(time.perf_counter() - began)
+            return out
+
+        def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            out = super()._generate_and_score_completions(*args, **kwargs)
+            self.spent["score"].append(time.perf_counter() - began - self.spent["generate"][-1])
+            return out
+
+    return Timed
+
+
+class Clock(TrainerCallback):
+    """Seconds from the end of one step to the end of the next."""
+
+    def __init__(self, spent: Seconds) -> None:
+        self.spent, self.began = spent, 0.0
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        now = time.perf_counter()
+        self.spent["step"].append(now - self.began)
+        self.began = now
+
+
+def _hand(config: Config, steps: int) -> Seconds:
+    """Sample with a cache, grade, one policy-gradient step: no library but torch, transformers' model and peft."""
+    from peft import get_peft_model
+
+    world = scales.world(config.scale)
+    base, tokenizer = world.policy()
+    model = get_peft_model(base, lora(config))
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=config.learning_rate)
+    problems, spent = world.train_problems(0), {part: [] for part in PARTS}
+    n = config.prompts_per_step
+    for step in range(steps):
+        clock = [time.perf_counter()]
+        drawn = [problems[i % len(problems)] for i in range(step * n, (step + 1) * n)]
+        asked = [problem for problem in drawn for _ in range(config.group_size)]
+        encoded = tokenizer(
+            [p["prompt"] for p in asked], padding=True, padding_side="left", return_tensors="pt"
+        )
+        tokens, mask = _sample(model, encoded, length(config), tokenizer.eos_token_id)
+        clock.append(time.perf_counter())
+        texts = tokenizer.batch_decode(tokens[:, -length(config) :], skip_special_tokens=True)
+        reward = torch.tensor(
+            [float(world.correct(t, p["answer"])) for t, p in zip(texts, asked, strict=True)]
+        )
+        groups = reward.view(n, -1)
+        advantage = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()
+        clock.append(time.perf_counter())
+        keep = length(config) + 1
+        logits = model(input_ids=tokens, attention_mask=mask, logits_to_keep=keep).logits[:, :-1]
+        logp = logits.log_softmax(-1).gather(-1, tokens[:, -length(config) :, None]).squeeze(-1)
+        loss = -(advantage[:, None] * logp).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        clock.append(time.perf_counter())
+        for part, began, ended in zip(PARTS, clock, clock[1:], strict=False):
+            spent[part].append(ended - began)
+        spent["step"].append(clock[-1] - clock[0])
+    return spent
+
+
+@torch.no_grad()
+def _sample(model: Any, encoded: Any, tokens: int, eos: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts and `tokens` sampled tokens each, with their attention mask; the end token is never drawn."""
+    ids, mask = encoded["input_ids"], encoded["attention_mask"]
+    cache, new = None, ids
+    for _ in range(tokens):
+        out = model(
+            input_ids=new, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        cache, logits = out.past_key_values, out.logits[:, -1]
+        logits[:, eos] = -torch.inf
+        new = torch.multinomial(logits.softmax(-1), 1)
+        ids, mask = torch.cat([ids, new], 1), torch.cat([mask, torch.ones_like(new)], 1)
+    return ids, mask
