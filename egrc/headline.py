@@ -4,8 +4,8 @@
     accuracy = arm - base
 
 benchmark by benchmark, then their mean; both at the sampling temperature that suits the BASE best.
-The headline is supported when ``removed`` is at least `REMOVED` and ``accuracy`` at least 0; it is
-settled when both intervals lie wholly on their estimate's side.
+The headline is supported when ``removed`` is at least `REMOVED` and ``accuracy`` at least 0, and the
+verdict says so where the intervals leave room for the other answer.
 """
 
 from __future__ import annotations
@@ -41,9 +41,12 @@ class Interval:
         return self.estimate >= self.bound
 
     @property
-    def settled(self) -> bool:
-        """Does the whole interval lie on the same side of the bound as the estimate?"""
-        return self.low >= self.bound or self.high < self.bound
+    def surely_reached(self) -> bool:
+        return self.low >= self.bound
+
+    @property
+    def surely_missed(self) -> bool:
+        return self.high < self.bound
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,13 @@ class Headline:
     @property
     def verdict(self) -> str:
         """'supported' or 'not supported', and whether an interval leaves room for the other answer."""
-        answer = "supported" if self.removed.reached and self.accuracy.reached else "not supported"
-        settled = self.removed.settled and self.accuracy.settled
+        both = (self.removed, self.accuracy)
+        supported = all(interval.reached for interval in both)
+        if supported:
+            settled = all(interval.surely_reached for interval in both)
+        else:
+            settled = any(interval.surely_missed for interval in both)
+        answer = "supported" if supported else "not supported"
         return answer if settled else f"{answer} (but an interval crosses its bound)"
 
     def table(self) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def test_an_interval_that_crosses_its_bound_is_said():
     base, arm = rows(110, 120, 0.5), rows(10, 20, 0.5)
     arm["correct"] = ~arm["correct"]  # the same accuracy, on the other problems: the difference varies widely
     found = headline(base, arm, FLOORS, 0.6)
-    assert not found.accuracy.settled
+    assert found.accuracy.reached and not found.accuracy.surely_reached
     assert found.verdict.startswith("supported (but")
 
 
@@ -88,10 +88,12 @@ def test_rows_that_cannot_answer_are_refused(arm, floors, message):
         headline(rows(110, 120, 0.5), arm, floors, 0.6)
 
 
-def test_an_interval_is_settled_on_either_side():
-    assert Interval(0.9, 0.85, 0.95, bound=0.8).settled
-    assert Interval(0.5, 0.4, 0.6, bound=0.8).settled
-    assert not Interval(0.9, 0.7, 1.0, bound=0.8).settled
+def test_one_sure_miss_settles_it():
+    base, arm = rows(110, 120, 0.5), rows(100, 110, 0.5)  # hardly shorter, and as accurate on other problems
+    arm["correct"] = ~arm["correct"]
+    found = headline(base, arm, FLOORS, 0.6)
+    assert found.removed.surely_missed and not found.accuracy.surely_missed
+    assert found.verdict == "not supported"
 
 
 def test_an_arm_without_records_is_named():
