@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -106,7 +107,10 @@ class Smol:
         return grading.correct(completion, answer)
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
-        """Class of every token by its spelling.  SmolLM2 writes numbers digit by digit; each digit counts."""
+        """Class of every token by its spelling, whatever follows it: 'so' of 'sofa' is taken for a connector.
+
+        SmolLM2 writes numbers digit by digit, and each digit counts.
+        """
         return lexical_classes(tokenizer, CONNECTORS)
 
     def probe_prefixes(self) -> list[str]:
@@ -127,7 +131,7 @@ def prompt(problem: str) -> str:
 
     Spelt out, so that problems can be read without the model; a test compares it with the tokenizer's own.
     """
-    said = re.sub(r"<\|\w+\|>", "", problem)  # written by others: it must not end the user's turn
+    said = re.sub(r"<\|\w+\|>", " ", problem)  # written by others: it must not end the user's turn
     return (
         f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n"
         f"<|im_start|>user\n{said}<|im_end|>\n"
@@ -160,26 +164,28 @@ def _wheel() -> tuple[Path, str]:
 
 def _convert(gguf: Path, folder: Path) -> None:
     """Dequantise into `folder`, whole or not at all; of two processes that both convert, the first wins."""
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.pad_token = PAD
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     incoming = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         incoming = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        tokenizer.pad_token = PAD
-        model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         model.save_pretrained(incoming)
         tokenizer.save_pretrained(incoming)
         if not folder.is_dir():
             incoming.rename(folder)
-    except OSError as error:
-        raise WriteError(f"cannot keep the converted weights in {folder}: {error}. "
-                         "Free half a gigabyte, or name another place in EGRC_CACHE") from error  # fmt: skip
+    except (OSError, SafetensorError) as error:
+        raise WriteError(
+            f"cannot keep the converted weights in {folder}: {error}. "
+            "Free about 600 MB, or name another place in EGRC_CACHE, and run the command again"
+        ) from error
     finally:
         if incoming is not None:
             shutil.rmtree(incoming, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The final answer is found wherever it is stated, and nothing a completion contains makes the grader fail."""
+"""The final answer is found wherever it is stated, and nothing in a completion makes the grader fail."""
 
 import threading
 import time

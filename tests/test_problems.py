@@ -167,7 +167,7 @@ def test_key_ignores_case_and_spacing_of_ascii(text: str) -> None:
 
 
 def test_handmade_problems_are_right() -> None:
-    """Every equation in the worked steps holds, and the last one (or the one the text ends on) gives the gold."""
+    """Every equation in the worked steps holds, and the last one gives the answer."""
     problems = load(HANDMADE)
     assert len({key(p.text) for p in problems}) == len(problems) >= 24
     for p in problems:
