@@ -88,9 +88,7 @@ class EGRCConfig(GRPOConfig):
     probe_every: int = field(default=10, metadata={"help": "Steps between readings on the probe prefixes."})
     record_rollouts_every: int = field(default=20, metadata={"help": "Steps between kept rollouts."})
     record_rollouts: int = field(default=16, metadata={"help": "How many rollouts are kept then."})
-    record_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the records. None: no records."}
-    )
+    record_dir: str | None = field(default=None, metadata={"help": "Folder of the records. None: no records."})
     loss_type: str = field(default="dr_grpo", metadata={"help": "TRL's loss aggregation."})
 
     def __post_init__(self) -> None:
@@ -116,9 +114,7 @@ class EGRCConfig(GRPOConfig):
                 f"gradient_accumulation_steps={self.gradient_accumulation_steps}"
             )
         if self.save_total_limit == 1:
-            raise ConfigError(
-                "save_total_limit=1: a kill while saving would leave no checkpoint; set 2 or more"
-            )
+            raise ConfigError("save_total_limit=1: a kill while saving would leave no checkpoint; set 2 or more")
         if self.probe_every < 1 or self.record_rollouts_every < 1 or self.record_rollouts < 0:
             raise ConfigError("probe_every and record_rollouts_every start at 1, record_rollouts at 0")
 
@@ -267,9 +263,7 @@ class EGRCTrainer(GRPOTrainer):
                 [[g and e for g, e in zip(graded, ended, strict=True)], list(map(len, completion_ids)), ended]
             ).T.contiguous()
             mine = self._batch = _Batch(prompts, texts, answer, completion_ids, *_columns(facts))
-            reward = self._blend(
-                lambda phase: shaped_reward(mine.correct, mine.length, mine.terminated, phase)
-            )
+            reward = self._blend(lambda phase: shaped_reward(mine.correct, mine.length, mine.terminated, phase))
             everyone = self.accelerator.gather(facts.to(self.accelerator.device)).cpu()
             mine.correct, mine.length, mine.terminated = _columns(everyone)
             return reward.tolist()
@@ -295,7 +289,12 @@ class EGRCTrainer(GRPOTrainer):
         self._enter_phase(self.gate.phase)
         step, rank = self.state.global_step, self.accelerator.process_index
         torch.manual_seed(_seed(self.args.seed, "rollouts", step, rank))
-        output = super()._generate_and_score_completions(inputs)
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        except RuntimeError as error:  # torch.multinomial's, when an update has blown the weights up
+            if "probability tensor" in str(error):
+                self._require_finite("a sampling probability", math.nan, error)
+            raise
         batch = self._batch
         batch.reward = self._blend(self._phase_reward)
         batch.advantage = self._blend(self._phase_advantage)
@@ -381,12 +380,7 @@ class EGRCTrainer(GRPOTrainer):
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
             value = loss.item()
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"step {self.state.global_step + 1}: the loss is {value}. Lower learning_rate (now "
-                    f"{self.args.learning_rate:g}) or max_grad_norm, check the extra reward functions, and "
-                    "resume from the last checkpoint"
-                )
+            self._require_finite("the loss", value)
             self._loss += value
             self._observe(inputs)
         return loss
@@ -413,14 +407,23 @@ class EGRCTrainer(GRPOTrainer):
     def _get_grad_norm(self, model, grad_norm=None):
         norm = super()._get_grad_norm(model, grad_norm)
         self._grad_norm = float(norm)
+        if self.accelerator.scaler is None:  # in float16 the scaler skips a step that overflows
+            self._require_finite("the gradient's norm", self._grad_norm)
         return norm
+
+    def _require_finite(self, what: str, value: float, cause: Exception | None = None) -> None:
+        """Stop before a number that is none reaches the weights or a checkpoint."""
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"step {self.state.global_step + 1}: {what} is {value}. Lower learning_rate (now "
+                f"{self.args.learning_rate:g}) or max_grad_norm, check the extra reward functions, and resume "
+                "from the last checkpoint"
+            ) from cause
 
     def _finish_step(self) -> None:
         """After the update: read the entropy over all ranks, let the gate decide, record."""
         local = torch.cat([self._sums.flatten(), self._sums.new_tensor([self._loss])])
-        everyone = (
-            self.accelerator.gather(local).view(-1, len(local)).cpu()
-        )  # summed in one order on every rank
+        everyone = self.accelerator.gather(local).view(-1, len(local)).cpu()  # summed in one order on every rank
         sums, loss = everyone[:, :-1].sum(0).view_as(self._sums), everyone[:, -1].mean().item()
         tokens, entropy, entropy_sampling, _ = (sums.sum(1) / sums[0].sum()).tolist()
         step, phase, weights, batch = self.state.global_step, self.gate.phase, self.gate.weights, self._batch
@@ -445,9 +448,7 @@ class EGRCTrainer(GRPOTrainer):
             "entropy_smoothed": decision.smoothed,
             "entropy_sampling": entropy_sampling,
             "entropy_total": entropy * count / n,
-            "connectors_mean": dict(zip(names, (sums[0] / n).tolist(), strict=True)).get(
-                "connector", math.nan
-            ),
+            "connectors_mean": dict(zip(names, (sums[0] / n).tolist(), strict=True)).get("connector", math.nan),
             **{f"entropy_{c}": v for c, v in zip(names, by_class[1], strict=True)},
             **{f"share_{c}": v for c, v in zip(names, (sums[0] / count).tolist(), strict=True)},
             **{f"gradient_{c}": v for c, v in zip(names, by_class[3], strict=True)},
@@ -504,9 +505,7 @@ class EGRCTrainer(GRPOTrainer):
     def _restore(self, checkpoint: Path) -> None:
         path = checkpoint / STATE_FILE
         if not path.exists():
-            raise ValueError(
-                f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}"
-            )
+            raise ValueError(f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}")
         state = json.loads(path.read_text())
         if state["recipe"] != json.loads(json.dumps(self.args.recipe)):
             raise ValueError(f"{checkpoint} was trained with another recipe: use that one, or start afresh")
@@ -516,14 +515,10 @@ class EGRCTrainer(GRPOTrainer):
 
     def _save_checkpoint(self, model, trial):
         path = (
-            Path(self._get_output_dir(trial=trial))
-            / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            / STATE_FILE
+            Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}" / STATE_FILE
         )
         if self.accelerator.is_main_process:
-            path.unlink(
-                missing_ok=True
-            )  # of an earlier visit: while it is being rewritten it is not complete
+            path.unlink(missing_ok=True)  # of an earlier visit: while it is being rewritten it is not complete
         self.recorder.flush()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every rank has written its part
@@ -591,9 +586,7 @@ def _weight_of_compress(recipe: Recipe, weights: Sequence[float]) -> float:
 
 def _check_dataset(dataset: Dataset | IterableDataset | None, args: EGRCConfig) -> None:
     if dataset is None:
-        raise ConfigError(
-            "train_dataset=None: give a datasets.Dataset with the columns 'prompt' and 'answer'"
-        )
+        raise ConfigError("train_dataset=None: give a datasets.Dataset with the columns 'prompt' and 'answer'")
     per_step = args.generation_batch_size // args.num_generations
     if isinstance(dataset, Dataset) and len(dataset) < per_step:
         raise ConfigError(

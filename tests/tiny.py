@@ -23,9 +23,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     ids = {word: i for i, word in enumerate(VOCABULARY)}
     core = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    core.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", ids["<bos>"])]
-    )
+    core.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", ids["<bos>"])])
     return PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", padding_side="left"
     )
@@ -59,9 +57,7 @@ def save(folder: Path, **kwargs: Any) -> str:
 def dataset(n: int = 12) -> Dataset:
     """`n` sums with prompt and answer."""
     pairs = [(i // 10, i % 10) for i in range(1, n + 1)]
-    return Dataset.from_dict(
-        {"prompt": [f"{a} + {b} ?" for a, b in pairs], "answer": [str(a + b) for a, b in pairs]}
-    )
+    return Dataset.from_dict({"prompt": [f"{a} + {b} ?" for a, b in pairs], "answer": [str(a + b) for a, b in pairs]})
 
 
 def even(completion: str, answer: str) -> bool:
@@ -84,7 +80,7 @@ def trainer(folder: Path, recipe: Recipe, **settings: Any) -> Any:
     """An EGRCTrainer on the tiny model: 12 problems, 4 a step, 4 rollouts each, in two micro-batches."""
     from egrc.trainer import EGRCConfig, EGRCTrainer
 
-    parts = ("train_dataset", "processing_class", "correct", "reward_funcs", "peft_config", "callbacks")
+    parts = ("train_dataset", "processing_class", "correct", "reward_funcs", "peft_config", "callbacks", "eval_dataset")
     given = {name: settings.pop(name) for name in parts if name in settings}
     args = EGRCConfig(
         str(folder / "out"),
