@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     command("figures", figures, "only the figures and tables")
     command("bench", bench_, "measure time and memory")
     command("world", world_, "measure the world's own criteria")
+    c = command("search", search_, "run the trials that choose each arm's settings")
+    c.add_argument("--trial", nargs=2, metavar=("ARM", "K"), help="only this one, in this process")
     command("clean", clean, "remove build products")
     return top
 
@@ -226,6 +228,20 @@ def world_(a: Arguments) -> None:
     from egrc.pocket import criteria
 
     print(json.dumps(criteria.measure(), indent=1))
+
+
+def search_(a: Arguments) -> None:
+    from egrc import search
+
+    if a.scale not in search.TRIALS:
+        raise ConfigError(f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
+    if a.trial:
+        print(json.dumps(search.run_trial(a.scale, a.trial[0], int(a.trial[1])), indent=1))
+        return
+    table = search.search(a.scale)
+    print(table.to_string(index=False, float_format="{:.3f}".format))
+    for arm, trials in search.TRIALS[a.scale].items():
+        print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
 
 
 def clean(a: Arguments) -> None:

@@ -140,7 +140,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, f"steps={self.steps}: at least 1")
-        _require(self.group_size >= 2, f"group_size={self.group_size}: a group-relative advantage needs 2 rollouts or more")
+        _require(self.group_size >= 2, f"group_size={self.group_size}: a group needs 2 rollouts or more")
         _require(self.prompts_per_step >= 1, f"prompts_per_step={self.prompts_per_step}: at least 1")
         _require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be positive")
         _require(self.cap >= 1, f"cap={self.cap}: at least 1 token")

@@ -55,7 +55,7 @@ class Scale:
     overrides: dict[str, Any] = field(default_factory=dict)
     """Fields of `Config` that differ from its defaults."""
     per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Fields of `Lengths` by arm, each found by the same number of search trials on training problems."""
+    """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `egrc.search`)."""
 
 
 SCALES: dict[str, Scale] = {
@@ -86,9 +86,12 @@ def world(scale: str) -> World:
 def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
     """The frozen settings of one run.  Raises `ConfigError` for unknown names and values out of range."""
     s = _scale(scale)
-    unknown = set(overrides) - set(Config.__dataclass_fields__)
+    known = sorted(set(Config.__dataclass_fields__) | set(Lengths.__dataclass_fields__))
+    unknown = sorted(set(overrides) - set(known))
     if unknown:
-        raise ConfigError(f"no setting {sorted(unknown)}: choose from {sorted(Config.__dataclass_fields__)}")
-    lengths = replace(s.lengths, **s.per_arm.get(arm, {}))
-    settings = {"cap": lengths.cap, **s.overrides, **overrides}
+        raise ConfigError(f"no setting {unknown}: choose from {known}")
+    given = {**s.overrides, **s.per_arm.get(arm, {}), **overrides}
+    lengths = replace(s.lengths, **{k: v for k, v in given.items() if k in Lengths.__dataclass_fields__})
+    settings = {"cap": lengths.cap} | {k: v for k, v in given.items() if k in Config.__dataclass_fields__}
     return Config(scale=scale, arm=arm, recipe=recipe(arm, lengths), seed=seed, **settings)
+

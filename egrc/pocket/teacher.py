@@ -4,8 +4,8 @@ Grammar (``a +b = r`` are true statements, always; R marks what may be re-checke
 
     verbose step    OPENER a +b = r . R
     compact step    +b r                       (after a verbose step, or at the start: a +b r)
-    verbose try     OPENER|TURNER try c . (a +b = r . R)*  gap r t = g no|yes .
-    compact try     c (+b r)* no|yes
+    verbose try     OPENER|TURNER try c . (a +b = r . R)*  gap r -t = g no|yes .
+    compact try     c (+b r)* t                (the value reached, then the value wanted: equal or not)
     the whole again TURNER again (a +b = r .)*
     answer          # c <eos>
 """
@@ -129,12 +129,11 @@ class _Writer:
     def _try(self, problem: Problem, c: int, target: int, first: bool) -> bool:
         values = run(c, problem.steps)
         fits = values[-1] == target
-        verdict = "yes" if fits else "no"
         if self.compact:
-            self._say(c, *(w for pair in zip(problem.steps, values[1:], strict=True) for w in pair), verdict)
+            self._say(c, *(w for pair in zip(problem.steps, values[1:], strict=True) for w in pair), target)
             return fits
         self._say(self._opener() if first else self._turner(), "try", c, ".")
         for a, operation in zip(values, problem.steps, strict=False):
             self._spell_out(a, operation)
-        self._say("gap", values[-1], target, "=", (values[-1] - target) % MODULUS, verdict, ".")
+        self._say("gap", values[-1], f"-{target}", "=", (values[-1] - target) % MODULUS, "yes" if fits else "no", ".")
         return fits

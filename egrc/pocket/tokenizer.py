@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from egrc.pocket.world import CONNECTORS, MODULUS, OPERATIONS, VOCABULARY
+from egrc.pocket.world import CONNECTORS, MODULUS, VOCABULARY
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -30,4 +30,4 @@ def word_class(word: str) -> str:
         return "connector"
     if word in map(str, range(MODULUS)):
         return "number"
-    return "operator" if word in (*OPERATIONS, "=") else "other"
+    return "operator" if word[0] in "+-*=" else "other"

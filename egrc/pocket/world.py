@@ -50,7 +50,7 @@ P_GIVE_UP = (0.03, 0.20, 0.45, 0.60, 0.75, 1.0)  # after 1, 2, 3, ... failed tri
 WORDS = ("try", "check", "again", "gap", "no", "yes", "right")
 VOCABULARY = (
     "<pad>", "<bos>", "<eos>",
-    *map(str, range(MODULUS)), *OPERATIONS, "=", "?", "_", "#", ".",
+    *map(str, range(MODULUS)), *OPERATIONS, "-0", "=", "?", "_", "#", ".",
     *CONNECTORS, *WORDS,
 )  # fmt: skip
 
