@@ -24,9 +24,7 @@ RUN = {
     "python -m egrc train --scale pocket --arm egrc --seed 3 --set steps=20 --out build/mine": (
         f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
     ),
-    'make train ARM=egrc SCALE=pocket SEEDS="3"': (
-        f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
-    ),
+    'make train ARM=egrc SCALE=pocket SEEDS="3"': "make -n train ARM=egrc SCALE=pocket SEEDS=3",
 }
 """Command to what is run in its place, at a tiny budget and away from the records; None: itself.
 
