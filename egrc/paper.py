@@ -108,7 +108,7 @@ def _notebook_jobs(scale: str) -> list[Job]:
     for notebook in sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb")):
         command = [sys.executable, "-m", "papermill", str(notebook), str(out / notebook.name)]
         command += ["--cwd", str(paths.NOTEBOOKS), "-p", "SCALE", scale, "-p", "FRESH", "False"]
-        command += ["--kernel", "python3", "--no-progress-bar"]
+        command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]
         jobs.append(Job(notebook.stem, command, _log(notebook.stem), {"SOURCE_DATE_EPOCH": EPOCH}))
     return jobs
 
@@ -131,9 +131,7 @@ def make_fresh(scale: str, say: Say = print) -> None:
     if has_own_base(scale) and not (fresh / base).exists():
         say("egrc: training the base model, about 15 minutes")
         command = [sys.executable, "-m", "egrc", "base", "--scale", scale]
-        run_jobs(
-            [Job("base model", command, paths.BUILD / "logs" / scale / "base.log", {"EGRC_DATA": str(fresh)})]
-        )
+        run_jobs([Job("base model", command, paths.BUILD / "logs" / scale / "base.log", {"EGRC_DATA": str(fresh)})])
     say(f"egrc: training the runs of scale {scale}, two side by side; logs are in build/logs/{scale}")
     sweep_in(fresh, scale)
     if has_own_base(scale):
@@ -163,6 +161,4 @@ def run_inherited(command: list[str], env: dict[str, str]) -> None:
 
     code = subprocess.run(command, env={**os.environ, **env}).returncode
     if code:
-        raise JobsError(
-            f"`{' '.join(command[1:])}` failed (exit code {code}); see above, then run this again to go on"
-        )
+        raise JobsError(f"`{' '.join(command[1:])}` failed (exit code {code}); see above, then run this again to go on")

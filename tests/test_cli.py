@@ -1,0 +1,210 @@
+"""The command line: what it refuses, what it prints, and one run from the command to its record."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import stub_records
+
+from egrc import fingerprint, paths
+from egrc.__main__ import Progress, main
+from egrc.results import COLUMNS, results
+
+COMMANDS = ["train", "results", "records", "base", "sweep", "paper", "figures", "bench", "world", "clean"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --arm nonsense", "no arm 'nonsense': choose one of base, accuracy, compression, joint, egrc"),
+        ("train --arm egrc --scale nonsense", "no scale 'nonsense': choose one of pocket, smol"),
+        ("results --scale nonsense", "no scale 'nonsense': choose one of pocket"),
+        ("paper --scale nonsense", "no scale 'nonsense': choose one of pocket"),
+        ("train --arm egrc --set steps=2", "add --out FOLDER"),
+        ("train --arm egrc --out x --set steps", "--set steps: write NAME=VALUE"),
+        ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', 'cap'"),
+        ("train --arm egrc --out x --set steps=0", "steps=0: at least 1"),
+        ("train --arm egrc --out x --set group_size=1", "group_size=1"),
+        ("base --scale smol", "only pocket trains its own"),
+        ("world --scale smol", "only pocket is a world made here"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_remedy(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("egrc: ") and message in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", ["", "nonsense", "train", "train --arm egrc --seed x", "records"])
+def test_bad_usage_is_refused_by_argparse(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments.split())
+    assert stopped.value.code == 2
+    assert "usage: python -m egrc" in capsys.readouterr().err
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n    {command} " in shown for command in COMMANDS)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A data folder with two records, one of them stale."""
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: {"egrc.run": "1"})
+    stub_records.write(tmp_path, "base", 0)
+    stub_records.write(tmp_path, "egrc", 1, code={"egrc.run": "0"})
+    return tmp_path
+
+
+def test_results_are_tidy_and_their_json_is_all_of_the_output(data, capfd):
+    assert main(["results", "--scale", "pocket", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert [list(row) for row in rows] == [COLUMNS] * 8
+    first = rows[0]
+    assert (first["arm"], first["seed"], first["benchmark"], first["temperature"]) == ("base", 0, "forward-3", 1.0)
+    assert (first["problems"], first["samples"], first["accuracy"], first["mean_tokens"]) == (2, 2, 0.5, 10.5)
+    assert first["floor_tokens"] > 1
+    assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "changed since: egrc.run")}
+
+
+def test_results_without_records_have_columns_and_no_rows(tmp_path):
+    assert list(results("pocket", tmp_path).columns) == COLUMNS
+    assert results("pocket", tmp_path).empty
+
+
+def test_a_list_of_records_says_which_are_stale(data, capsys):
+    assert main(["records", "list"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown] == ["pocket/base/seed-0", "pocket/egrc/seed-1"]
+    assert shown[0].endswith("up to date") and shown[1].endswith("changed since: egrc.run")
+
+
+def test_a_damaged_record_is_one_line(data, capsys):
+    (data / "runs/pocket/egrc/seed-1/run.json").write_text("{")
+    assert main(["results"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("egrc: ") and "not JSON" in err and "Traceback" not in err
+
+
+def test_an_error_of_ours_keeps_its_traceback(data, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("egrc.records.load_all", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["results"])
+
+
+def test_progress_is_said_at_the_first_and_last_step(capsys):
+    progress = Progress("a/b/seed-0", every=1e9)
+    for step in (1, 2, 3):
+        progress("training", step, 3)
+    progress("evaluating", 5, 5)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "a/b/seed-0 training 1/3",
+        "a/b/seed-0 training 3/3",
+        "a/b/seed-0 evaluating 5/5",
+    ]
+
+
+# --- end to end: an untrained base, and runs of a few steps ---
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A data folder with a base model that was never trained."""
+    from egrc.pocket.base import new_model
+    from egrc.pocket.tokenizer import build_tokenizer
+
+    folder = tmp_path_factory.mktemp("data")
+    new_model().save_pretrained(folder / "pocket" / "base")
+    build_tokenizer().save_pretrained(folder / "pocket" / "base")
+    return folder
+
+
+TINY = "steps=4 prompts_per_step=2 group_size=4 checkpoint_every=2 eval_problems=2 record_rollouts_every=1"
+
+
+def command(data, *arguments):
+    env = {**os.environ, "EGRC_DATA": str(data), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    full = [sys.executable, "-m", "egrc", *arguments]
+    return subprocess.Popen(full, env=env, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ran(data, *arguments):
+    process = command(data, *arguments)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+def train(out, arm="egrc"):
+    return ["train", "--scale", "pocket", "--arm", arm, "--seed", "5", "--out", str(out), "--set", *TINY.split()]
+
+
+def without_seconds(file):
+    return pd.read_csv(file, dtype=str).drop(columns="seconds")
+
+
+@pytest.mark.e2e
+def test_a_killed_run_goes_on_and_equals_the_uninterrupted_one(untrained, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    ran(untrained, *train(whole))
+    process = command(untrained, *train(killed))
+    checkpoint = killed / "work/pocket/egrc/seed-5/checkpoints/checkpoint-2/egrc_state.json"
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ran(untrained, *train(killed))
+    records = [folder / "runs/pocket/egrc/seed-5" for folder in (whole, killed)]
+    one, two = (without_seconds(record / "steps.csv") for record in records)
+    pd.testing.assert_frame_equal(one, two)
+    for name in ("decisions.jsonl", "evaluation.parquet", "rollouts.parquet", "adapter/adapter_model.safetensors"):
+        assert (records[0] / name).read_bytes() == (records[1] / name).read_bytes(), name
+    left = [str(f.relative_to(killed)) for f in killed.rglob("*") if f.is_file() and "runs" not in f.parts]
+    assert left == ["work/pocket/egrc/seed-5.lock"]
+    files = [f for f in records[0].rglob("*") if f.is_file()]
+    assert not [
+        f for f in files if str(tmp_path).encode() in f.read_bytes() or str(untrained).encode() in f.read_bytes()
+    ]
+    assert "already there" in ran(untrained, *train(killed))
+
+
+@pytest.mark.e2e
+def test_results_of_real_runs_and_their_replay(untrained):
+    for arm in ("base", "egrc"):
+        ran(untrained, *train(untrained, arm))
+    rows = pd.DataFrame(json.loads(ran(untrained, "results", "--scale", "pocket", "--json")))
+    assert rows.groupby("arm").size().to_dict() == {"base": 18, "egrc": 18}
+    assert rows["stale"].str.startswith("config changed").all()  # because of --set
+    replay = """
+from egrc import records, verify
+for record in records.load_all("pocket"):
+    print(record.arm, verify.difference(record, 2))
+"""
+    env = {**os.environ, "EGRC_DATA": str(untrained), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    arguments = {"cwd": paths.ROOT, "env": env, "capture_output": True, "text": True}
+    said = subprocess.run([sys.executable, "-c", replay], **arguments)
+    assert said.stdout.splitlines() == ["base None", "egrc None"], said.stderr
+    steps = untrained / "runs/pocket/egrc/seed-5/steps.csv"
+    table = pd.read_csv(steps, dtype=str)
+    table.loc[1, "entropy"] = table.loc[0, "entropy"]
+    table.to_csv(steps, index=False)
+    said = subprocess.run([sys.executable, "-c", replay], **arguments)
+    assert "egrc steps.csv, row 2: entropy" in said.stdout, said.stderr

@@ -1,0 +1,123 @@
+"""`paper`: refuses missing and stale records by name, runs notebooks with their parameters, replaces whole sets."""
+
+import json
+import sys
+
+import nbformat
+import pytest
+import stub_records
+
+from egrc import fingerprint, jobs, paper, paths, sweep
+from egrc.jobs import Job, JobsError
+from egrc.records import RecordError
+
+CODE = {"egrc.run": "1"}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Folders of our own, with all records of a scale, and no figures to draw."""
+    for name in ("DATA", "NOTEBOOKS", "FIGURES", "BUILD"):
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+        (tmp_path / name.lower()).mkdir()
+    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: CODE)
+    for config in sweep.needed("pocket"):
+        stub_records.write(paths.DATA, config.arm, config.seed, code=CODE)
+    command = [sys.executable, "-c", "import os; print(os.environ['SOURCE_DATE_EPOCH'])"]
+    env = {"SOURCE_DATE_EPOCH": paper.EPOCH}
+    monkeypatch.setattr(
+        paper, "_products_job", lambda scale: Job("figures and tables", command, tmp_path / "figures.log", env)
+    )
+    return tmp_path
+
+
+def notebook(name, code):
+    parameters = nbformat.v4.new_code_cell("SCALE, FRESH = 'none', True", metadata={"tags": ["parameters"]})
+    book = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(book, paths.NOTEBOOKS / name)
+
+
+def test_missing_records_are_named_before_anything_runs(home):
+    (paths.DATA / "runs/pocket/egrc/seed-1").rename(home / "away")
+    with pytest.raises(RecordError, match="no records of:\n  pocket/egrc/seed-1\n.*ARM=egrc SEEDS=1"):
+        paper.paper("pocket", say=lambda line: None)
+    assert not (paths.BUILD / paper.TIMES).exists()
+
+
+def test_stale_records_are_named_before_anything_runs(home):
+    stub_records.write(paths.DATA, "joint", 2, code={"egrc.run": "0"})
+    with pytest.raises(RecordError, match="stale records:\n  pocket/joint/seed-2: changed since: egrc.run"):
+        paper.paper("pocket", say=lambda line: None)
+    assert not (paths.BUILD / paper.TIMES).exists()
+
+
+def test_notebooks_run_with_their_parameters_and_times_are_kept(home):
+    notebook("00_one.ipynb", "assert (SCALE, FRESH) == ('pocket', False)\nprint('seen', SCALE)")
+    times = paper.paper("pocket", say=lambda line: None)
+    executed = nbformat.read(paths.BUILD / "notebooks" / "00_one.ipynb", 4)
+    assert executed.cells[-1].outputs[0].text == "seen pocket\n"
+    written = json.loads((paths.BUILD / paper.TIMES).read_text())
+    assert (written["scale"], written["fresh"]) == ("pocket", False)
+    assert written["seconds"].keys() == times.keys() == {"records", "00_one", "figures and tables", "total"}
+
+
+def test_a_failing_notebook_fails_the_paper_with_its_error(home):
+    notebook("00_one.ipynb", "raise ValueError('this very message')")
+    with pytest.raises(JobsError, match="(?s)00_one failed.*this very message"):
+        paper.paper("pocket", say=lambda line: None)
+
+
+# --- fresh ---
+
+
+def make_all(data, scale):
+    """Instead of a sweep: records that differ from the old ones."""
+    for config in sweep.needed(scale):
+        stub_records.write(data, config.arm, config.seed, code=CODE, seconds=99.0)
+
+
+def make_base(jobs_, **kwargs):
+    """Instead of training a base model."""
+    (job,) = jobs_
+    folder = paths.BUILD / "fresh" / "pocket" / "pocket" / "base"
+    assert job.env == {"EGRC_DATA": str(paths.BUILD / "fresh" / "pocket")}
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("new")
+
+
+def seconds():
+    files = sorted((paths.DATA / "runs").rglob("run.json"))
+    return {json.loads(file.read_text())["seconds"] for file in files}
+
+
+def test_fresh_replaces_base_and_runs_when_all_are_there(home, monkeypatch):
+    (paths.DATA / "problems").mkdir()
+    (paths.DATA / "problems" / "given.jsonl").write_text("given")
+    monkeypatch.setattr(paper, "run_jobs", make_base)
+    monkeypatch.setattr(paper, "sweep_in", make_all)
+    paper.make_fresh("pocket", lambda line: None)
+    assert seconds() == {99.0}
+    assert (paths.DATA / "pocket" / "base" / "model.safetensors").read_text() == "new"
+    assert (paths.DATA / "problems" / "given.jsonl").read_text() == "given"
+    assert not (paths.BUILD / "fresh" / "pocket").exists()
+
+
+def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch):
+    def stopped(data, scale):
+        stub_records.write(data, "egrc", 0, code=CODE, seconds=98.0)
+        raise JobsError("stopped")
+
+    monkeypatch.setattr(paper, "run_jobs", make_base)
+    monkeypatch.setattr(paper, "sweep_in", stopped)
+    with pytest.raises(JobsError):
+        paper.make_fresh("pocket", lambda line: None)
+    assert seconds() == {1.0}
+    monkeypatch.setattr(paper, "run_jobs", jobs.run_jobs)  # a second training of the base would be seen
+    seen = []
+    monkeypatch.setattr(
+        paper, "sweep_in", lambda data, scale: (seen.extend(data.rglob("run.json")), make_all(data, scale))
+    )
+    paper.make_fresh("pocket", lambda line: None)
+    assert [f.parent.name for f in seen] == ["seed-0"]
+    assert seconds() == {99.0}

@@ -1,0 +1,147 @@
+"""Jobs side by side: order, progress, failures and ends; and which runs a sweep makes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import stub_records
+
+from egrc import fingerprint, jobs, paths, sweep
+from egrc.arms import ARMS
+from egrc.config import ConfigError
+from egrc.jobs import Job, JobsError, duration, run_jobs
+
+
+def job(tmp_path, name, code, **kwargs):
+    return Job(name, [sys.executable, "-c", code], tmp_path / "logs" / f"{name}.log", **kwargs)
+
+
+def quiet(line):
+    """Takes progress lines and keeps none."""
+
+
+def test_jobs_run_two_at_a_time(tmp_path):
+    """Each job waits for its partner to start: alone it would fail, and a third must not have started."""
+    code = """
+import sys, time
+from pathlib import Path
+here, me, partner, later = Path(sys.argv[1]), *sys.argv[2:]
+(here / me).touch()
+end = time.monotonic() + 60
+while not (here / partner).exists():
+    assert time.monotonic() < end
+    time.sleep(0.01)
+assert not (here / later).exists()
+(here / (me + "-checked")).touch()
+while not (here / (partner + "-checked")).exists():
+    assert time.monotonic() < end
+    time.sleep(0.01)
+"""
+    pairs = [("a", "b", "c"), ("b", "a", "c"), ("c", "d", "none"), ("d", "c", "none")]
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    run_jobs([Job(me, [*command, me, *others], tmp_path / f"{me}.log") for me, *others in pairs], 2, 0.01, say=quiet)
+    assert all((tmp_path / f"{name}-checked").exists() for name in "abcd")
+
+
+def test_a_failed_job_is_shown_with_the_end_of_its_log_after_the_others(tmp_path):
+    lines = "import sys\nfor i in range(50): print('line', i)\nsys.exit('no such thing')"
+    others = [job(tmp_path, f"good-{i}", "pass") for i in range(3)]
+    with pytest.raises(JobsError) as failed:
+        run_jobs([job(tmp_path, "bad", lines), *others], 1, 0.01, say=quiet)
+    message = str(failed.value)
+    assert "bad failed (exit code 1)" in message and "no such thing" in message and "line 49" in message
+    assert "line 30" not in message and "good" not in message
+    assert all(other.process.returncode == 0 for other in others)
+
+
+def test_progress_lines_count_and_foresee(tmp_path):
+    said = []
+    slow = "import time\nprint('x training 1/4', flush=True)\ntime.sleep(1)"
+    run_jobs([job(tmp_path, "slow", slow), job(tmp_path, "next", "pass")], 1, 0.01, 0.2, said.append)
+    assert any("0/2 done, slow training 1/4, about" in line for line in said)
+    assert said[-1] == "2/2 done"
+
+
+@pytest.mark.parametrize(
+    ("log", "fraction"),
+    [("", 0), ("x training 5/10\n", 0.4), ("training 10/10\ny evaluating 10/40\n", 0.85)],
+)
+def test_how_far_a_job_is_comes_from_its_log(log, fraction, tmp_path):
+    (tmp_path / "log").write_text(log)
+    assert Job("name", [], tmp_path / "log").fraction() == pytest.approx(fraction)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(45, "45 s"), (89.9, "90 s"), (91, "2 min"), (720, "12 min"), (12_600, "3.5 h")]
+)
+def test_durations_are_short(seconds, text):
+    assert duration(seconds) == text
+
+
+def alive(pid):
+    """Is there such a process, zombies aside?"""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return bool(found.strip()) and not found.startswith("Z")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ending_the_parent_ends_children_and_grandchildren(number, tmp_path):
+    grandchild = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    parent = f"""
+import signal, sys
+from pathlib import Path
+from egrc.jobs import Job, run_jobs
+signal.signal(signal.SIGTERM, lambda n, f: sys.exit(1))
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_jobs([Job("child", [sys.executable, "-c", {grandchild!r}], Path({str(tmp_path / "log")!r}))], 1, 0.05)
+"""
+    env = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
+    started = subprocess.Popen([sys.executable, "-c", parent], env=env, stderr=subprocess.DEVNULL)
+    family = []
+    while len(family) < 2:
+        assert started.poll() is None
+        time.sleep(0.05)
+        family = descendants(started.pid)
+    started.send_signal(number)
+    assert started.wait(60) != 0
+    assert not [pid for pid in family if alive(pid)]
+
+
+def descendants(pid):
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout.split()
+    children = {}
+    for child, parent in zip(listing[::2], listing[1::2], strict=True):
+        children.setdefault(int(parent), []).append(int(child))
+    found = list(children.get(pid, []))
+    for child in found:
+        found += children.get(child, [])
+    return found
+
+
+# --- which runs ---
+
+
+def test_a_sweep_needs_every_arm_and_seed_the_base_last():
+    configs = sweep.needed("pocket")
+    assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in ARMS for seed in sweep.SEEDS}
+    assert [c.arm for c in configs[-len(sweep.SEEDS) :]] == ["base"] * len(sweep.SEEDS)
+    with pytest.raises(ConfigError, match="choose one of base"):
+        sweep.needed("pocket", ["nonsense"])
+
+
+def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
+    code = {"egrc.run": "1"}
+    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: code)
+    for config in sweep.needed("pocket"):
+        stub_records.write(tmp_path, config.arm, config.seed, code=code)
+    stub_records.write(tmp_path, "joint", 1, code={"egrc.run": "0"})
+    (tmp_path / "runs/pocket/egrc/seed-2/run.json").unlink()
+    asked = []
+    monkeypatch.setattr(sweep, "run_jobs", asked.extend)
+    sweep.sweep("pocket", tmp_path)
+    assert {j.name for j in asked} == {"joint/seed-1", "egrc/seed-2"}
+    assert all(j.env["EGRC_DATA"] == str(tmp_path) for j in asked)
+    assert jobs.PROGRESS.search(b"pocket/joint/seed-1 training 3/200, 9 s left")
