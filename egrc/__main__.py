@@ -35,9 +35,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--seed", type=int, nargs="+", default=[0])
     c.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings; needs --out")
     c.add_argument("--out", type=Path, help="folder for the record; default: the committed records")
-    c.add_argument(
-        "--fresh", action="store_true", help="start anew, even if a record or checkpoints are there"
-    )
+    c.add_argument("--fresh", action="store_true", help="start anew, even if a record or checkpoints are there")
     c = command("results", results, "one row per arm, seed, benchmark and temperature", scale=None)
     c.add_argument("--json", action="store_true", help="JSON on standard output")
     c = command("records", records_, "list the records, or verify stale ones by a replay", scale=None)
@@ -107,9 +105,7 @@ def train(a: Arguments) -> None:
 
     overrides = _overrides(a.set)
     if overrides and a.out is None:
-        raise ConfigError(
-            "--set changes the run, so it must not replace a committed record: add --out FOLDER"
-        )
+        raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]
     from egrc.run import is_done, run  # after the checks, because it takes seconds
 
@@ -119,9 +115,7 @@ def train(a: Arguments) -> None:
         there = not a.fresh and is_done(paths.run_folder(data, config.scale, config.arm, config.seed), config)
         began = time.monotonic()
         folder = run(config, data, a.fresh, Progress(name))
-        state = (
-            "already there (--fresh makes it anew)" if there else f"made in {time.monotonic() - began:.0f} s"
-        )
+        state = "already there (--fresh makes it anew)" if there else f"made in {time.monotonic() - began:.0f} s"
         print(f"{name}: {state}: {paths.shown(folder)}", flush=True)
 
 
@@ -245,9 +239,11 @@ def search_(a: Arguments) -> None:
 
 
 def clean(a: Arguments) -> None:
-    existed = paths.BUILD.exists()
-    shutil.rmtree(paths.BUILD, ignore_errors=False) if existed else None
-    print(f"egrc: removed {paths.shown(paths.BUILD)}" if existed else "egrc: nothing to clean")
+    if not paths.BUILD.exists():
+        print("egrc: nothing to clean")
+        return
+    shutil.rmtree(paths.BUILD)
+    print(f"egrc: removed {paths.shown(paths.BUILD)}")
 
 
 if __name__ == "__main__":

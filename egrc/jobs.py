@@ -73,11 +73,15 @@ class Job:
         found = PROGRESS.findall(_end(self.log))
         return (found[-1][0].decode(), int(found[-1][1]), int(found[-1][2])) if found else None
 
+    def ask_to_stop(self) -> None:
+        """Tell the process and its children to end."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+
     def stop(self) -> None:
-        """End the process and its children."""
-        if self.process is None or self.process.poll() is not None:
+        """Wait until a process that was asked to end has ended; in the end, make it."""
+        if self.process is None:
             return
-        os.killpg(self.process.pid, signal.SIGTERM)
         try:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -128,6 +132,8 @@ def run_jobs(
                 say(_line(jobs, done, running, reported - began))
     finally:
         for job in running:
+            job.ask_to_stop()
+        for job in running:
             job.stop()
         if say is _status:
             print(file=sys.stderr)
@@ -155,9 +161,7 @@ def _obituary(job: Job) -> str:
     assert job.process is not None
     lines = _end(job.log, 20_000).decode(errors="replace").replace("\r", "\n").splitlines()
     tail = "\n".join(f"  | {line}" for line in lines[-TAIL:])
-    return (
-        f"{job.name} failed (exit code {job.process.returncode}); the end of {paths.shown(job.log)}:\n{tail}"
-    )
+    return f"{job.name} failed (exit code {job.process.returncode}); the end of {paths.shown(job.log)}:\n{tail}"
 
 
 def _status(line: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from egrc import paths, records
 from egrc.atomic import publish_folder, write_json
 from egrc.jobs import Job, run_jobs
-from egrc.sweep import needed
+from egrc.sweep import needed, sweep
 
 EPOCH = "1763424000"  # any fixed date: files that carry a date of making are the same bytes every time
 TIMES = "paper_times.json"
@@ -123,17 +123,16 @@ def _log(name: str) -> Path:
 def make_fresh(scale: str, say: Say = print) -> None:
     """Train the base model (where a scale has its own) and all runs; then replace the records."""
     fresh = paths.BUILD / "fresh" / scale
-    if not fresh.exists():
-        # what is given (problem files, say), but nothing that is about to be made
-        made = shutil.ignore_patterns("runs", "base", "*.tmp")
-        shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
+    # what is given (problem files, say), but nothing that is about to be made
+    made = shutil.ignore_patterns("runs", "base", "*.tmp")
+    shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
     base = Path(scale) / "base"
     if has_own_base(scale) and not (fresh / base).exists():
         say("egrc: training the base model, about 15 minutes")
         command = [sys.executable, "-m", "egrc", "base", "--scale", scale]
         run_jobs([Job("base model", command, paths.BUILD / "logs" / scale / "base.log", {"EGRC_DATA": str(fresh)})])
     say(f"egrc: training the runs of scale {scale}, two side by side; logs are in build/logs/{scale}")
-    sweep_in(fresh, scale)
+    sweep(scale, fresh, trust=False)
     if has_own_base(scale):
         publish_folder(fresh / base, paths.DATA / base)
     for config in needed(scale):
@@ -144,21 +143,3 @@ def make_fresh(scale: str, say: Say = print) -> None:
 def has_own_base(scale: str) -> bool:
     """Does the scale train its base model itself?  (The others start from a pretrained one.)"""
     return scale == "pocket"
-
-
-def sweep_in(data: Path, scale: str) -> None:
-    """A sweep whose every process, this check of what is missing included, sees `data` as the data folder."""
-    command = [sys.executable, "-m", "egrc", "sweep", "--scale", scale]
-    run_inherited(command, {"EGRC_DATA": str(data)})
-
-
-def run_inherited(command: list[str], env: dict[str, str]) -> None:
-    """Run a command on this terminal.  Raises JobsError if it fails."""
-    import os
-    import subprocess
-
-    from egrc.jobs import JobsError
-
-    code = subprocess.run(command, env={**os.environ, **env}).returncode
-    if code:
-        raise JobsError(f"`{' '.join(command[1:])}` failed (exit code {code}); see above, then run this again to go on")

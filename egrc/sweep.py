@@ -29,17 +29,21 @@ def _rough_length(config: Config) -> float:
     return 0 if config.arm == "base" else config.steps * config.recipe.phases[0].budget
 
 
-def sweep(scale: str, data: Path | None = None) -> None:
+def sweep(scale: str, data: Path | None = None, trust: bool = True) -> None:
     """Make every record of a scale that is missing or stale.
 
-    Each run is a process of its own with one torch thread; its log is in build/logs.
+    Each run is a process of its own with one torch thread; its log is in build/logs.  Where `data` is not this
+    process's own data folder it has another base model, so this process cannot judge what is stale: with
+    `trust=False` each run's process finds out for itself.
     Raises JobsError if any run failed, after all others have ended.
     """
     from egrc.run import is_done
 
     data = data or paths.DATA
-    missing = [c for c in needed(scale) if not is_done(paths.run_folder(data, scale, c.arm, c.seed), c)]
-    run_jobs([_job(config, data) for config in missing])
+    wanted = needed(scale)
+    if trust:
+        wanted = [c for c in wanted if not is_done(paths.run_folder(data, scale, c.arm, c.seed), c)]
+    run_jobs([_job(config, data) for config in wanted])
 
 
 def _job(config: Config, data: Path) -> Job:

@@ -71,7 +71,7 @@ def test_a_failing_notebook_fails_the_paper_with_its_error(home):
 # --- fresh ---
 
 
-def make_all(data, scale):
+def make_all(scale, data, trust):
     """Instead of a sweep: records that differ from the old ones."""
     for config in sweep.needed(scale):
         stub_records.write(data, config.arm, config.seed, code=CODE, seconds=99.0)
@@ -95,7 +95,7 @@ def test_fresh_replaces_base_and_runs_when_all_are_there(home, monkeypatch):
     (paths.DATA / "problems").mkdir()
     (paths.DATA / "problems" / "given.jsonl").write_text("given")
     monkeypatch.setattr(paper, "run_jobs", make_base)
-    monkeypatch.setattr(paper, "sweep_in", make_all)
+    monkeypatch.setattr(paper, "sweep", make_all)
     paper.make_fresh("pocket", lambda line: None)
     assert seconds() == {99.0}
     assert (paths.DATA / "pocket" / "base" / "model.safetensors").read_text() == "new"
@@ -104,20 +104,24 @@ def test_fresh_replaces_base_and_runs_when_all_are_there(home, monkeypatch):
 
 
 def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch):
-    def stopped(data, scale):
+    def stopped(scale, data, trust):
         stub_records.write(data, "egrc", 0, code=CODE, seconds=98.0)
         raise JobsError("stopped")
 
     monkeypatch.setattr(paper, "run_jobs", make_base)
-    monkeypatch.setattr(paper, "sweep_in", stopped)
+    monkeypatch.setattr(paper, "sweep", stopped)
     with pytest.raises(JobsError):
         paper.make_fresh("pocket", lambda line: None)
     assert seconds() == {1.0}
     monkeypatch.setattr(paper, "run_jobs", jobs.run_jobs)  # a second training of the base would be seen
     seen = []
-    monkeypatch.setattr(
-        paper, "sweep_in", lambda data, scale: (seen.extend(data.rglob("run.json")), make_all(data, scale))
-    )
+
+    def going_on(scale, data, trust):
+        assert not trust
+        seen.extend(data.rglob("run.json"))
+        make_all(scale, data, trust)
+
+    monkeypatch.setattr(paper, "sweep", going_on)
     paper.make_fresh("pocket", lambda line: None)
     assert [f.parent.name for f in seen] == ["seed-0"]
     assert seconds() == {99.0}

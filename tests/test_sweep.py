@@ -144,4 +144,7 @@ def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
     sweep.sweep("pocket", tmp_path)
     assert {j.name for j in asked} == {"joint/seed-1", "egrc/seed-2"}
     assert all(j.env["EGRC_DATA"] == str(tmp_path) for j in asked)
+    asked.clear()
+    sweep.sweep("pocket", tmp_path, trust=False)
+    assert len(asked) == len(sweep.needed("pocket"))
     assert jobs.PROGRESS.search(b"pocket/joint/seed-1 training 3/200, 9 s left")
