@@ -63,6 +63,8 @@ class Headline:
     @property
     def verdict(self) -> str:
         """'supported' or 'not supported', and whether an interval leaves room for the other answer."""
+        if np.isnan(self.removed.estimate):
+            return "not judged: a compact floor is not known for every benchmark"
         both = (self.removed, self.accuracy)
         supported = all(interval.reached for interval in both)
         if supported:
@@ -91,16 +93,13 @@ def headline(
 ) -> Headline:
     """Judge an arm's evaluation rows (see `rows`) against the base's.
 
-    ``floors`` gives each benchmark's compact floor in completion tokens.  Both sides must hold the same
-    problems, which are resampled together; seeds are averaged, and shown apart.
+    ``floors`` gives each benchmark's compact floor in completion tokens; with a NaN nothing is judged.  Both
+    sides must hold the same problems, which are resampled together; seeds are averaged, and shown apart.
 
-    Raises `HeadlineError`: no rows at the temperature, a benchmark without floor; ValueError: other problems.
+    Raises `HeadlineError` without rows at the temperature, ValueError if the problems differ.
     """
     base, arm = _at(base, temperature, "base"), _at(arm, temperature, "arm")
     names = sorted(base["benchmark"].unique())
-    lacking = [name for name in names if pd.isna(floors.get(name))]
-    if lacking:
-        raise HeadlineError(f"no compact floor is known for {', '.join(lacking)}: each benchmark needs one")
     floor = np.array([floors[name] for name in names], dtype=float)
 
     def removed(a: Means, b: Means) -> np.ndarray:

@@ -76,16 +76,15 @@ def test_the_table_holds_both_bounds():
 
 
 @pytest.mark.parametrize(
-    ("arm", "floors", "message"),
+    ("arm", "message"),
     [
-        (rows(10, 20, 0.5, temperature=1.0), FLOORS, "not evaluated at temperature 0.6, only at 1"),
-        (rows(10, 20, 0.5, problems=5), FLOORS, "different problems"),  # said by paired_bootstrap
-        (rows(10, 20, 0.5), {"easy": 10.0, "hard": float("nan")}, "no compact floor is known for hard"),
+        (rows(10, 20, 0.5, temperature=1.0), "not evaluated at temperature 0.6, only at 1"),
+        (rows(10, 20, 0.5, problems=5), "different problems"),  # said by paired_bootstrap
     ],
 )
-def test_rows_that_cannot_answer_are_refused(arm, floors, message):
+def test_rows_that_cannot_answer_are_refused(arm, message):
     with pytest.raises(ValueError, match=message):
-        headline(rows(110, 120, 0.5), arm, floors, 0.6)
+        headline(rows(110, 120, 0.5), arm, FLOORS, 0.6)
 
 
 def test_one_sure_miss_settles_it():
@@ -94,6 +93,12 @@ def test_one_sure_miss_settles_it():
     found = headline(base, arm, FLOORS, 0.6)
     assert found.removed.surely_missed and not found.accuracy.surely_missed
     assert found.verdict == "not supported"
+
+
+def test_without_a_floor_nothing_is_judged():
+    found = headline(rows(110, 120, 0.5), rows(10, 20, 0.9), FLOORS | {"hard": float("nan")}, 0.6)
+    assert found.verdict.startswith("not judged")
+    assert found.accuracy.estimate == pytest.approx(0.4)
 
 
 def test_an_arm_without_records_is_named():

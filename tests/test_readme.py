@@ -12,6 +12,8 @@ import pytest
 
 from egrc import readme
 from egrc.paths import DATA, ROOT
+from egrc.pocket.criteria import world_hash
+from egrc.pocket.world import WORLD_VERSION
 
 TEXT = readme.README.read_text(encoding="utf-8")
 TINY = "steps=1 prompts_per_step=1 group_size=2 eval_problems=1 eval_samples=1 eval_temperatures=(0.0,)"
@@ -129,6 +131,10 @@ def test_the_messages_under_troubleshooting_are_those_of_the_code():
 def test_measured_sections_are_up_to_date():
     assert re.findall(r"<!-- generated: (\w+) -->", TEXT) == list(readme.SECTIONS)
     assert readme.render(TEXT) == TEXT, "bring it up to date with `python -m egrc.readme`"
+
+
+def test_the_readme_speaks_of_the_present_world():
+    assert f"version {WORLD_VERSION} (hash `{world_hash()}`)" in TEXT
 
 
 def test_sections_are_replaced_whole_and_twice_is_once(monkeypatch):
