@@ -75,7 +75,8 @@ class Recorder:
         atomic.write_text(self.folder / STEPS, steps.getvalue())
 
     def resume(self, last_step: int) -> None:
-        """Read the files back up to `last_step`.  Raises FileNotFoundError or ValueError where steps lack."""
+        """Keep what the files hold up to `last_step`.  Raises FileNotFoundError or ValueError where steps lack."""
+        self.steps, self.decisions, self.rollouts = [], [], []
         if self.folder is None or last_step == 0:
             return
         with open(self.folder / STEPS, newline="") as file:

@@ -37,7 +37,8 @@ from datasets import Dataset, IterableDataset
 from peft import LoraConfig, PeftConfig
 from torch import Tensor
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import RepeatSampler
@@ -242,7 +243,6 @@ class EGRCTrainer(GRPOTrainer):
         if self.accelerator.is_main_process:
             self.recorder = Recorder(args.record_dir)
         self._generated_tokens = 0
-        self._seconds = 0.0
         self._clock = time.perf_counter()
         self._learning_rate_used = self._grad_norm = math.nan
         self._kept_entropies: dict[int, list[float]] = {}
@@ -495,23 +495,36 @@ class EGRCTrainer(GRPOTrainer):
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
                 raise ValueError(f"no complete checkpoint in {self.args.output_dir}: train without resuming")
-        if resume_from_checkpoint:
-            self._restore(Path(resume_from_checkpoint))
-        self._clock = time.perf_counter() - self._seconds
-        result = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        step = self._begin(Path(resume_from_checkpoint) if resume_from_checkpoint else None)
+        if 0 < self.args.max_steps <= step:  # nothing is left to do; transformers would take one step too many
+            self._load_from_checkpoint(resume_from_checkpoint)
+            self.state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+            result = TrainOutput(step, math.nan, {})
+        else:
+            result = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
         self.recorder.flush()
         return result
 
-    def _restore(self, checkpoint: Path) -> None:
+    def _begin(self, checkpoint: Path | None) -> int:
+        """Set gate, counters and records to where a fresh run, or the checkpoint's, stands; returns its step."""
+        recipe = self.gate.recipe
+        fresh = {"step": 0, "gate": EntropyGate(recipe).state_dict(), "generated_tokens": 0, "seconds": 0.0}
+        state = fresh if checkpoint is None else self._read_state(checkpoint)
+        self.gate.load_state_dict(state["gate"])
+        self._generated_tokens = state["generated_tokens"]
+        self._clock = time.perf_counter() - state["seconds"]
+        self.recorder.resume(state["step"])
+        self._reset_sums()
+        return state["step"]
+
+    def _read_state(self, checkpoint: Path) -> dict[str, Any]:
         path = checkpoint / STATE_FILE
         if not path.exists():
             raise ValueError(f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}")
         state = json.loads(path.read_text())
         if state["recipe"] != json.loads(json.dumps(self.args.recipe)):
             raise ValueError(f"{checkpoint} was trained with another recipe: use that one, or start afresh")
-        self.gate.load_state_dict(state["gate"])
-        self._generated_tokens, self._seconds = state["generated_tokens"], state["seconds"]
-        self.recorder.resume(state["step"])
+        return state
 
     def _save_checkpoint(self, model, trial):
         path = (

@@ -71,7 +71,9 @@ def test_gradient_norm_is_autograds(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.3])
-def test_scores_are_the_single_functions(temperature: float) -> None:
+@pytest.mark.parametrize("chunk", [1, 2**24])
+def test_scores_are_the_single_functions(temperature: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("egrc.entropy.CHUNK", chunk)
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(2, 5, 7, generator=generator, requires_grad=True)
     tokens = torch.randint(7, (2, 5), generator=generator)
@@ -124,10 +126,7 @@ def test_probe_is_the_entropy_after_each_prefix() -> None:
     classes = lexical_classes(tokenizer)
     probe = probe_entropy(model, tokenizer, prefixes, classes, batch_size=2)
     p = torch.stack(
-        [
-            model(**tokenizer(t, return_tensors="pt", return_token_type_ids=False)).logits[0, -1]
-            for t in prefixes
-        ]
+        [model(**tokenizer(t, return_tensors="pt", return_token_type_ids=False)).logits[0, -1] for t in prefixes]
     ).softmax(-1)
     entropy = torch.special.entr(p).sum(-1)
     assert probe["mean"] == pytest.approx(entropy.mean().item(), rel=1e-5)

@@ -83,6 +83,26 @@ def test_adapters_are_the_same_and_moved(whole: Path, killed: Path) -> None:
     assert any(weight.any() for name, weight in expected.items() if "lora_B" in name), "B starts at 0"
 
 
+def test_a_finished_run_takes_no_further_step(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    trainer = tiny.trainer(tmp_path, **killed_run.settings())
+    assert trainer.train(resume_from_checkpoint=True).global_step == killed_run.STEPS == trainer.state.global_step
+    assert (tmp_path / "records" / "steps.csv").read_bytes() == (whole / "records" / "steps.csv").read_bytes()
+    trainer.save_model(str(tmp_path / "again"))
+    file = "adapter_model.safetensors"
+    expected = load_file(whole / "out" / f"checkpoint-{killed_run.STEPS}" / file)
+    loaded = load_file(tmp_path / "again" / file)
+    assert all(torch.equal(expected[name], loaded[name]) for name in expected)
+
+
+def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tmp_path, **{**killed_run.settings(), "max_steps": 2})
+    trainer.train()
+    trainer.train()
+    assert list(steps(tmp_path)["step"]) == [1, 2]
+    assert trainer.gate.steps_in_phase == 2
+
+
 def test_an_incomplete_checkpoint_is_passed_over(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "out", tmp_path / "out")
     assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-8")
