@@ -131,7 +131,7 @@ def train(
         max_steps=config.steps,
         per_device_train_batch_size=config.prompts_per_step * config.group_size,
         num_generations=config.group_size,
-        max_completion_length=max(phase.budget for phase in config.recipe.phases),
+        max_completion_length=config.cap,  # one divisor of the loss for all arms; the phases cut at their budgets
         learning_rate=config.learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=config.warmup_steps,

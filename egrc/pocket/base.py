@@ -1,5 +1,8 @@
 """The pocket base model: a small decoder trained from scratch on the teacher's traces, then kept.
 
+As with real models, two stages: first a mixed diet, half of it compact, then the teacher's verbose habit.  The model
+so has a compact way of reasoning that it rarely uses and has begun to forget.
+
 The weights are committed; `train_base` makes them again.  Loss is summed over completion tokens and divided by a
 constant, because a mean per batch would weigh short traces more and change the teacher's mix of styles.
 """
@@ -17,12 +20,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from egrc.pocket.teacher import trace
 from egrc.pocket.tokenizer import build_tokenizer
-from egrc.pocket.world import BENCHMARKS, VOCABULARY, draw_problem
+from egrc.pocket.world import BENCHMARKS, P_COMPACT, VOCABULARY, draw_problem
 
-LAYERS, WIDTH, HIDDEN, HEADS = 3, 64, 192, 4
-STEPS, BATCH, PEAK_RATE = 5000, 64, 5e-3
-BUCKET = 8  # batches sorted by length together, so that little is padding
-TOKENS_PER_TRACE = 75.0  # the loss's constant divisor, about the mean length of a trace
+LAYERS, WIDTH, HIDDEN, HEADS = 2, 96, 256, 4
+STEPS, BATCH, PEAK_RATE = 7000, 32, 3e-3
+MIXED_STEPS, P_COMPACT_MIXED = 3500, 0.5  # the first stage
+BUCKET = 16  # batches sorted by length together, so that little is padding
+TOKENS_PER_TRACE = 80.0  # the loss's constant divisor, about the mean length of a trace
 
 
 def new_model() -> LlamaForCausalLM:
@@ -46,16 +50,18 @@ def new_model() -> LlamaForCausalLM:
 def batches(seed: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless (inputs, labels), both [B, T]; labels are -100 on prompts and padding.  Training problems only."""
     rng = random.Random(seed)
+    made = 0
     while True:
-        pairs = []
+        p_compact, pairs = P_COMPACT_MIXED if made < MIXED_STEPS else P_COMPACT, []
         while len(pairs) < BATCH * BUCKET:
             problem = draw_problem(rng.choice(BENCHMARKS), rng)
             if not problem.held_out:
                 prompt = tokenizer.encode(problem.text)
-                pairs.append((len(prompt), prompt + tokenizer.convert_tokens_to_ids(trace(problem, rng))))
+                pairs.append((len(prompt), prompt + tokenizer.convert_tokens_to_ids(trace(problem, rng, p_compact))))
         pairs.sort(key=lambda pair: len(pair[1]))
         bucket = [pairs[i : i + BATCH] for i in range(0, len(pairs), BATCH)]
         rng.shuffle(bucket)
+        made += len(bucket)
         for batch in bucket:
             inputs = torch.zeros(BATCH, max(len(ids) for _, ids in batch), dtype=torch.long)
             labels = torch.full_like(inputs, -100)
@@ -66,7 +72,8 @@ def batches(seed: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[tor
 
 
 def train_base(folder: Path, seed: int = 0, steps: int = STEPS) -> Path:
-    """Train and save model and tokenizer (safetensors, about 13 minutes on one core).  Returns the folder."""
+    """Train on one core and save model and tokenizer (safetensors).  Returns the folder."""
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     tokenizer, model = build_tokenizer(), new_model()
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)

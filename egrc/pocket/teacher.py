@@ -5,7 +5,7 @@ Grammar (``a +b = r`` are true statements, always; R marks what may be re-checke
     verbose step    OPENER a +b = r . R
     compact step    +b r                       (after a verbose step, or at the start: a +b r)
     verbose try     OPENER|TURNER try c . (a +b = r . R)*  gap r -t = g no|yes .
-    compact try     c (+b r)* t                (the value reached, then the value wanted: equal or not)
+    compact try     c (+b r)* -t g             (g, the gap to the target, is 0 where c fits)
     the whole again TURNER again (a +b = r .)*
     answer          # c <eos>
 """
@@ -16,7 +16,6 @@ import random
 
 from egrc.pocket.world import (
     CANDIDATES,
-    MODULUS,
     OPENER_WEIGHTS,
     OPENERS,
     P_AGAIN,
@@ -128,12 +127,13 @@ class _Writer:
 
     def _try(self, problem: Problem, c: int, target: int, first: bool) -> bool:
         values = run(c, problem.steps)
-        fits = values[-1] == target
+        gap = apply(values[-1], f"-{target}")
+        fits = gap == 0
         if self.compact:
-            self._say(c, *(w for pair in zip(problem.steps, values[1:], strict=True) for w in pair), target)
+            self._say(c, *(w for pair in zip(problem.steps, values[1:], strict=True) for w in pair), f"-{target}", gap)
             return fits
         self._say(self._opener() if first else self._turner(), "try", c, ".")
         for a, operation in zip(values, problem.steps, strict=False):
             self._spell_out(a, operation)
-        self._say("gap", values[-1], f"-{target}", "=", (values[-1] - target) % MODULUS, "yes" if fits else "no", ".")
+        self._say("gap", values[-1], f"-{target}", "=", gap, "yes" if fits else "no", ".")
         return fits

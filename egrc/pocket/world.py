@@ -40,11 +40,11 @@ CONNECTORS = OPENERS + TURNERS
 OPENER_WEIGHTS = (0.50, 0.18, 0.12, 0.08, 0.07, 0.05)
 TURNER_WEIGHTS = (0.50, 0.20, 0.12, 0.10, 0.08)
 
-P_COMPACT = 0.18  # the first step's style, and every fresh draw of it
+P_COMPACT = 0.15  # the first step's style, and every fresh draw of it
 P_KEEP_STYLE = 0.75  # else the next step draws its style afresh: compression can be gradual
-P_RECHECK = (0.70, 0.30)  # of a verbose step, then of its re-check
-P_AGAIN = 0.65  # the whole derivation once more, before the answer of a verbose trace
-P_REPEAT = 0.20  # a verbose try takes a candidate that already failed
+P_RECHECK = (0.75, 0.30)  # of a verbose step, then of its re-check
+P_AGAIN = 0.75  # the whole derivation once more, before the answer of a verbose trace
+P_REPEAT = 0.25  # a verbose try takes a candidate that already failed
 P_GIVE_UP = (0.03, 0.20, 0.45, 0.60, 0.75, 1.0)  # after 1, 2, 3, ... failed tries
 
 WORDS = ("try", "check", "again", "gap", "no", "yes", "right")
