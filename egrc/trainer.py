@@ -11,9 +11,9 @@ Added here:
     budget. The vLLM backends are given both as well; that path is not yet run on a GPU.
  4. Entropy at T=1 from the very logits that the loss is computed from, reduced over ranks by tokens: every
     rank's gate reads the same number and takes the same decision, once a step.
- 5. Exact resume after a kill: the rollouts of a step are seeded by (seed, step, rank), the order of problems
-    by (seed, epoch); the gate travels with the checkpoint, and a checkpoint cut short by the kill is passed
-    over.
+ 5. Exact resume after a kill: the order of problems is drawn from (seed, epoch), gate and records go with the
+    checkpoint, and a checkpoint cut short by the kill is passed over. A step's rollouts are seeded by (seed,
+    step, rank), so that a probe, an evaluation or a callback in between does not change them.
  6. Records: steps, decisions, rollouts (`egrc.recorder`), and readings on fixed probe prefixes.
 
 Training is on-policy: one update for each batch of rollouts.

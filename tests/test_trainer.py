@@ -352,6 +352,21 @@ def test_evaluation_leaves_the_gate_alone(tmp_path: Path) -> None:
     assert trainer.gate.state_dict() == before
 
 
+class Gambler(transformers.TrainerCallback):
+    """Draws from the global random state between steps, as an evaluation or a reader's callback may."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        torch.rand(7)
+
+
+def test_what_happens_between_steps_does_not_change_the_rollouts(tmp_path: Path) -> None:
+    tables = []
+    for name, callbacks in (("quiet", []), ("gambler", [Gambler()])):
+        tiny.trainer(tmp_path / name, single(), callbacks=callbacks).train()
+        tables.append(pd.read_csv(tmp_path / name / "records" / "steps.csv").drop(columns="seconds"))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 def test_a_model_that_has_adapters_keeps_them(tmp_path: Path) -> None:
     lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
     trainer = tiny.trainer(tmp_path, single(), peft_config=lora, max_steps=1)
