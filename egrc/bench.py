@@ -33,7 +33,7 @@ from egrc import paths, scales
 from egrc.atomic import write_json
 from egrc.config import Config, Phase, Recipe
 from egrc.paper import TIMES
-from egrc.run import lora, versions
+from egrc.run import lora, set_up, versions
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
 TARGETS = {"egrc_over_trl": 1.10, "peak_memory_gb": 2.0, "paper_seconds": 90.0}
@@ -46,18 +46,14 @@ def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None)
 
     `repeats` turns of each loop, `steps` counted steps a turn (one more, uncounted, warms up).
     """
-    torch.set_num_threads(1)
+    set_up()
     config = scales.config(scale, "egrc")
     loops: dict[str, Callable[[Config, int], Seconds]] = {"egrc": _egrc, "trl": _trl, "hand": _hand}
     rows = []
     for turn in range(repeats):
         for name, loop in loops.items():
             seconds = loop(config, steps + 1)
-            rows += [
-                {"loop": name, "turn": turn, "part": p, "seconds": s}
-                for p, ss in seconds.items()
-                for s in ss[1:]
-            ]
+            rows += [{"loop": name, "turn": turn, "part": p, "seconds": s} for p, ss in seconds.items() for s in ss[1:]]
             print(f"bench: turn {turn + 1}/{repeats}, {name}", file=sys.stderr, flush=True)
     report = {
         "scale": scale,
@@ -113,9 +109,7 @@ def table(report: dict[str, Any]) -> str:
     def spread(cell: dict[str, float], digits: int) -> str:
         return f"{cell['median']:.{digits}f} ({cell['low']:.{digits}f} to {cell['high']:.{digits}f})"
 
-    cells = {
-        loop: {p: spread(c, 0) for p, c in parts.items()} for loop, parts in report["milliseconds"].items()
-    }
+    cells = {loop: {p: spread(c, 0) for p, c in parts.items()} for loop, parts in report["milliseconds"].items()}
     step = pd.DataFrame(cells).T.reindex(columns=PARTS).fillna("").to_markdown()
     lines = [
         "Milliseconds a step, median (quartiles): "
@@ -271,15 +265,11 @@ def _hand(config: Config, steps: int) -> Seconds:
         clock = [time.perf_counter()]
         drawn = [problems[i % len(problems)] for i in range(step * n, (step + 1) * n)]
         asked = [problem for problem in drawn for _ in range(config.group_size)]
-        encoded = tokenizer(
-            [p["prompt"] for p in asked], padding=True, padding_side="left", return_tensors="pt"
-        )
+        encoded = tokenizer([p["prompt"] for p in asked], padding=True, padding_side="left", return_tensors="pt")
         tokens, mask = _sample(model, encoded, length(config), tokenizer.eos_token_id)
         clock.append(time.perf_counter())
         texts = tokenizer.batch_decode(tokens[:, -length(config) :], skip_special_tokens=True)
-        reward = torch.tensor(
-            [float(world.correct(t, p["answer"])) for t, p in zip(texts, asked, strict=True)]
-        )
+        reward = torch.tensor([float(world.correct(t, p["answer"])) for t, p in zip(texts, asked, strict=True)])
         groups = reward.view(n, -1)
         advantage = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()
         clock.append(time.perf_counter())
@@ -303,9 +293,7 @@ def _sample(model: Any, encoded: Any, tokens: int, eos: int) -> tuple[torch.Tens
     ids, mask = encoded["input_ids"], encoded["attention_mask"]
     cache, new = None, ids
     for _ in range(tokens):
-        out = model(
-            input_ids=new, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
+        out = model(input_ids=new, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache, logits = out.past_key_values, out.logits[:, -1]
         logits[:, eos] = -torch.inf
         new = torch.multinomial(logits.softmax(-1), 1)

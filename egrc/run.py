@@ -51,8 +51,7 @@ def run(
     FileNotFoundError
         The scale's base model or data are missing.
     """
-    torch.set_num_threads(1)  # two runs side by side; also what makes sums, and so runs, repeatable
-    disable_progress_bar()  # of loading weights, which takes no time
+    set_up()
     target = paths.run_folder(data_dir, config.scale, config.arm, config.seed)
     work = paths.work_folder(data_dir, config.scale, config.arm, config.seed)
     with _alone(work):
@@ -66,6 +65,12 @@ def run(
         publish_folder(_assemble(config, work), target)
         shutil.rmtree(work)
     return target
+
+
+def set_up() -> None:
+    """Settings of the process that every run shares."""
+    torch.set_num_threads(1)  # two runs side by side; also what makes sums, and so runs, repeatable
+    disable_progress_bar()  # of loading weights, which takes no time
 
 
 def is_done(target: Path, config: Config) -> bool:

@@ -20,8 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from egrc import fingerprint, paths, records, scales
 from egrc import run as runs
 from egrc.atomic import write_json
@@ -42,7 +40,7 @@ def verify(record: records.Record, steps: int = STEPS, say: Callable[[str], None
     if reason.startswith("config"):
         say(f"{record.name}: {reason}; train it again")
         return False
-    torch.set_num_threads(1)
+    runs.set_up()
     found = difference(record, steps)
     if found:
         say(f"{record.name}: {reason}; the replay differs ({found}); train it again")
@@ -87,9 +85,7 @@ def _gate_difference(record: records.Record) -> str | None:
     for a, b in zip(new, record.decisions, strict=True):
         differing = [key for key in a if key in b and not _same(a[key], b[key])]
         if differing:
-            return (
-                f"decisions.jsonl, step {b['step']}: {differing[0]} {a[differing[0]]} was {b[differing[0]]}"
-            )
+            return f"decisions.jsonl, step {b['step']}: {differing[0]} {a[differing[0]]} was {b[differing[0]]}"
     return None
 
 
@@ -144,8 +140,6 @@ def verify_all(scale: str | None, data: Path | None = None, say: Callable[[str],
     """Verify every stale record; True if none is stale afterwards.  Raises RecordError without records."""
     found = records.load_all(scale, data)
     if not found:
-        raise records.RecordError(
-            f"no records under {paths.shown((data or paths.DATA) / 'runs')}: train some first"
-        )
+        raise records.RecordError(f"no records under {paths.shown((data or paths.DATA) / 'runs')}: train some first")
     agreed = [verify(record, say=say) for record in found]  # all of them, whatever the first says
     return all(agreed)

@@ -27,7 +27,7 @@ COMMANDS = ["train", "results", "records", "base", "sweep", "paper", "figures", 
         ("paper --scale nonsense", "no scale 'nonsense': choose one of pocket"),
         ("train --arm egrc --set steps=2", "add --out FOLDER"),
         ("train --arm egrc --out x --set steps", "--set steps: write NAME=VALUE"),
-        ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', 'cap'"),
+        ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', "),
         ("train --arm egrc --out x --set steps=0", "steps=0: at least 1"),
         ("train --arm egrc --out x --set group_size=1", "group_size=1"),
         ("base --scale smol", "only pocket trains its own"),
@@ -203,7 +203,7 @@ for record in records.load_all("pocket"):
     said = subprocess.run([sys.executable, "-c", replay], **arguments)
     assert said.stdout.splitlines() == ["base None", "egrc None"], said.stderr
     steps = untrained / "runs/pocket/egrc/seed-5/steps.csv"
-    table = pd.read_csv(steps, dtype=str)
+    table = pd.read_csv(steps, dtype=str, keep_default_na=False)
     table.loc[1, "entropy"] = table.loc[0, "entropy"]
     table.to_csv(steps, index=False)
     said = subprocess.run([sys.executable, "-c", replay], **arguments)
