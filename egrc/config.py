@@ -109,13 +109,13 @@ class Config:
     """What the arm does."""
     seed: int = 0
     """Seeds everything: adapter, order of problems, rollouts, evaluation."""
-    steps: int = 200
+    steps: int = 100
     """Optimiser steps; each is one batch of fresh rollouts and one update (on-policy)."""
     prompts_per_step: int = 16
     """Problems per step."""
     group_size: int = 8
     """Rollouts per problem (TRL: num_generations)."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """Peak of a constant schedule with warm-up."""
     warmup_steps: int = 5
     """Linear warm-up, in steps."""
@@ -131,9 +131,9 @@ class Config:
     """Steps between checkpoints; a killed run loses at most this many."""
     eval_problems: int = 200
     """Held-out problems per benchmark."""
-    eval_samples: int = 2
+    eval_samples: int = 1
     """Samples per problem and temperature (greedy: one)."""
-    eval_temperatures: tuple[float, ...] = (1.0, 0.3, 0.0)
+    eval_temperatures: tuple[float, ...] = (1.0, 0.6, 0.0)
     """T=1, the base's own best temperature, and greedy (0)."""
     loss_type: str = "dr_grpo"
     """TRL's loss aggregation; 'dr_grpo' divides by a constant, so it has no length preference of its own."""

@@ -7,6 +7,9 @@ side, and prints what the rule chooses.  The rule was written down before the fi
 * every other arm, the fewest tokens among trials that are no more than 2 points below the base, both at the base's
   best temperature; where no trial is, the highest accuracy there.
 
+Before them, pilots on seed 90 (compression, accuracy and egrc at 3e-3; egrc at 1e-3) set what all arms share: the
+gate's band, from how entropy per token falls under compression, and a rate below 3e-3, at which exploring diverged.
+
 The choice stands in `egrc.scales` (`per_arm`); a test compares the two.
 """
 
@@ -31,19 +34,9 @@ MARGIN = 0.02
 PROBLEMS = 150
 """Training problems a benchmark on which a trial is judged."""
 
-COMPRESSING: tuple[dict[str, Any], ...] = (
-    {"compress_budget": 160, "r": 0.2},
-    {"compress_budget": 160, "r": 0.05},
-    {"compress_budget": 120, "r": 0.01},
-)
+RATES: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 2e-3})
 TRIALS: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
-    "pocket": {
-        "accuracy": ({"learning_rate": 1e-3}, {"learning_rate": 2e-3}, {"learning_rate": 4e-3}),
-        "compression": COMPRESSING,
-        "joint": COMPRESSING,
-        "egrc": COMPRESSING,
-        "egrc-reversed": COMPRESSING,
-    }
+    "pocket": dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), RATES)
 }
 
 
