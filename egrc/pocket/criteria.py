@@ -26,6 +26,7 @@ from egrc.pocket.world import BENCHMARKS, CANDIDATES, WORLD_VERSION, problems
 
 TEMPERATURES = (0.3, 0.6, 0.8, 1.0, 0.0)
 WANTED = 2_000
+WORLD_CHANGED = "2026-11-23"  # when WORLD_VERSION was last raised
 HERE = Path(__file__).parent
 
 
