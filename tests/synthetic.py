@@ -1,0 +1,135 @@
+"""Made-up records for the tests of figures and tables: random, small, and never written outside a test's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from egrc.arms import Lengths, recipe
+from egrc.atomic import write_csv, write_json, write_parquet, write_text
+from egrc.config import Config
+from egrc.paths import run_folder
+
+BENCHMARKS = ("forward-3", "forward-4", "forward-5", "hole-2", "hole-2r", "hole-3")
+FLOORS = dict(zip(BENCHMARKS, (13.0, 17.0, 21.0, 22.0, 26.0, 30.0), strict=True))
+BEST = 0.6
+TEMPERATURES = (1.0, BEST, 0.0)
+STEPS = 120
+PROBLEMS = 40
+ARMS = ("base", "accuracy", "compression", "joint", "egrc", "egrc-reversed")
+LENGTH = {
+    "base": 1.0,
+    "accuracy": 1.3,
+    "compression": 0.25,
+    "joint": 0.5,
+    "egrc": 0.28,
+    "egrc-reversed": 0.45,
+}
+SKILL = {
+    "base": 0.72,
+    "accuracy": 0.82,
+    "compression": 0.6,
+    "joint": 0.66,
+    "egrc": 0.8,
+    "egrc-reversed": 0.63,
+}
+
+
+def switch_step(arm: str, seed: int) -> int:
+    """First step of the second phase; beyond the last step for an arm with one phase."""
+    return 45 + 4 * seed if arm.startswith("egrc") else STEPS + 1
+
+
+def steps(arm: str, seed: int) -> pd.DataFrame:
+    """A run's steps: entropy and length go where the arm's name would suggest, with noise."""
+    rng = np.random.default_rng([ARMS.index(arm), seed])
+    step = np.arange(1, STEPS + 1)
+    first, second = ("explore", "compress") if arm == "egrc-reversed" else ("compress", "explore")
+    only = {"accuracy": "accuracy", "joint": "joint"}.get(arm, first)
+    phase = np.where(step < switch_step(arm, seed), only, second)
+    slope = np.where(phase == "explore", 0.001, np.where(phase == "accuracy", 0.0005, -0.003))
+    entropy = (0.4 + np.cumsum(slope) + rng.normal(0, 0.01, STEPS)).clip(0.05)
+    length = 90 * (LENGTH[arm] + (1 - LENGTH[arm]) * np.exp(-step / 30)) + rng.normal(0, 3, STEPS)
+    columns = {
+        "step": step,
+        "phase": phase,
+        "temperature": np.where(phase == "explore", 1.2, 1.0),
+        "budget": 90,
+        "accuracy": SKILL[arm] - 0.2 * np.exp(-step / 30) + rng.normal(0, 0.03, STEPS),
+        "reward": 0.5,
+        "tokens_mean": length,
+        "truncated": 0.0,
+        "entropy": entropy,
+        "entropy_smoothed": entropy,
+        "entropy_total": entropy * length,
+        "connectors_mean": length / 9,
+        "probe_entropy": np.where(step % 10 == 1, 0.8 * entropy, np.nan),
+        "loss": 0.0,
+        "generated_tokens": np.cumsum(length).round().astype(int),
+        "seconds": rng.random(STEPS).cumsum(),
+    }
+    return pd.DataFrame(columns)
+
+
+def decisions(arm: str, seed: int) -> list[dict[str, Any]]:
+    """The gate's decisions that go with `steps`: the step before a switch says why."""
+    table = steps(arm, seed)
+    after = table["phase"].shift(-1).fillna(table["phase"].iloc[-1])
+    return [
+        {"step": step, "entropy": 0.3, "smoothed": 0.3, "phase": phase, "next_phase": then,
+         "cause": "entropy fell below 0.5 of its start" if phase != then else ""}
+        for step, phase, then in zip(table["step"].tolist(), table["phase"], after, strict=True)
+    ]  # fmt: skip
+
+
+def evaluation(arm: str, seed: int, problems: int = PROBLEMS, samples: int = 2) -> pd.DataFrame:
+    """A run's evaluation rows: harder benchmarks are longer and less often solved; cooler is a little shorter."""
+    rng = np.random.default_rng([99, ARMS.index(arm), seed])
+    frames = []
+    for b, benchmark in enumerate(BENCHMARKS):
+        for temperature in TEMPERATURES:
+            k = samples if temperature else 1
+            n = problems * k
+            full = FLOORS[benchmark] * 5 * LENGTH[arm] * (0.8 + 0.2 * temperature)
+            columns = {
+                "benchmark": benchmark,
+                "id": np.repeat([f"{benchmark}/{i}" for i in range(problems)], k),
+                "temperature": temperature,
+                "sample": np.tile(range(k), problems),
+                "correct": rng.random(n) < SKILL[arm] - 0.05 * b + 0.1,
+                "tokens": rng.normal(full, full / 5, n).clip(FLOORS[benchmark]).round().astype(int),
+                "truncated": False,
+                "text": None,
+            }
+            frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def write_run(data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None) -> Path:
+    """One record in the layout of `egrc.records`, with given evaluation rows or random ones."""
+    folder = run_folder(data, "pocket", arm, seed)
+    lengths = Lengths(cap=256, compress_budget=160, explore_budget=90, r=0.05)
+    config = Config("pocket", arm, recipe(arm, lengths), seed)
+    meta = {"config": asdict(config), "config_hash": f"{arm}-{seed}", "code_hash": "",
+            "code": {}, "versions": {}, "seconds": 1.0, "generated_tokens": 1, "status": "complete"}  # fmt: skip
+    write_json(folder / "run.json", meta)
+    write_parquet(folder / "evaluation.parquet", evaluation(arm, seed) if rows is None else rows)
+    if arm != "base":
+        write_csv(folder / "steps.csv", steps(arm, seed))
+        write_text(folder / "decisions.jsonl", "".join(json.dumps(d) + "\n" for d in decisions(arm, seed)))
+    return folder
+
+
+def write_runs(data: Path, arms: Iterable[str] = ARMS, seeds: int = 3) -> Path:
+    """Records of several arms, and the base's best temperature.  Returns the data folder."""
+    for arm in arms:
+        for seed in range(seeds):
+            write_run(data, arm, seed)
+    write_json(data / "pocket" / "world.json", {"base_best_temperature": BEST})
+    return data

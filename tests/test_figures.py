@@ -1,0 +1,176 @@
+"""The figures on made-up records: same bytes twice, nothing hidden, nothing overlapping, all of it named."""
+
+from collections.abc import Callable
+from importlib import import_module
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from egrc import tables
+from egrc.controller import AT_DWELL_LIMIT
+from egrc.figures import FIGURES, fig1_training, style
+
+Drawn = tuple[Figure, pd.DataFrame]
+SOME = ("base", "egrc")
+
+
+@pytest.fixture(scope="module")
+def draw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Drawn]:
+    """Draws a figure by name, from the records of all arms and three seeds, or of two arms and two seeds."""
+    folder = tmp_path_factory.mktemp("records")
+    data = {
+        True: synthetic.write_runs(folder / "all"),
+        False: synthetic.write_runs(folder / "some", SOME, seeds=2),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "N_BOOT", 50)
+        patch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
+        yield lambda name, complete: import_module(FIGURES[name]).draw("pocket", data[complete])
+
+
+def texts(figure: Figure) -> list[Text]:
+    """Everything written in a figure that is drawn: no labels of ticks out of range, nor of axes switched off."""
+    FigureCanvasAgg(figure).draw()
+    unseen = set()
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [t for t in axis.get_major_ticks() if not ax.axison or not low <= t.get_loc() <= high]
+            unseen |= {label for tick in ticks for label in (tick.label1, tick.label2)}
+            unseen |= set() if ax.axison else {axis.label}
+    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in unseen]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_second_run_gives_the_same_bytes_and_names_its_data(
+    name: str, draw: Callable[[str, bool], Drawn], tmp_path: Path
+) -> None:
+    files = []
+    for part in ("once", "again"):
+        figure, drawn = draw(name, True)
+        files.append(style.save(figure, drawn, tmp_path / part / name))
+    for first, second in zip(*files, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    pdf, png = files[0]
+    assert (pdf.name, png.name) == (f"{name}.pdf", f"{name}.png")
+    assert Image.open(png).text["Description"] == f"egrc data sha256:{style.data_hash(drawn)}"
+    content = pdf.read_bytes()
+    assert style.data_hash(drawn).encode() in content
+    assert b"DejaVuSans" in content and content.count(b"/FontFile2") == content.count(b"/FontDescriptor /")
+    assert not [f.name for f in tmp_path.rglob("*.tmp")]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("complete", [True, False])
+def test_every_text_is_legible_inside_and_apart(
+    name: str, complete: bool, draw: Callable[[str, bool], Drawn]
+) -> None:
+    figure, _ = draw(name, complete)
+    boxes = {}
+    for text in texts(figure):
+        assert text.get_fontsize() >= 6, text.get_text()
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text.get_text()
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text.get_text()
+        boxes[text] = box
+    clashes = [(a.get_text(), b.get_text()) for a, b in combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
+    assert boxes and not clashes
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_missing_arms_and_few_seeds_are_said_in_the_figure(name: str, draw: Callable[[str, bool], Drawn]) -> None:
+    said = " ".join(t.get_text() for t in texts(draw(name, False)[0]))
+    assert "egrc: only 2 seeds" in said
+    assert "egrc-reversed: no record" in said
+    assert "Missing" not in " ".join(t.get_text() for t in texts(draw(name, True)[0]))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_hash_follows_the_data(name: str, draw: Callable[[str, bool], Drawn]) -> None:
+    _, drawn = draw(name, False)
+    changed = drawn.assign(seed=drawn["seed"] + 1)
+    assert style.data_hash(drawn) != style.data_hash(changed)
+    assert drawn["config"].nunique() == (2 if name == "fig1_training" else 4)  # fig 1 leaves out the base
+
+
+def test_colours_differ_and_no_arm_is_without() -> None:
+    assert set(style.COLOURS) == set(synthetic.ARMS)
+    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
+
+
+# --- figure 1 -----------------------------------------------------------------------------------------------------
+
+
+def run(phases: list[str], seed: int = 0) -> pd.DataFrame:
+    steps = range(1, len(phases) + 1)
+    return pd.DataFrame({"arm": "egrc", "seed": seed, "step": steps, "phase": phases, "x": 1.0 + seed, "gated": True})
+
+
+def test_switches_are_read_from_the_phases() -> None:
+    assert fig1_training.switches(run(["compress"] * 3 + ["explore"] * 2 + ["compress"])) == [
+        (4, "explore"),
+        (6, "compress"),
+    ]
+    assert fig1_training.switches(run(["compress"] * 3)) == []
+    both = pd.concat([run(["compress", "explore"]), run(["compress", "compress"], seed=1)])
+    assert fig1_training.gate_text(both) == "explore from 2, never"
+
+
+def test_a_gate_that_did_not_follow_entropy_is_reported() -> None:
+    moved = run(["compress", "explore"]).assign(cause=[f"{AT_DWELL_LIMIT}: fell", None])
+    still = run(["compress", "compress"], seed=1).assign(cause=None)
+    note = fig1_training.gate_note(pd.concat([moved, still]))
+    assert "egrc never switched on 1 of 2 seeds" in note and "dwell limit on 1 of 2 seeds" in note
+    assert fig1_training.gate_note(moved.assign(cause=["entropy fell", None])) == ""
+
+
+def test_the_mean_ends_where_the_shortest_seed_ends() -> None:
+    both = pd.concat([run(["compress"] * 4), run(["compress"] * 2, seed=1)])
+    assert fig1_training.mean_over_seeds(both, "x").to_dict() == {1: 1.5, 2: 1.5}
+
+
+def test_smoothing_keeps_a_line_straight_and_spreads_a_spike() -> None:
+    assert fig1_training.smooth(pd.Series([2.0] * 9)).tolist() == [2.0] * 9
+    spike = fig1_training.smooth(pd.Series([0.0] * 6 + [1.0] + [0.0] * 6))
+    assert spike.max() == pytest.approx(1 / fig1_training.SMOOTHING)
+    assert spike[spike > 1e-9].index.tolist() == [4, 5, 6, 7, 8]  # centred: no lag
+
+
+def test_every_seed_is_a_line_and_every_switch_is_ruled(draw: Callable[[str, bool], Drawn]) -> None:
+    figure, _ = draw("fig1_training", True)
+    lengths = figure.axes[len(fig1_training.ARMS) + fig1_training.ARMS.index("egrc")]
+    widths = [line.get_linewidth() for line in lengths.lines if line.get_color() == style.COLOURS["egrc"]]
+    assert sorted(widths) == [0.6, 0.6, 0.6, 1.8]
+    ruled = {line.get_xdata()[0] for line in lengths.lines if line.get_color() == style.GREY}
+    assert ruled == {synthetic.switch_step("egrc", seed) - 0.5 for seed in range(3)}
+    caption = " ".join(t.get_text() for t in texts(figure))
+    assert f"over {fig1_training.SMOOTHING} steps" in caption and "T = 1.2" in caption
+
+
+# --- figure 2 -----------------------------------------------------------------------------------------------------
+
+
+def test_the_frontier_shows_every_benchmark_the_base_at_three_temperatures_and_the_floor(
+    draw: Callable[[str, bool], Drawn],
+) -> None:
+    figure, drawn = draw("fig2_frontier", True)
+    panels = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
+    assert set(panels) == {*synthetic.BENCHMARKS, "mean"}
+    ax = panels["hole-3"]
+    base = drawn.query("benchmark == 'hole-3' and arm == 'base' and tokens == tokens")
+    assert sorted(base["temperature"]) == sorted(synthetic.TEMPERATURES)
+    shapes = {c.lines[0].get_marker(): c.lines[0].get_xdata()[0] for c in ax.containers
+              if c.lines[0].get_color() == style.COLOURS["base"]}  # fmt: skip
+    assert shapes == {"o": base.set_index("temperature")["tokens"][1.0],
+                      "D": base.set_index("temperature")["tokens"][synthetic.BEST],
+                      "v": base.set_index("temperature")["tokens"][0.0]}  # fmt: skip
+    assert synthetic.FLOORS["hole-3"] in [line.get_xdata()[0] for line in ax.lines if line.get_color() == style.GREY]
+    dots = [ln for ln in ax.lines if ln.get_color() == style.COLOURS["egrc"] and len(ln.get_xdata()) == 3]
+    assert len(dots) == 1  # one small marker a seed
