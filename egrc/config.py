@@ -1,4 +1,4 @@
-"""The settings of one run, all of them, frozen: `Phase` and `Gate` make a `Recipe`; a `Recipe` and its scale a `Config`."""
+"""The settings of one run, frozen: `Phase` and `Gate` make a `Recipe`; a recipe and its scale make a `Config`."""
 
 from __future__ import annotations
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from egrc.arms import Lengths, recipe
+from egrc.arms import ARMS, Lengths, recipe
 from egrc.config import Config, ConfigError, Gate
-from egrc.entropy import TokenClasses
+
+if TYPE_CHECKING:  # a reader of records needs none of them
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from egrc.entropy import TokenClasses
 
 
 class World(Protocol):
@@ -56,6 +58,10 @@ class Scale:
     """Fields of `Config` that differ from its defaults."""
     per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `egrc.search`)."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """The arms that `make paper` compares at this scale, each at every one of `seeds`."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
 
 
 SCALES: dict[str, Scale] = {
@@ -68,10 +74,23 @@ SCALES: dict[str, Scale] = {
             "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
         },
     ),
-    "smol": Scale(
+    "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
         "egrc.smol:Smol",
-        Lengths(cap=320, compress_budget=256, explore_budget=192, r=0.2, gate=Gate(window=2, dwell=2)),
-        {"steps": 20, "prompts_per_step": 2, "group_size": 4, "learning_rate": 1e-4, "cap": 320, "eval_problems": 8},
+        Lengths(
+            cap=200, compress_budget=200, explore_budget=160, r=0.2, gate=Gate(low=0.5, flat=1.0, window=1, dwell=1)
+        ),
+        {
+            "steps": 2,
+            "prompts_per_step": 2,
+            "group_size": 4,
+            "learning_rate": 1e-4,
+            "eval_problems": 8,
+            "checkpoint_every": 1,
+            "probe_every": 1,
+            "record_rollouts_every": 1,
+        },
+        arms=("base", "egrc"),
+        seeds=(0,),
     ),
 }
 
@@ -80,6 +99,11 @@ def _scale(name: str) -> Scale:
     if name not in SCALES:
         raise ConfigError(f"no scale {name!r}: choose one of {', '.join(SCALES)}")
     return SCALES[name]
+
+
+def runs(scale: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Arms and seeds of a scale's paper.  Raises `ConfigError`, which lists the valid names."""
+    return _scale(scale).arms, _scale(scale).seeds
 
 
 def world(scale: str) -> World:

@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egrc import paths, scales
-from egrc.arms import ARMS
 from egrc.config import Config
 from egrc.jobs import Job, run_jobs
 
-SEEDS = (0, 1, 2)
-"""Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
 
-
-def needed(scale: str, arms: Sequence[str] | None = None, seeds: Sequence[int] = SEEDS) -> list[Config]:
+def needed(scale: str, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> list[Config]:
     """The configs of all runs, the long ones first, so that two processes end at about the same time.
 
     Raises ConfigError for unknown names.
     """
-    configs = [scales.config(scale, arm, seed) for arm in arms or ARMS for seed in seeds]
+    all_arms, all_seeds = scales.runs(scale)
+    configs = [scales.config(scale, arm, seed) for arm in arms or all_arms for seed in seeds or all_seeds]
     return sorted(configs, key=_rough_length, reverse=True)
 
 

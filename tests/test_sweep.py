@@ -126,8 +126,8 @@ def descendants(pid):
 
 def test_a_sweep_needs_every_arm_and_seed_the_base_last():
     configs = sweep.needed("pocket")
-    assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in ARMS for seed in sweep.SEEDS}
-    assert [c.arm for c in configs[-len(sweep.SEEDS) :]] == ["base"] * len(sweep.SEEDS)
+    assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in ARMS for seed in (0, 1, 2)}
+    assert [c.arm for c in configs[-3:]] == ["base"] * 3
     with pytest.raises(ConfigError, match="choose one of base"):
         sweep.needed("pocket", ["nonsense"])
 

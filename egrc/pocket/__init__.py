@@ -10,16 +10,17 @@ import random
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from datasets import Dataset
-from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
-
-from egrc.entropy import TokenClasses
 from egrc.paths import DATA
 from egrc.pocket.teacher import trace
-from egrc.pocket.tokenizer import build_tokenizer, word_class
 from egrc.pocket.world import BENCHMARKS, Problem, draw_problem, problems
+
+if TYPE_CHECKING:  # imported where they are used: whoever only wants the floor need not wait for torch
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from egrc.entropy import TokenClasses
 
 TRAIN_PROBLEMS = 9_600
 PROBES = 64
@@ -28,6 +29,8 @@ SEEDS = {"test": 1, "search": 2}
 
 def rows(drawn: list[Problem]) -> Dataset:
     """Problems as a table: id, prompt, answer, benchmark (a problem of this world has exactly one answer)."""
+    from datasets import Dataset
+
     return Dataset.from_list(
         [{"id": p.text, "prompt": p.text, "answer": str(p.answers[0]), "benchmark": p.benchmark} for p in drawn]
     )
@@ -54,6 +57,11 @@ class Pocket:
         return str(folder)
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        import torch
+        from transformers import LlamaForCausalLM
+
+        from egrc.pocket.tokenizer import build_tokenizer
+
         return LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32).eval(), build_tokenizer()
 
     def train_problems(self, seed: int) -> Dataset:
@@ -76,6 +84,11 @@ class Pocket:
         return completion.split()[-2:] == ["#", answer]
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
+        import torch
+
+        from egrc.entropy import TokenClasses
+        from egrc.pocket.tokenizer import word_class
+
         words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         names = ("connector", "number", "operator", "other")
         return TokenClasses(names, torch.tensor([names.index(word_class(w)) for w in words]))
