@@ -53,7 +53,7 @@ def paper(scale: str, fresh: bool = False, say: Say = print) -> dict[str, float]
     )
     for part, seconds in times.items():
         say(f"  {part:<28} {seconds:7.1f} s")
-    say(f"egrc: figures and tables are in {paths.shown(paths.FIGURES)}, notebooks in build/notebooks")
+    say(f"egrc: figures and tables are in {paths.shown(paths.figures(scale))}, notebooks in build/notebooks")
     return times
 
 
@@ -88,8 +88,8 @@ def draw(scale: str, say: Say = print) -> list[Path]:
     written = []
     for name in FIGURES:
         figure, drawn = import_module(f"egrc.figures.{name}").draw(scale)
-        written += style.save(figure, drawn, paths.FIGURES / name)
-    written += tables.write(scale)
+        written += style.save(figure, drawn, paths.figures(scale) / name)
+    written += tables.write(scale, out=paths.figures(scale))
     for file in written:
         say(f"egrc: wrote {paths.shown(file)}")
     return written

@@ -14,6 +14,11 @@ BUILD = ROOT / "build"
 """Never committed: checkpoints, logs, executed notebooks.  `make clean` removes it."""
 
 
+def figures(scale: str) -> Path:
+    """Where a scale's figures and tables go: those of the default scale at the top, the others in a folder of theirs."""
+    return FIGURES if scale == "pocket" else FIGURES / scale
+
+
 def run_folder(data: Path, scale: str, arm: str, seed: int) -> Path:
     """The folder of one finished run under a data folder."""
     return data / "runs" / scale / arm / f"seed-{seed}"
