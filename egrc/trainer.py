@@ -96,6 +96,8 @@ class EGRCConfig(GRPOConfig):
         if self.bf16 is None and not torch.cuda.is_available():
             self.bf16 = False
         super().__post_init__()
+        if self.max_completion_length is None:
+            raise ConfigError("max_completion_length=None: set it to the largest budget, in tokens")
         if self.recipe is None:
             self.recipe = default_recipe(self.max_completion_length)
         if isinstance(self.recipe, Recipe):
@@ -165,8 +167,8 @@ class _Batch:
     correct: Tensor
     length: Tensor
     terminated: Tensor
-    reward: Tensor | None = None
-    advantage: Tensor | None = None
+    reward: Tensor = field(init=False)
+    advantage: Tensor = field(init=False)
 
 
 class _StepCallback(TrainerCallback):
@@ -198,6 +200,10 @@ class EGRCTrainer(GRPOTrainer):
     """
 
     _tag_names = ["trl", "grpo", "egrc"]
+    args: EGRCConfig
+    _batch: _Batch
+    _scores: TokenScores
+    _extra_rewards: Tensor
 
     def __init__(
         self,
@@ -224,9 +230,6 @@ class EGRCTrainer(GRPOTrainer):
         self.gate = EntropyGate(Recipe.from_dict(args.recipe))
         self.correct = correct
         self.recorder = Recorder(None)
-        self._batch: _Batch | None = None
-        self._scores: TokenScores | None = None
-        self._extra_rewards: Tensor | None = None
         super().__init__(
             model,
             reward_funcs=[self._reward_function(), *extra],
@@ -508,7 +511,12 @@ class EGRCTrainer(GRPOTrainer):
     def _begin(self, checkpoint: Path | None) -> int:
         """Set gate, counters and records to where a fresh run, or the checkpoint's, stands; returns its step."""
         recipe = self.gate.recipe
-        fresh = {"step": 0, "gate": EntropyGate(recipe).state_dict(), "generated_tokens": 0, "seconds": 0.0}
+        fresh: dict[str, Any] = {
+            "step": 0,
+            "gate": EntropyGate(recipe).state_dict(),
+            "generated_tokens": 0,
+            "seconds": 0.0,
+        }
         state = fresh if checkpoint is None else self._read_state(checkpoint)
         self.gate.load_state_dict(state["gate"])
         self._generated_tokens = state["generated_tokens"]

@@ -422,6 +422,7 @@ def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Dataset | None, me
         ({"num_iterations": 2}, "on-policy"),
         ({"steps_per_generation": 2, "gradient_accumulation_steps": 4}, "on-policy"),
         ({"max_completion_length": 11}, "budget 12 above max_completion_length=11"),
+        ({"max_completion_length": None}, "set it to the largest budget"),
         ({"save_total_limit": 1}, "save_total_limit=1"),
         ({"probe_every": 0}, "probe_every"),
     ],
