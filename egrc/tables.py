@@ -88,6 +88,15 @@ def missing(arms: Iterable[str], present: Iterable[tuple[str, int]]) -> list[str
     return [f"{arm}: {notes[n]}" for arm, n in counts.items() if n in notes]
 
 
+def best_note(rows: pd.DataFrame, best: float | None) -> str:
+    """What a reader must be told where the base's best temperature cannot be shown; else empty."""
+    if best is None:
+        return "The base's own best temperature is not recorded for this scale."
+    if best not in set(rows.loc[rows["arm"] == "base", "temperature"]):
+        return f"The base was not evaluated at its own best temperature, {best:g}."
+    return ""
+
+
 def temperature_label(temperature: float, best: float | None) -> str:
     """'greedy', '1', or '0.6 (base's best)'."""
     text = "greedy" if temperature == GREEDY else f"{temperature:g}"
@@ -247,8 +256,7 @@ def notes(table: pd.DataFrame, rows: pd.DataFrame, best: float | None) -> list[s
         "Comparisons are with the base at the same sampling temperature T, unless said; "
         "removable length is base's tokens - compact floor. The mean is the plain mean over benchmarks of each column.",
     ]
-    if best is None:
-        lines.append("The base's own best temperature is not recorded for this scale.")
+    lines += [note] if (note := best_note(rows, best)) else []
     if lacking := missing(ARMS, present):
         lines.append(f"Missing: {'; '.join(lacking)}.")
     return lines

@@ -16,6 +16,7 @@ from PIL import Image
 from egrc import tables
 from egrc.controller import AT_DWELL_LIMIT
 from egrc.figures import FIGURES, fig1_training, style
+from egrc.records import RecordError
 
 Drawn = tuple[Figure, pd.DataFrame]
 SOME = ("base", "egrc")
@@ -174,3 +175,11 @@ def test_the_frontier_shows_every_benchmark_the_base_at_three_temperatures_and_t
     assert synthetic.FLOORS["hole-3"] in [line.get_xdata()[0] for line in ax.lines if line.get_color() == style.GREY]
     dots = [ln for ln in ax.lines if ln.get_color() == style.COLOURS["egrc"] and len(ln.get_xdata()) == 3]
     assert len(dots) == 1  # one small marker a seed
+
+
+def test_figure_1_without_any_record_says_so_and_figure_2_names_the_remedy(tmp_path: Path) -> None:
+    figure, drawn = fig1_training.draw("pocket", tmp_path)
+    assert drawn.empty
+    assert "accuracy: no record" in " ".join(t.get_text() for t in texts(figure))
+    with pytest.raises(RecordError, match="egrc train"):
+        import_module(FIGURES["fig2_frontier"]).draw("pocket", tmp_path)

@@ -137,6 +137,14 @@ def test_best_temperature_is_what_the_world_recorded(tmp_path: Path) -> None:
         tables.best_temperature("pocket", tmp_path)
 
 
+def test_a_best_temperature_that_cannot_be_shown_is_said(by_hand: pd.DataFrame) -> None:
+    assert tables.best_note(by_hand, 0.6) == ""
+    assert "not recorded" in tables.best_note(by_hand, None)
+    assert "not evaluated" in tables.best_note(by_hand, 0.3)
+    assert tables.best_note(by_hand, 0.3) in tables.notes(tables.compare(by_hand, FLOOR, 0.3), by_hand, 0.3)
+    assert tables.temperature_label(0.0, 0.0) == "greedy (base's best)"
+
+
 def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "N_BOOT", 50)
     monkeypatch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)

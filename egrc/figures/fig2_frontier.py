@@ -43,7 +43,8 @@ def mark(ax: Axes, line: pd.Series, best: float | None) -> None:
     dx, dy = ([[line[n] - line[f"{n}_low"]], [line[f"{n}_high"] - line[n]]] for n in ("tokens", "accuracy"))
     ax.errorbar(
         x, y, yerr=dy, xerr=dx, fmt=shape(line["temperature"], best), color=colour,
-        markerfacecolor=colour if filled else "white", markersize=4.5 if filled else 3.6, markeredgewidth=0.9, elinewidth=0.9, zorder=3,
+        markerfacecolor=colour if filled else "white",
+        markersize=4.5 if filled else 3.6, markeredgewidth=0.9, elinewidth=0.9, zorder=3,
     )  # fmt: skip
 
 
@@ -73,7 +74,8 @@ def key(ax: Axes, present: Sequence[str], best: float | None) -> None:
     """What colours and shapes mean, in a cell of its own; arms without a record are named as such."""
     ax.axis("off")
     temperatures = dict.fromkeys(t for t in (1.0, best, tables.GREEDY) if t is not None)
-    names = {1.0: "T = 1", best: f"T = {best:g} (base's best)" if best else "", tables.GREEDY: "greedy (base only)"}
+    names = {t: f"T = {tables.temperature_label(t, best)}".replace("T = greedy", "greedy") for t in temperatures}
+    names[tables.GREEDY] += "" if best == tables.GREEDY else " (base only)"
     entries = [
         Line2D([], [], color=style.colour(a) if a in present else "0.85", linewidth=2.5,
                label=a if a in present else f"{a}: no record")
@@ -89,14 +91,13 @@ def key(ax: Axes, present: Sequence[str], best: float | None) -> None:
               labelspacing=0.45, handlelength=1.4)  # fmt: skip
 
 
-def caption(lacking: Sequence[str], best: float | None) -> list[str]:
-    """How to read the figure, and what is missing from it."""
+def caption(*notes: str) -> list[str]:
+    """How to read the figure, and notes of what is missing from it."""
     return [
         "Markers: mean over seeds, with 95% intervals (bootstrap over problems, given the seeds); dots: one seed at "
         "T = 1. Faint lines lead from the base at T = 1 to each arm at T = 1; the black line joins the base's "
         "temperatures. Dashed: compact floor (shortest correct procedure).",
-        "The base's own best temperature is not recorded for this scale." if best is None else "",
-        f"Missing: {'; '.join(lacking)}." if lacking else "",
+        *notes,
     ]
 
 
@@ -108,6 +109,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     seeds = tables.by_seed(rows)
     runs = rows[["arm", "seed", "config"]].drop_duplicates()
     lacking = tables.missing(ARMS, runs[["arm", "seed"]].itertuples(index=False, name=None))
+    missing = f"Missing: {'; '.join(lacking)}." if lacking else ""
     names = [b for b in drawn["benchmark"].unique() if b != "mean"]
     names.insert(COLUMNS - 1, "mean")  # ends the first row, above the key
     n_rows = -(-(len(names) + 1) // COLUMNS)
@@ -123,6 +125,6 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         key(axes[len(names)], list(drawn["arm"].unique()), best)
         for ax in axes[len(names) + 1 :]:
             ax.axis("off")
-        bottom = style.caption(figure, caption(lacking, best))
+        bottom = style.caption(figure, caption(tables.best_note(rows, best), missing))
         figure.subplots_adjust(left=0.07, right=0.99, top=0.93, bottom=bottom, hspace=0.5, wspace=0.12)
     return figure, pd.concat([drawn, seeds, runs], ignore_index=True)
