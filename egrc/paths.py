@@ -15,7 +15,7 @@ BUILD = ROOT / "build"
 
 
 def figures(scale: str) -> Path:
-    """Where a scale's figures and tables go: those of the default scale at the top, the others in a folder of theirs."""
+    """Where a scale's figures and tables go: the default scale's at the top, the others in a folder of their own."""
     return FIGURES if scale == "pocket" else FIGURES / scale
 
 

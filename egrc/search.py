@@ -66,7 +66,7 @@ def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         if arm != "base":
-            train(config, world, work, None)
+            train(config, world, work, lambda stage, done, total: print(stage, f"{done}/{total}", flush=True))
             steps = pd.read_csv(work / "steps.csv")
         model, tokenizer = policy(config, world, work / "adapter")
         benchmarks = world.benchmarks(PROBLEMS, "search")

@@ -110,6 +110,7 @@ def measure(
     ]  # fmt: skip
     result = {
         "version": WORLD_VERSION,
+        "changed": WORLD_CHANGED,
         "hash": world_hash(),
         "problems": n,
         "samples": samples,
