@@ -25,7 +25,8 @@ SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTAL
 def world_section() -> str:
     """Version and hash of the pocket world, and its criteria as measured."""
     measured = json.loads((DATA / "pocket" / "world.json").read_text(encoding="utf-8"))
-    said = f"The pocket world last changed on {measured['changed']}: version {measured['version']}, hash `{measured['hash']}`."
+    what = f"version {measured['version']}, hash `{measured['hash']}`"
+    said = f"The pocket world last changed on {measured['changed']} ({what})."
     return f"{said} Its criteria, measured without looking at any arm:\n\n{_table(measured['criteria'])}\n"
 
 
