@@ -9,9 +9,8 @@ from egrc import scales, search
 
 
 def trials(arm: str, *rows: tuple[float, float]) -> list[dict]:
-    return [
-        {"arm": arm, "trial": k, "accuracy_t1": a, "accuracy_best": a, "tokens_best": t} for k, (a, t) in enumerate(rows)
-    ]
+    names = ("accuracy_t1", "accuracy_best", "tokens_best")
+    return [{"arm": arm, "trial": k, **dict(zip(names, (a, a, t), strict=True))} for k, (a, t) in enumerate(rows)]
 
 
 def test_accuracy_takes_the_most_accurate():
