@@ -9,25 +9,25 @@ from egrc import scales, search
 
 
 def trials(arm: str, *rows: tuple[float, float]) -> list[dict]:
-    names = ("accuracy_t1", "accuracy_best", "tokens_best")
-    return [{"arm": arm, "trial": k, **dict(zip(names, (a, a, t), strict=True))} for k, (a, t) in enumerate(rows)]
+    names = ("accuracy_t1", "accuracy_best", "tokens_best", "floor_tokens")
+    return [{"arm": arm, "trial": k, **dict(zip(names, (a, a, t, 20), strict=True))} for k, (a, t) in enumerate(rows)]
 
 
 def test_accuracy_takes_the_most_accurate():
-    table = pd.DataFrame(trials("base", (0.6, 90)) + trials("accuracy", (0.7, 90), (0.8, 200)))
+    table = pd.DataFrame(trials("base", (0.6, 120)) + trials("accuracy", (0.7, 90), (0.8, 200)))
     assert search.chosen(table, "accuracy") == 1
 
 
 @pytest.mark.parametrize(
     "rows, expected",
     [
-        (((0.60, 40), (0.70, 50)), 0),  # both keep the accuracy: the shorter
-        (((0.57, 20), (0.70, 50)), 1),  # the shorter one has lost more than the margin
-        (((0.30, 20), (0.40, 50)), 1),  # none keeps it: the more accurate
+        (((0.60, 25), (0.70, 40)), 1),  # both remove 80 of 100 tokens: the more accurate
+        (((0.60, 25), (0.70, 41)), 0),  # the more accurate one removes too little
+        (((0.60, 50), (0.70, 60)), 0),  # none removes enough: the shorter
     ],
 )
-def test_the_others_take_the_shortest_that_keeps_the_accuracy(rows, expected):
-    table = pd.DataFrame(trials("base", (0.6, 90)) + trials("egrc", *rows))
+def test_the_others_take_the_most_accurate_that_is_short_enough(rows, expected):
+    table = pd.DataFrame(trials("base", (0.6, 120)) + trials("egrc", *rows))
     assert search.chosen(table, "egrc") == expected
 
 
