@@ -134,7 +134,7 @@ def test_measured_sections_are_up_to_date():
 
 
 def test_the_readme_speaks_of_the_present_world():
-    assert f"version {WORLD_VERSION} (hash `{world_hash()}`)" in TEXT
+    assert f"version {WORLD_VERSION}, hash `{world_hash()}`" in TEXT
 
 
 def test_sections_are_replaced_whole_and_twice_is_once(monkeypatch):
