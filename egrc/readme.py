@@ -39,7 +39,38 @@ def bench_section() -> str:
     return "\n\n".join(f"`{name}`\n\n{table}" for name, table in tables.items()) + "\n"
 
 
-SECTIONS: dict[str, Callable[[], str]] = {"world": world_section, "bench": bench_section}
+def results_section(scale: str = "pocket") -> str:
+    """The headline's two quantities for every trained arm, with the benchmark that lost most beside the mean."""
+    from egrc import headline, records, tables
+
+    runs, best = records.load_all(scale), tables.best_temperature(scale)
+    base = headline.rows(runs, "base")
+    floors = tables.floors(scale, base["benchmark"].unique())
+    lines = []
+    for arm in dict.fromkeys(run.arm for run in runs if run.arm != "base"):
+        found = headline.headline(base, headline.rows(runs, arm), floors, best or 1.0)
+        worst = found.by_benchmark["accuracy"].idxmin()
+        lines.append(
+            {
+                "arm": f"`{arm}`",
+                "removable length removed (%)": _percent(found.removed),
+                "accuracy - base (points)": _percent(found.accuracy),
+                "worst benchmark (points)": f"{worst} {100 * found.by_benchmark['accuracy'][worst]:+.1f}",
+                "headline": found.verdict,
+            }
+        )
+    return f"{_table(lines)}\n"
+
+
+def _percent(interval: Any) -> str:
+    return f"{100 * interval.estimate:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "world": world_section,
+    "bench": bench_section,
+    "results": results_section,
+}
 
 
 def render(text: str) -> str:
