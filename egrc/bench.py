@@ -30,7 +30,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from egrc import paths, scales
-from egrc.atomic import write_json
+from egrc.atomic import write_json, write_text
 from egrc.config import Config, Phase, Recipe
 from egrc.paper import TIMES
 from egrc.run import lora, set_up, versions
@@ -42,7 +42,7 @@ Seconds = dict[str, list[float]]
 
 
 def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None) -> str:
-    """Measure, write data/bench/<scale>.json and return a table of it.
+    """Measure, write data/bench/<scale>.json, and as a table <scale>.md; return the table.
 
     `repeats` turns of each loop, `steps` counted steps a turn (one more, uncounted, warms up).
     """
@@ -69,7 +69,9 @@ def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None)
         "paper": _paper_times(scale),
         "targets": TARGETS,
     }
-    write_json(out or paths.DATA / "bench" / f"{scale}.json", report)
+    file = out or paths.DATA / "bench" / f"{scale}.json"
+    write_json(file, report)
+    write_text(file.with_suffix(".md"), table(report) + "\n")
     return table(report)
 
 
@@ -114,15 +116,17 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         "Milliseconds a step, median (quartiles): "
         f"{report['prompts']} problems x {report['group_size']} x {report['tokens']} tokens",
+        "",
         step,
-        *(f"{name.replace('_', ' ')}: {spread(r, 2)}" for name, r in report["ratios"].items()),
-        f"peak memory of a training process: {report['peak_memory_gb']:.2f} GB",
+        "",
+        *(f"* {name.replace('_', ' ')}: {spread(r, 2)}" for name, r in report["ratios"].items()),
+        f"* peak memory of a training process: {report['peak_memory_gb']:.2f} GB",
     ]
     if report["paper"] is None:
-        lines.append(f"make paper: not measured (run `make paper SCALE={report['scale']}` first)")
+        lines.append(f"* make paper: not measured (run `make paper SCALE={report['scale']}` first)")
     else:
         kind = "fresh" if report["paper"]["fresh"] else "recorded"
-        lines.append(f"make paper ({kind}): {report['paper']['seconds']['total']:.0f} s")
+        lines.append(f"* make paper ({kind}): {report['paper']['seconds']['total']:.0f} s")
     return "\n".join(lines)
 
 

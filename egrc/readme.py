@@ -31,12 +31,11 @@ def world_section() -> str:
 
 
 def bench_section() -> str:
-    """What `make bench` wrote, file by file."""
-    files = sorted((DATA / "bench").glob("*.json"))
+    """What `make bench` wrote, scale by scale."""
+    files = sorted((DATA / "bench").glob("*.md"))
     if not files:
         return "Not measured yet.\n"
-    tables = {file.stem: _table(_flat(json.loads(file.read_text(encoding="utf-8")))) for file in files}
-    return "\n\n".join(f"`{name}`\n\n{table}" for name, table in tables.items()) + "\n"
+    return "\n".join(f"Scale `{file.stem}`. {file.read_text(encoding='utf-8')}" for file in files)
 
 
 def results_section(scale: str = "pocket") -> str:
@@ -49,6 +48,7 @@ def results_section(scale: str = "pocket") -> str:
     lines = []
     for arm in dict.fromkeys(run.arm for run in runs if run.arm != "base"):
         found = headline.headline(base, headline.rows(runs, arm), floors, best or 1.0)
+        minutes = [run.meta["seconds"] / 60 for run in runs if run.arm == arm]
         worst = found.by_benchmark["accuracy"].idxmin()
         lines.append(
             {
@@ -57,6 +57,7 @@ def results_section(scale: str = "pocket") -> str:
                 "accuracy - base (points)": _percent(found.accuracy),
                 "worst benchmark (points)": f"{worst} {100 * found.by_benchmark['accuracy'][worst]:+.1f}",
                 "headline": found.verdict,
+                "minutes a run": f"{sum(minutes) / len(minutes):.0f}",
             }
         )
     return f"{_table(lines)}\n"
@@ -89,14 +90,6 @@ def write(path: Path = README) -> bool:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     return pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3g")
-
-
-def _flat(value: Any, name: str = "") -> list[dict[str, Any]]:
-    """Nested JSON as rows (what, value)."""
-    if not isinstance(value, dict | list):
-        return [{"what": name, "value": value}]
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return [row for key, inner in items for row in _flat(inner, f"{name} {key}".strip())]
 
 
 if __name__ == "__main__":

@@ -145,9 +145,9 @@ def test_sections_are_replaced_whole_and_twice_is_once(monkeypatch):
     assert readme.render(once) == once
 
 
-def test_bench_files_are_shown_value_by_value(tmp_path, monkeypatch):
+def test_bench_tables_are_shown_scale_by_scale(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "DATA", tmp_path)
     assert "Not measured" in readme.bench_section()
     (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "pocket.json").write_text('{"step": {"seconds": 1.5}}')
-    assert re.search(r"step seconds *\| *1\.5", readme.bench_section())
+    (tmp_path / "bench" / "pocket.md").write_text("| step | 1.5 |\n")
+    assert readme.bench_section() == "Scale `pocket`. | step | 1.5 |\n"
