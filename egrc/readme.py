@@ -68,9 +68,9 @@ def _percent(interval: Any) -> str:
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
+    "results": results_section,
     "world": world_section,
     "bench": bench_section,
-    "results": results_section,
 }
 
 
