@@ -17,7 +17,7 @@ class Lengths:
     """What an arm needs to know of a scale: its lengths, and the settings found by search on training problems."""
 
     cap: int
-    """Completion tokens at which rollouts of the accuracy objective are cut; the most that any phase allows."""
+    """Completion tokens at which every arm is cut in evaluation, and the accuracy objective in training."""
     compress_budget: int
     """L of the compression objective, in tokens."""
     explore_budget: int

@@ -67,8 +67,8 @@ class Scale:
 SCALES: dict[str, Scale] = {
     "pocket": Scale(
         "egrc.pocket:Pocket",
-        Lengths(cap=256, compress_budget=160, explore_budget=90, r=0.05, gate=Gate(low=0.9, high=1.2)),
-        {"cap": 320},  # of evaluation: above the 99th percentile of the base's lengths on its longest benchmark
+        # cap: above the 99th percentile of the base's lengths on its longest benchmark
+        Lengths(cap=320, compress_budget=160, explore_budget=90, r=0.05, gate=Gate(low=0.9, high=1.2)),
         per_arm={
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
             "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
