@@ -1,7 +1,7 @@
 """The pocket base model: a small decoder trained from scratch on the teacher's traces, then kept.
 
 As with real models, two stages: first a mixed diet, half of it compact, then the teacher's verbose habit.  The model
-so has a compact way of reasoning that it rarely uses and has begun to forget.
+so has a compact way of reasoning that it rarely uses; how well it masters it is measured (`egrc.pocket.criteria`).
 
 The weights are committed; `train_base` makes them again.  Loss is summed over completion tokens and divided by a
 constant, because a mean per batch would weigh short traces more and change the teacher's mix of styles.
