@@ -41,7 +41,14 @@ def parser() -> argparse.ArgumentParser:
     c = command("records", records_, "list the records, or verify stale ones by a replay", scale=None)
     c.add_argument("what", choices=["list", "verify"])
     command("base", base, "train the scale's base model")
-    command("sweep", sweep_, "make every record of a scale that is missing or stale")
+    c = command("sweep", sweep_, "make every record of a scale that is missing or stale")
+    c.add_argument("--study", help="those of one study instead of the main arms")
+    c = command("measure", measure_, "make the measurements of a scale that are missing or stale")
+    c.add_argument("names", nargs="*", metavar="NAME", help="default: all of the scale")
+    c.add_argument("--list", action="store_true", help="only say what there is, and what is missing or stale")
+    c.add_argument("--verify", action="store_true", help="measure a part of stale ones again, re-stamp those that agree")
+    c.add_argument("--fresh", action="store_true", help="make them anew")
+    c.add_argument("--part", help="only this part of one measurement, in this process")
     c = command("paper", paper_, "figures, tables and notebooks from the records")
     c.add_argument("--fresh", action="store_true", help="train the base model and all runs anew")
     command("figures", figures, "only the figures and tables")
@@ -95,6 +102,11 @@ def _check_scale(scale: str | None) -> None:
 
     if scale is not None and scale not in scales.SCALES:
         raise ConfigError(f"no scale {scale!r}: choose one of {', '.join(scales.SCALES)}")
+
+
+def say(line: str) -> None:
+    """Print at once, also into a pipe."""
+    print(line, flush=True)
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -170,8 +182,8 @@ def records_(a: Arguments) -> int:
     if a.what == "verify":
         from egrc.verify import verify_all
 
-        return 0 if verify_all(a.scale, say=lambda line: print(line, flush=True)) else 1
-    for record in records.load_all(a.scale):
+        return 0 if verify_all(a.scale, say=say) else 1
+    for record in records.load_all(a.scale, studies=True):
         minutes = record.meta["seconds"] / 60
         print(f"{record.name:<32} {minutes:6.1f} min  {records.stale(record) or 'up to date'}")
     return 0
@@ -193,9 +205,29 @@ def base(a: Arguments) -> None:
 
 
 def sweep_(a: Arguments) -> None:
+    from egrc import scales
     from egrc.sweep import sweep
 
-    sweep(a.scale)
+    sweep(a.scale, arms=scales.study(a.scale, a.study) if a.study else None)
+
+
+def measure_(a: Arguments) -> int:
+    from egrc import measure
+
+    wanted = a.names or measure.names(a.scale)
+    if a.part:
+        measure.make_part(wanted[0], a.scale, a.part, lambda done, total: say(f"training {done}/{total}"))
+        return 0
+    if a.list:
+        for name in wanted:
+            there = measure.file(name, a.scale).is_file()
+            print(f"{name:<14} {(measure.stale(name, a.scale) or 'up to date') if there else 'missing'}")
+        return 0
+    if a.verify:
+        return 0 if all([measure.verify(name, a.scale, say) for name in wanted]) else 1
+    for name in wanted:
+        print(f"egrc: {name} is in {paths.shown(measure.make(name, a.scale, a.fresh))}")
+    return 0
 
 
 def paper_(a: Arguments) -> None:

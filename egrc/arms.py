@@ -49,6 +49,11 @@ def joint_phase(s: Lengths) -> Phase:
     return Phase("joint", "group", s.compress_budget, "exponential", s.r)
 
 
+def truncation_phase(s: Lengths) -> Phase:
+    """Plain GRPO, completions cut at L: the simplest way to be brief (after ThinkPrune and DLER)."""
+    return Phase("truncate", "group", s.compress_budget)
+
+
 def explore_phase(s: Lengths) -> Phase:
     """Phase 2: GRPO, hotter, rewards decomposed.  The paper's formula is not public; the decomposition is [ours]:
     correctness normalised in the group, length only inside the group's correct set."""
@@ -68,7 +73,10 @@ ARMS: dict[str, Callable[[Lengths], Recipe]] = {
     "joint": lambda s: Recipe((joint_phase(s),)),
     "egrc": lambda s: Recipe((compress_phase(s), explore_phase(s)), s.gate),
     "egrc-reversed": lambda s: Recipe((explore_phase(s), compress_phase(s)), s.gate),
+    "truncation": lambda s: Recipe((truncation_phase(s),)),
 }
+MAIN = ("base", "accuracy", "compression", "joint", "egrc", "egrc-reversed")
+"""The arms of the first figures and of table 1; the others belong to a study (`egrc.scales`)."""
 
 
 def recipe(arm: str, lengths: Lengths) -> Recipe:

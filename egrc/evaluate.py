@@ -1,7 +1,7 @@
-"""Samples -> rows -> numbers with intervals.
+"""Samples -> rows -> numbers.
 
-`evaluate` asks a model every problem of every benchmark and returns one row per answer; the rest is plain
-numpy on such rows: accuracy, pass@k, completion tokens, and paired bootstrap intervals over problems.
+`evaluate` asks a model every problem of every benchmark and returns one row per answer; `summarise` makes accuracy,
+pass@k and completion tokens of such rows.  Their intervals are in `egrc.intervals`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from math import comb
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -183,86 +183,3 @@ def summarise(rows: pd.DataFrame, k: int | None = None) -> pd.DataFrame:
     means = table.drop(columns="benchmark").groupby("temperature", sort=False).mean().reset_index()
     means["problems"] = table.groupby("temperature", sort=False)["problems"].sum().to_numpy()
     return pd.concat([table, means.assign(benchmark="mean")], ignore_index=True)
-
-
-# --- intervals ------------------------------------------------------------------------------------
-
-
-class Means(NamedTuple):
-    """Per-benchmark means of one side, each [..., benchmarks]; leading axes are bootstrap resamples."""
-
-    accuracy: np.ndarray
-    tokens: np.ndarray
-
-
-Statistic = Callable[[Means, Means], np.ndarray]
-STATISTICS: dict[str, Statistic] = {
-    "accuracy": lambda a, b: (a.accuracy - b.accuracy).mean(-1),
-    "tokens": lambda a, b: (a.tokens - b.tokens).mean(-1),
-    "token_ratio": lambda a, b: a.tokens.mean(-1) / b.tokens.mean(-1),
-}
-"""Differences a - b and the ratio a / b of plain means over benchmarks."""
-
-
-def paired_bootstrap(
-    a_rows: pd.DataFrame,
-    b_rows: pd.DataFrame,
-    statistic: str | Statistic = "accuracy",
-    n_boot: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """Estimate and percentile interval of a comparison of a with b on the same problems.
-
-    Problems are drawn with replacement within each benchmark, the same for both sides; several samples, or
-    seeds, of a problem are averaged first.  Give rows of ONE temperature a side (the two sides' may differ).
-
-    Parameters
-    ----------
-    statistic : a name in `STATISTICS`, or a function of two `Means` that reduces their last axis (benchmarks
-        in alphabetical order).
-
-    Raises
-    ------
-    ValueError
-        Unknown statistic, several temperatures on a side, or problems that differ between the sides.
-    """
-    if isinstance(statistic, str):
-        if statistic not in STATISTICS:
-            raise ValueError(f"no statistic {statistic!r}: choose one of {', '.join(STATISTICS)}")
-        statistic = STATISTICS[statistic]
-    a, b = _per_problem(a_rows), _per_problem(b_rows)
-    if not a.index.equals(b.index):
-        lonely = a.index.symmetric_difference(b.index)[0]
-        raise ValueError(
-            f"the two sides were asked different problems, e.g. {lonely}: pair runs of one evaluation"
-        )
-    both = np.hstack([a.to_numpy(float), b.to_numpy(float)])  # [problems, 4]
-    names = a.index.get_level_values("benchmark")
-    strata = [both[names == name] for name in sorted(set(names))]
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([_resampled_means(s, n_boot, rng) for s in strata], axis=1)  # [n_boot, benchmarks, 4]
-    observed = np.stack([s.mean(0) for s in strata])
-    estimate, resampled = (statistic(*_sides(m)) for m in (observed, drawn))
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return float(estimate), float(low), float(high)
-
-
-def _per_problem(rows: pd.DataFrame) -> pd.DataFrame:
-    if rows["temperature"].nunique() != 1:
-        raise ValueError(
-            f"temperatures {sorted(rows['temperature'].unique())}: a side needs rows of exactly one"
-        )
-    return rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index()
-
-
-def _resampled_means(values: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.ndarray:
-    """Means over rows of [problems, columns] in n_boot resamples: [n_boot, columns]."""
-    n = len(values)
-    drawn = rng.integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n)
-    return counts @ values / n
-
-
-def _sides(means: np.ndarray) -> tuple[Means, Means]:
-    return Means(means[..., 0], means[..., 1]), Means(means[..., 2], means[..., 3])

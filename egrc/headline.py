@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from egrc.evaluate import Means, paired_bootstrap
+from egrc.intervals import Means, paired_bootstrap
 from egrc.records import Record
 
 REMOVED = 0.80

@@ -74,7 +74,7 @@ def check(scale: str, data: Path | None = None) -> None:
             f"no records of:\n{names}\nTrain them, e.g. `make train SCALE={scale} ARM={lacking[0].arm} "
             f"SEEDS={lacking[0].seed}`, or all with `make paper SCALE={scale} FRESH=1`."
         )
-    records.require_fresh(records.load_all(scale, data))
+    records.require_fresh(records.load_all(scale, data, studies=True))
 
 
 # --- figures, tables, notebooks -------------------------------------------------------------------

@@ -212,14 +212,26 @@ def load(scale: str, arm: str, seed: int, data: Path | None = None) -> Record:
     return Record.load(paths.run_folder(data or paths.DATA, scale, arm, seed))
 
 
-def load_all(scale: str | None = None, data: Path | None = None) -> list[Record]:
-    """All records (of a scale): arms in the order of `egrc.arms`, then seeds.  Raises RecordError."""
+def load_all(scale: str | None = None, data: Path | None = None, studies: bool = False) -> list[Record]:
+    """All records (of a scale): arms in the order of `egrc.arms`, then seeds; those that only a study names only
+    with `studies`.  Raises RecordError."""
+    from egrc import scales
     from egrc.arms import ARMS
 
     order = {arm: i for i, arm in enumerate(ARMS)}
     files = ((data or paths.DATA) / "runs").glob(f"{scale or '*'}/*/seed-*/run.json")
     found = [Record.load(file.parent) for file in files]
+    if not studies:
+        found = [r for r in found if r.scale not in scales.SCALES or r.arm not in scales.extras(r.scale)]
     return sorted(found, key=lambda r: (r.scale, order.get(r.arm, len(order)), r.arm, r.seed))
+
+
+def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]:
+    """The records of one study, in its own order of arms, then seeds.  Raises RecordError if one is missing."""
+    from egrc import scales
+
+    _, seeds = scales.runs(scale)
+    return [load(scale, arm, seed, data) for arm in scales.study(scale, study) for seed in seeds]
 
 
 def stale(record: Record) -> str | None:

@@ -30,6 +30,8 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "n
 RECORDED = ("steps.csv", "decisions.jsonl", "rollouts.parquet")
 OnProgress = Callable[[str, int, int], None]
 """Called with 'training' or 'evaluating', what is done, and what there is to do."""
+Observe = Callable[[int, Any], None]
+"""Called with the number of steps taken and the policy (a peft model)."""
 
 
 def run(
@@ -117,10 +119,13 @@ def train(
     work: Path,
     on_progress: OnProgress | None = None,
     stop_after: int | None = None,
+    observe: Observe | None = None,
 ) -> None:
     """Train to the end, resuming from the last whole checkpoint in `work`, and leave `work/adapter`.
 
     With `stop_after`, take only that many steps and leave only the trainer's records (to replay a beginning).
+    `observe` sees the policy before the first step and after each; it may sample from it, since every step's rollouts
+    have a seed of their own, but must leave weights, gradients and mode as they were.
     """
     from transformers.trainer_callback import PrinterCallback
 
@@ -164,6 +169,8 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
     trainer.add_callback(_progress_callback(config.steps, on_progress, stop_after))
+    if observe:
+        trainer.add_callback(_observer(observe))
     trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(work / "checkpoints"))
     if not stop_after:
         _save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
@@ -192,6 +199,20 @@ def _progress_callback(total: int, on_progress: OnProgress | None, stop_after: i
                 control.should_training_stop = True
 
     return Progress()
+
+
+def _observer(observe: Observe) -> Any:
+    from transformers import TrainerCallback
+
+    class Observer(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            if state.global_step == 0:
+                observe(0, model)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            observe(state.global_step, model)
+
+    return Observer()
 
 
 def _save_adapter(model: Any, world: scales.World, folder: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from egrc.arms import ARMS, Lengths, recipe
+from egrc.arms import MAIN, Lengths, recipe
 from egrc.config import Config, ConfigError, Gate
 
 if TYPE_CHECKING:  # a reader of records needs none of them
@@ -58,11 +58,18 @@ class Scale:
     """Fields of `Config` that differ from its defaults."""
     per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `egrc.search`)."""
-    arms: tuple[str, ...] = tuple(ARMS)
-    """The arms that `make paper` compares at this scale, each at every one of `seeds`."""
+    arms: tuple[str, ...] = MAIN
+    """The arms that the first figures and table 1 compare at this scale, each at every one of `seeds`."""
+    variants: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """Arms under a name of their own: another arm, and the settings in which it differs."""
+    studies: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Questions beyond the first figures, by name: the arms or variants that answer each, at every one of `seeds`."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
 
+
+DILEMMA_R = (0.8, 0.2, 0.005)
+"""Reward of a correct answer of L tokens, from hardly any pressure to a strong one; the main arms stand between."""
 
 SCALES: dict[str, Scale] = {
     "pocket": Scale(
@@ -72,6 +79,20 @@ SCALES: dict[str, Scale] = {
         per_arm={
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
             "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
+        },
+        variants={
+            **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
+            **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
+            **{f"truncation-L{budget}": ("truncation", {"compress_budget": budget}) for budget in (90, 50)},
+            **{f"joint-{loss}": ("joint", {"loss_type": loss}) for loss in ("grpo", "dapo")},
+        },
+        # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
+        studies={
+            "dilemma": (
+                "joint", *(f"joint-r{r}" for r in DILEMMA_R),
+                "egrc", *(f"egrc-r{r}" for r in DILEMMA_R),
+                "compression", "truncation-L90", "truncation-L50", "joint-grpo", "joint-dapo",
+            ),
         },
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
@@ -106,6 +127,20 @@ def runs(scale: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return _scale(scale).arms, _scale(scale).seeds
 
 
+def study(scale: str, name: str) -> tuple[str, ...]:
+    """The arms of one study of a scale.  Raises `ConfigError`, which lists the valid names."""
+    studies = _scale(scale).studies
+    if name not in studies:
+        raise ConfigError(f"no study {name!r} at scale {scale!r}: choose one of {', '.join(studies) or '(none)'}")
+    return studies[name]
+
+
+def extras(scale: str) -> tuple[str, ...]:
+    """The arms that only studies name, each once."""
+    s = _scale(scale)
+    return tuple(dict.fromkeys(arm for arms in s.studies.values() for arm in arms if arm not in s.arms))
+
+
 def world(scale: str) -> World:
     """The world of a named scale.  Raises `ConfigError`, which lists the valid names."""
     module, cls = _scale(scale).world.split(":")
@@ -119,8 +154,9 @@ def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
     unknown = sorted(set(overrides) - set(known))
     if unknown:
         raise ConfigError(f"no setting {unknown}: choose from {known}")
-    given = {**s.overrides, **s.per_arm.get(arm, {}), **overrides}
+    of, settings_of_variant = s.variants.get(arm, (arm, {}))
+    given = {**s.overrides, **s.per_arm.get(of, {}), **settings_of_variant, **overrides}
     lengths = replace(s.lengths, **{k: v for k, v in given.items() if k in Lengths.__dataclass_fields__})
     settings = {"cap": lengths.cap} | {k: v for k, v in given.items() if k in Config.__dataclass_fields__}
-    return Config(scale=scale, arm=arm, recipe=recipe(arm, lengths), seed=seed, **settings)
+    return Config(scale=scale, arm=arm, recipe=recipe(of, lengths), seed=seed, **settings)
 

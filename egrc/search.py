@@ -14,7 +14,8 @@ accuracy to spare.  It was replaced after the trials (training problems, seed 10
 Before the trials, pilots on seed 90 (compression, accuracy and egrc at 3e-3; egrc at 1e-3) set what all arms share: the
 gate's band, from how entropy per token falls under compression, and a rate below 3e-3, at which exploring diverged.
 
-The choice stands in `egrc.scales` (`per_arm`); a test compares the two.
+The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket all do), else
+they stand in `per_arm`; a test compares the two.
 """
 
 from __future__ import annotations

@@ -26,8 +26,10 @@ def _rough_length(config: Config) -> float:
     return 0 if config.arm == "base" else config.steps * config.recipe.phases[0].budget
 
 
-def sweep(scale: str, data: Path | None = None, trust: bool = True) -> None:
-    """Make every record of a scale that is missing or stale.
+def sweep(
+    scale: str, data: Path | None = None, trust: bool = True, arms: Sequence[str] | None = None
+) -> None:
+    """Make every record of a scale (of some arms) that is missing or stale.
 
     Each run is a process of its own with one torch thread; its log is in build/logs.  Where `data` is not this
     process's own data folder it has another base model, so this process cannot judge what is stale: with
@@ -37,7 +39,7 @@ def sweep(scale: str, data: Path | None = None, trust: bool = True) -> None:
     from egrc.run import is_done
 
     data = data or paths.DATA
-    wanted = needed(scale)
+    wanted = needed(scale, arms)
     if trust:
         wanted = [c for c in wanted if not is_done(paths.run_folder(data, scale, c.arm, c.seed), c)]
     run_jobs([_job(config, data) for config in wanted])

@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from egrc.arms import ARMS
+from egrc import intervals
+from egrc.arms import MAIN
 from egrc.atomic import write_text
-from egrc.evaluate import Means, paired_bootstrap, summarise
+from egrc.evaluate import summarise
+from egrc.intervals import Means
 from egrc.paths import DATA, FIGURES, shown
 from egrc.records import Record, RecordError, load_all
 
@@ -144,11 +146,11 @@ def compare(
     limits = np.array([floor[b] for b in names])
     sides, summaries = _by_side(rows), _by_side(by_seed(rows).query("benchmark != 'mean'"))
     averages = {side: means(lines) for side, lines in summaries.items()}
-    order = list(dict.fromkeys((*ARMS, *rows["arm"])))
+    order = list(dict.fromkeys((*MAIN, *rows["arm"])))
     lines: dict[tuple[str, Side], dict[str, float]] = {}
     for mine in sorted(sides, key=lambda side: (order.index(side[0]), -side[1])):
         against = {name: _opponent(name, mine, sides, best) for name in columns}
-        pairs = {other: _resamples(sides[mine], sides[other]) for other in set(against.values()) if other}
+        pairs = {other: intervals.pairs(sides[mine], sides[other], N_BOOT) for other in set(against.values()) if other}
         seeds = [means(run) for _, run in summaries[mine].groupby("seed")]
         for benchmark, at in parts.items():
             line = lines[benchmark, mine] = {"seeds": len(seeds), "floor": limits[at].mean()}
@@ -198,21 +200,6 @@ def _opponent(name: str, mine: Side, sides: Iterable[Side], best: float | None) 
     return base if base in sides and base != mine else None
 
 
-def _resamples(a_rows: pd.DataFrame, b_rows: pd.DataFrame) -> list[tuple[Means, Means]]:
-    """Both sides' means as observed and as resampled [N_BOOT, benchmarks]: one bootstrap for many statistics.
-
-    `paired_bootstrap` hands its statistic exactly these two; keeping them saves a bootstrap per statistic.
-    """
-    kept: list[tuple[Means, Means]] = []
-
-    def keep(a: Means, b: Means) -> np.ndarray:
-        kept.append((a, b))
-        return a.accuracy.mean(-1)
-
-    paired_bootstrap(a_rows, b_rows, keep, N_BOOT)
-    return kept
-
-
 def _only(side: Means, at: list[int]) -> Means:
     return Means(side.accuracy[..., at], side.tokens[..., at])
 
@@ -257,7 +244,7 @@ def notes(table: pd.DataFrame, rows: pd.DataFrame, best: float | None) -> list[s
         "removable length is base's tokens - compact floor. The mean is the plain mean over benchmarks of each column.",
     ]
     lines += [note] if (note := best_note(rows, best)) else []
-    if lacking := missing(ARMS, present):
+    if lacking := missing(MAIN, present):
         lines.append(f"Missing: {'; '.join(lacking)}.")
     return lines
 

@@ -138,7 +138,7 @@ def restamp(record: records.Record, steps: int) -> None:
 
 def verify_all(scale: str | None, data: Path | None = None, say: Callable[[str], None] = print) -> bool:
     """Verify every stale record; True if none is stale afterwards.  Raises RecordError without records."""
-    found = records.load_all(scale, data)
+    found = records.load_all(scale, data, studies=True)
     if not found:
         raise records.RecordError(f"no records under {paths.shown((data or paths.DATA) / 'runs')}: train some first")
     agreed = [verify(record, say=say) for record in found]  # all of them, whatever the first says

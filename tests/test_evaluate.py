@@ -7,17 +7,15 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny import model as tiny_model
 from tiny import tokenizer as tiny_tokenizer
 
 from egrc.evaluate import (
     KEPT_TEXTS,
-    Means,
     derived_seed,
     evaluate,
-    paired_bootstrap,
     pass_at_k,
     summarise,
 )
@@ -169,82 +167,3 @@ def test_a_summary_by_hand():
 def test_pass_at_1_is_the_accuracy():
     table = summarise(rows_of([[1, 0], [1, 1]], [[1, 1], [1, 1]]), k=1)
     assert table["pass@k"].tolist() == table["accuracy"].tolist()
-
-
-# --- intervals ---
-
-
-def random_rows(rng, accuracy, tokens, benchmarks=("x", "y"), n=40):
-    parts = [rows_of(rng.random((n, 2)) < accuracy, rng.poisson(tokens, (n, 2)), benchmark) for benchmark in benchmarks]
-    return pd.concat(parts)
-
-
-def test_estimates_are_plain_differences_and_ratios():
-    rng = np.random.default_rng(0)
-    a, b = random_rows(rng, 0.8, 20), random_rows(rng, 0.5, 60)
-    by = ["benchmark"]
-    for statistic, expected in {
-        "accuracy": (a.groupby(by)["correct"].mean() - b.groupby(by)["correct"].mean()).mean(),
-        "tokens": (a.groupby(by)["tokens"].mean() - b.groupby(by)["tokens"].mean()).mean(),
-        "token_ratio": a.groupby(by)["tokens"].mean().mean() / b.groupby(by)["tokens"].mean().mean(),
-    }.items():
-        estimate, low, high = paired_bootstrap(a, b, statistic, n_boot=500)
-        assert estimate == pytest.approx(expected)
-        assert low < estimate < high
-
-
-def test_the_interval_is_as_wide_as_theory_says():
-    rng = np.random.default_rng(1)
-    a, b = random_rows(rng, 0.7, 20, n=200), random_rows(rng, 0.6, 20, n=200)
-    _, low, high = paired_bootstrap(a, b, "accuracy", n_boot=4000)
-    pairs = [r.groupby(["benchmark", "id"])["correct"].mean() for r in (a, b)]
-    variances = (pairs[0] - pairs[1]).groupby("benchmark").var(ddof=0) / 200
-    expected = 2 * 1.96 * np.sqrt(variances.sum()) / 2
-    assert high - low == pytest.approx(expected, rel=0.1)
-
-
-def test_problems_are_paired():
-    """A side against itself, one sample better everywhere: no spread, however much problems differ."""
-    rng = np.random.default_rng(2)
-    a = random_rows(rng, 0.5, 50)
-    b = a.assign(tokens=a["tokens"] + 3).sample(frac=1, random_state=0)  # the order of rows does not matter
-    assert paired_bootstrap(a, b, "tokens", n_boot=200) == pytest.approx((-3, -3, -3))
-
-
-def test_seeds_give_the_same_interval_again():
-    rng = np.random.default_rng(3)
-    a, b = random_rows(rng, 0.5, 50), random_rows(rng, 0.5, 50)
-    runs = [paired_bootstrap(a, b, n_boot=300, seed=seed) for seed in (0, 0, 1)]
-    assert runs[0] == runs[1] != runs[2]
-
-
-def test_a_statistic_of_ones_own_sees_benchmarks_in_alphabetical_order():
-    a = pd.concat([rows_of([[1]], [[30]], "z"), rows_of([[0]], [[10]], "a")])
-    seen = []
-
-    def statistic(mine: Means, other: Means):
-        seen.append(mine.tokens)
-        return mine.tokens[..., 0] / other.tokens[..., 1]
-
-    assert paired_bootstrap(a, a, statistic, n_boot=5)[0] == pytest.approx(1 / 3)
-    assert seen[0].tolist() == [10, 30]
-    assert seen[1].shape == (5, 2)
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 1000))
-def test_the_interval_holds_in_order(seed):
-    rng = np.random.default_rng(seed)
-    a, b = random_rows(rng, 0.5, 9, n=5), random_rows(rng, 0.5, 9, n=5)
-    _, low, high = paired_bootstrap(a, b, n_boot=50, seed=seed)
-    assert -1 <= low <= high <= 1
-
-
-def test_what_cannot_be_paired_is_refused():
-    a = rows_of([[1], [0]], [[1], [1]])
-    with pytest.raises(ValueError, match="different problems.*p1"):
-        paired_bootstrap(a, a[a["id"] == "p0"])
-    with pytest.raises(ValueError, match="exactly one"):
-        paired_bootstrap(pd.concat([a, a.assign(temperature=0.0)]), a)
-    with pytest.raises(ValueError, match="choose one of accuracy, tokens, token_ratio"):
-        paired_bootstrap(a, a, "speed")

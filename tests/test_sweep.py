@@ -10,7 +10,7 @@ import pytest
 import stub_records
 
 from egrc import fingerprint, jobs, paths, sweep
-from egrc.arms import ARMS
+from egrc.arms import MAIN
 from egrc.config import ConfigError
 from egrc.jobs import Job, JobsError, duration, run_jobs
 
@@ -126,7 +126,7 @@ def descendants(pid):
 
 def test_a_sweep_needs_every_arm_and_seed_the_base_last():
     configs = sweep.needed("pocket")
-    assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in ARMS for seed in (0, 1, 2)}
+    assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in MAIN for seed in (0, 1, 2)}
     assert [c.arm for c in configs[-3:]] == ["base"] * 3
     with pytest.raises(ConfigError, match="choose one of base"):
         sweep.needed("pocket", ["nonsense"])

@@ -8,8 +8,8 @@ import pytest
 import synthetic
 
 from egrc import tables
-from egrc.arms import ARMS
-from egrc.evaluate import paired_bootstrap
+from egrc.arms import MAIN
+from egrc.intervals import paired_bootstrap
 from egrc.records import RecordError, load_all
 
 FLOOR = {"z": 20.0, "a": 10.0}
@@ -161,4 +161,4 @@ def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytes
     assert sum(ln.startswith(("| base", "| egrc")) for ln in text.splitlines()) == per_benchmark * 7
     assert tex.count(r"\begin{longtable}") == tex.count(r"\end{longtable}") == 1
     assert all("%" not in ln.replace(r"\%", "") for ln in tex.splitlines()[1:])  # a bare % hides the rest of a line
-    assert set(ARMS) == set(synthetic.ARMS)
+    assert set(MAIN) == set(synthetic.ARMS)

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from egrc import tables
-from egrc.arms import ARMS
+from egrc.arms import MAIN
 from egrc.figures import style
 from egrc.paths import DATA
 from egrc.records import load_all
@@ -79,7 +79,7 @@ def key(ax: Axes, present: Sequence[str], best: float | None) -> None:
     entries = [
         Line2D([], [], color=style.colour(a) if a in present else "0.85", linewidth=2.5,
                label=a if a in present else f"{a}: no record")
-        for a in dict.fromkeys((*ARMS, *present))
+        for a in dict.fromkeys((*MAIN, *present))
     ]  # fmt: skip
     entries += [
         Line2D([], [], color=style.GREY, linestyle="", marker=shape(t, best), markersize=4.5, label=names[t],
@@ -108,7 +108,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     drawn = shown(tables.compare(rows, floor, best, ("accuracy", "tokens")), best)
     seeds = tables.by_seed(rows)
     runs = rows[["arm", "seed", "config"]].drop_duplicates()
-    lacking = tables.missing(ARMS, runs[["arm", "seed"]].itertuples(index=False, name=None))
+    lacking = tables.missing(MAIN, runs[["arm", "seed"]].itertuples(index=False, name=None))
     missing = f"Missing: {'; '.join(lacking)}." if lacking else ""
     names = [b for b in drawn["benchmark"].unique() if b != "mean"]
     names.insert(COLUMNS - 1, "mean")  # ends the first row, above the key

@@ -59,8 +59,11 @@ class Pocket:
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         import torch
         from transformers import LlamaForCausalLM
+        from transformers.utils.logging import disable_progress_bar
 
         from egrc.pocket.tokenizer import build_tokenizer
+
+        disable_progress_bar()  # of loading weights, which takes no time
 
         return LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32).eval(), build_tokenizer()
 

@@ -1,0 +1,136 @@
+"""Intervals over problems: the bootstrap, stratified by benchmark and paired between the two sides of a comparison.
+
+Seeds are averaged first, so an interval says how sure a number is over problems GIVEN the seeds; the spread over seeds
+is shown beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+N_BOOT = 10_000
+LEVEL = 0.95
+
+
+class Means(NamedTuple):
+    """Per-benchmark means of one side, each [..., benchmarks]; leading axes are bootstrap resamples."""
+
+    accuracy: np.ndarray
+    tokens: np.ndarray
+
+
+Statistic = Callable[[Means, Means], np.ndarray]
+STATISTICS: dict[str, Statistic] = {
+    "accuracy": lambda a, b: (a.accuracy - b.accuracy).mean(-1),
+    "tokens": lambda a, b: (a.tokens - b.tokens).mean(-1),
+    "token_ratio": lambda a, b: a.tokens.mean(-1) / b.tokens.mean(-1),
+}
+"""Differences a - b and the ratio a / b of plain means over benchmarks."""
+
+
+def resample(
+    values: np.ndarray, strata: Sequence[str], n_boot: int = N_BOOT, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the columns by stratum, as observed [strata, columns] and resampled [n_boot, strata, columns].
+
+    `values` [units, columns] has one row per unit (a problem), `strata` [units] its stratum (its benchmark); units are
+    drawn with replacement inside each stratum, the strata in alphabetical order.
+    Raises ValueError where the two lengths differ, or a value is NaN.
+    """
+    values, names = np.asarray(values, float), np.asarray(strata)
+    if len(values) != len(names):
+        raise ValueError(f"{len(values)} rows of values, but {len(names)} strata: give one for each row")
+    if np.isnan(values).any():
+        raise ValueError(f"row {int(np.isnan(values).any(1).argmax())}: NaN; leave such units out, and say so")
+    groups = [values[names == name] for name in sorted(set(names))]
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([_resampled_means(g, n_boot, rng) for g in groups], axis=1)
+    return np.stack([g.mean(0) for g in groups]), drawn
+
+
+def interval(
+    values: np.ndarray,
+    strata: Sequence[str],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> tuple[float, float, float]:
+    """Estimate and percentile interval of a statistic of means [..., strata, columns] -> [...]; see `resample`."""
+    observed, drawn = resample(values, strata, n_boot, seed)
+    return estimate(statistic(observed), statistic(drawn), level)
+
+
+def estimate(observed: np.ndarray, resampled: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
+    """The observed value with the percentile interval of its resamples [n_boot]."""
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(observed), float(low), float(high)
+
+
+def pairs(
+    a_rows: pd.DataFrame, b_rows: pd.DataFrame, n_boot: int = N_BOOT, seed: int = 0
+) -> list[tuple[Means, Means]]:
+    """Both sides' means, as observed and as resampled: one bootstrap for as many statistics as are wanted.
+
+    Raises ValueError for several temperatures on a side, or problems that differ between the sides.
+    """
+    a, b = _per_problem(a_rows), _per_problem(b_rows)
+    if not a.index.equals(b.index):
+        lonely = a.index.symmetric_difference(b.index)[0]
+        raise ValueError(
+            f"the two sides were asked different problems, e.g. {lonely}: pair runs of one evaluation"
+        )
+    both = np.hstack([a.to_numpy(float), b.to_numpy(float)])  # [problems, 4]
+    means = resample(both, list(a.index.get_level_values("benchmark")), n_boot, seed)
+    return [(Means(m[..., 0], m[..., 1]), Means(m[..., 2], m[..., 3])) for m in means]
+
+
+def paired_bootstrap(
+    a_rows: pd.DataFrame,
+    b_rows: pd.DataFrame,
+    statistic: str | Statistic = "accuracy",
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> tuple[float, float, float]:
+    """Estimate and percentile interval of a comparison of a with b on the same problems.
+
+    Problems are drawn with replacement within each benchmark, the same for both sides; several samples, or
+    seeds, of a problem are averaged first.  Give rows of ONE temperature a side (the two sides' may differ).
+
+    Parameters
+    ----------
+    statistic : a name in `STATISTICS`, or a function of two `Means` that reduces their last axis (benchmarks
+        in alphabetical order).
+
+    Raises
+    ------
+    ValueError
+        Unknown statistic, several temperatures on a side, or problems that differ between the sides.
+    """
+    if isinstance(statistic, str):
+        if statistic not in STATISTICS:
+            raise ValueError(f"no statistic {statistic!r}: choose one of {', '.join(STATISTICS)}")
+        statistic = STATISTICS[statistic]
+    observed, resampled = pairs(a_rows, b_rows, n_boot, seed)
+    return estimate(statistic(*observed), statistic(*resampled), level)
+
+
+def _per_problem(rows: pd.DataFrame) -> pd.DataFrame:
+    if rows["temperature"].nunique() != 1:
+        raise ValueError(
+            f"temperatures {sorted(rows['temperature'].unique())}: a side needs rows of exactly one"
+        )
+    return rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index()
+
+
+def _resampled_means(values: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.ndarray:
+    """Means over rows of [units, columns] in n_boot resamples: [n_boot, columns]."""
+    n = len(values)
+    drawn = rng.integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n)
+    return counts @ values / n

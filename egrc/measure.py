@@ -1,0 +1,197 @@
+"""Measurements: tables that an analysis makes from models, too slow for `make paper`, recorded as runs are.
+
+A measurement is a module of `egrc.analysis` that has
+
+    SCALES                             the scales it can be made at
+    COLUMNS                            of its table
+    parts(scale)                       names of its independent parts, such as 'joint/seed-0', the long ones first
+    measure(scale, part, work, say)    one part's table; `work` is a folder that outlives a kill, for parts that resume;
+                                       `say(done, total)` shows progress
+    inputs(scale)                      what is measured: name to hash (see `adapters`)
+
+`python -m egrc measure NAME` makes the parts that are missing, two processes side by side, and joins them into
+``data/measurements/<scale>/<name>.parquet``; ``<name>.json`` holds the hashes by which a stale one is found.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from egrc import fingerprint, paths
+from egrc.atomic import write_json, write_parquet
+from egrc.config import ConfigError
+from egrc.jobs import Job, run_jobs
+from egrc.records import Record, RecordError
+
+MEASUREMENTS: dict[str, str] = {}
+"""Names and what each one is, in the order in which they are made."""
+Say = Callable[[str], None]
+
+
+def module(name: str) -> ModuleType:
+    """The module of a measurement.  Raises ConfigError, which lists the valid names."""
+    if name not in MEASUREMENTS:
+        raise ConfigError(f"no measurement {name!r}: choose one of {', '.join(MEASUREMENTS)}")
+    return import_module(f"egrc.analysis.{name}")
+
+
+def names(scale: str) -> list[str]:
+    """The measurements that can be made at a scale."""
+    return [name for name in MEASUREMENTS if scale in module(name).SCALES]
+
+
+def file(name: str, scale: str, data: Path | None = None) -> Path:
+    """Where a measurement's table is."""
+    return (data or paths.DATA) / "measurements" / scale / f"{name}.parquet"
+
+
+def adapters(found: Sequence[Record]) -> dict[str, str]:
+    """Name to hash of the weights that runs ended with: inputs that no re-stamping of the runs touches."""
+    return {r.name: fingerprint.folder_hash(str(r.path / "adapter")) for r in found if r.arm != "base"}
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def load(name: str, scale: str, data: Path | None = None) -> pd.DataFrame:
+    """A measurement's table.  Raises RecordError if it is missing, damaged, or has not the columns it should."""
+    path = file(name, scale, data)
+    if not path.is_file():
+        raise RecordError(f"no {paths.shown(path)}: make it with `python -m egrc measure {name} --scale {scale}`")
+    try:
+        table = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise RecordError(f"{paths.shown(path)}: damaged ({error}); restore it or measure again") from error
+    missing = [c for c in module(name).COLUMNS if c not in table]
+    if missing:
+        raise RecordError(f"{paths.shown(path)}: no {', '.join(missing)}; restore it or measure again")
+    return table
+
+
+def stale(name: str, scale: str, data: Path | None = None) -> str | None:
+    """What a recorded measurement depends on and has changed since; None if nothing."""
+    path = file(name, scale, data).with_suffix(".json")
+    then = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    now = stamp(name, scale)
+    for kind in ("code", "inputs"):
+        old = then.get(kind, {})
+        changed = sorted(k for k in old.keys() | now[kind].keys() if old.get(k) != now[kind].get(k))
+        if changed:
+            return f"{kind} changed: {', '.join(changed)}"
+    return None
+
+
+def stamp(name: str, scale: str) -> dict[str, Any]:
+    """Hashes of the code that a measurement reaches, and of what it measures."""
+    entry = module(name).__name__
+    left_out = fingerprint.NOT_HASHED | {"egrc.measure", "egrc.jobs"}
+    reached = fingerprint.reachable(entry, leave_out=left_out)
+    code = {k: fingerprint.source_hash(f.read_text(encoding="utf-8")) for k, f in sorted(reached.items())}
+    return {"code": code, "inputs": module(name).inputs(scale)}
+
+
+def require_fresh(scale: str) -> None:
+    """Stop by name if a measurement of the scale is missing or stale.  Raises RecordError."""
+    lacking = {n: "missing" for n in names(scale) if not file(n, scale).is_file()}
+    reasons = lacking | {n: r for n in names(scale) if n not in lacking and (r := stale(n, scale))}
+    if reasons:
+        listing = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
+        raise RecordError(
+            f"measurements of scale {scale}:\n{listing}\nIf only code changed, `python -m egrc measure --verify` "
+            "measures one part again and re-stamps what agrees; otherwise `python -m egrc measure`."
+        )
+
+
+# --- making ---------------------------------------------------------------------------------------
+
+
+def _work(name: str, scale: str) -> Path:
+    return paths.BUILD / "work" / "measurements" / scale / name
+
+
+def _part_file(name: str, scale: str, part: str) -> Path:
+    return _work(name, scale) / f"{part.replace('/', '--')}.parquet"
+
+
+def make_part(name: str, scale: str, part: str, say: Callable[[int, int], None]) -> pd.DataFrame:
+    """Measure one part, in this process, and keep it in the work folder.  Raises ConfigError for an unknown part."""
+    from egrc.run import set_up
+
+    if part not in module(name).parts(scale):
+        raise ConfigError(f"no part {part!r} of {name}: choose one of {', '.join(module(name).parts(scale))}")
+    set_up()
+    target = _part_file(name, scale, part)
+    scratch = target.with_suffix("")
+    scratch.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    table = module(name).measure(scale, part, scratch, say).assign(part=part)
+    write_json(target.with_suffix(".json"), {"seconds": round(time.monotonic() - began, 1)})
+    write_parquet(target, table)
+    shutil.rmtree(scratch)
+    return table
+
+
+def make(name: str, scale: str, fresh: bool = False) -> Path:
+    """Make a measurement: what is there and not stale stays, parts that a killed call left are taken up.
+
+    Raises ConfigError for a scale it is not for, JobsError if a part failed (the others are kept).
+    """
+    from egrc.run import versions
+
+    if scale not in module(name).SCALES:
+        raise ConfigError(f"{name} is not made at scale {scale!r}: choose one of {', '.join(module(name).SCALES)}")
+    target, now = file(name, scale), stamp(name, scale)
+    if target.is_file() and not stale(name, scale) and not fresh:
+        return target
+    work = _work(name, scale)
+    kept = work / "stamp.json"
+    if not kept.is_file() or json.loads(kept.read_text(encoding="utf-8")) != now:
+        shutil.rmtree(work, ignore_errors=True)
+        write_json(kept, now)
+    wanted = module(name).parts(scale)
+    command = [sys.executable, "-m", "egrc", "measure", name, "--scale", scale, "--part"]
+    log = paths.BUILD / "logs" / "measurements" / scale
+    run_jobs(
+        [
+            Job(f"{name} {part}", [*command, part], log / f"{name}-{part.replace('/', '--')}.log")
+            for part in wanted
+            if not _part_file(name, scale, part).is_file()
+        ]
+    )
+    files = [_part_file(name, scale, part) for part in wanted]
+    seconds = {p: json.loads(f.with_suffix(".json").read_text())["seconds"] for p, f in zip(wanted, files, strict=True)}
+    write_parquet(target, pd.concat([pd.read_parquet(f) for f in files], ignore_index=True))
+    write_json(target.with_suffix(".json"), {**now, "versions": versions(), "seconds": seconds})
+    shutil.rmtree(work)
+    return target
+
+
+def verify(name: str, scale: str, say: Say = print) -> bool:
+    """Measure the last part again by today's code; re-stamp where it agrees.  True if (now) not stale."""
+    reason = stale(name, scale)
+    if reason is None:
+        say(f"{name}: not stale")
+        return True
+    if reason.startswith("inputs"):
+        say(f"{name}: {reason}; measure it again")
+        return False
+    part = module(name).parts(scale)[-1]
+    again, table = make_part(name, scale, part, lambda done, total: None), load(name, scale)
+    rows = table.merge(again[["part"]].drop_duplicates(), on="part").reset_index(drop=True)
+    if not rows.equals(again.reset_index(drop=True)):
+        say(f"{name}: {reason}; part {part} now differs: measure it again")
+        return False
+    path = file(name, scale).with_suffix(".json")
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **stamp(name, scale)})
+    say(f"{name}: {reason}; part {part} agrees, re-stamped")
+    return True
