@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     c = command("measure", measure_, "make the measurements of a scale that are missing or stale")
     c.add_argument("names", nargs="*", metavar="NAME", help="default: all of the scale")
     c.add_argument("--list", action="store_true", help="only say what there is, and what is missing or stale")
-    c.add_argument("--verify", action="store_true", help="measure a part of stale ones again, re-stamp those that agree")
+    c.add_argument("--verify", action="store_true", help="measure a part again, re-stamp what agrees")
     c.add_argument("--fresh", action="store_true", help="make them anew")
     c.add_argument("--part", help="only this part of one measurement, in this process")
     c = command("paper", paper_, "figures, tables and notebooks from the records")
@@ -224,7 +224,8 @@ def measure_(a: Arguments) -> int:
             print(f"{name:<14} {(measure.stale(name, a.scale) or 'up to date') if there else 'missing'}")
         return 0
     if a.verify:
-        return 0 if all([measure.verify(name, a.scale, say) for name in wanted]) else 1
+        agreed = [measure.verify(name, a.scale, say) for name in wanted]  # all of them, whatever the first says
+        return 0 if all(agreed) else 1
     for name in wanted:
         print(f"egrc: {name} is in {paths.shown(measure.make(name, a.scale, a.fresh))}")
     return 0
