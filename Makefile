@@ -43,8 +43,8 @@ endif
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=pocket|smol|gpu] [FRESH=1: train anew]
-	$(EGRC) paper --scale $(SCALE) $(if $(filter-out 0,$(FRESH)),--fresh)
+paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=pocket|smol|gpu] [FRESH=1|all: train anew]
+	$(EGRC) paper --scale $(SCALE) $(if $(filter-out 0,$(FRESH)),--fresh $(if $(filter all,$(FRESH)),all))
 
 test: $(READY) $(WHEEL)  ## lint and all tests, end-to-end ones included [ARGS="pytest's arguments"]
 	$(PY) -m ruff check .

@@ -50,7 +50,10 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--fresh", action="store_true", help="make them anew")
     c.add_argument("--part", help="only this part of one measurement, in this process")
     c = command("paper", paper_, "figures, tables and notebooks from the records")
-    c.add_argument("--fresh", action="store_true", help="train the base model and all runs anew")
+    c.add_argument(
+        "--fresh", nargs="?", const="main", choices=["main", "all"],
+        help="train the base model and the main arms anew ('all': the studies and measurements, too)",
+    )  # fmt: skip
     command("figures", figures, "only the figures and tables")
     command("bench", bench_, "measure time and memory")
     command("world", world_, "measure the world's own criteria")

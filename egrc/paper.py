@@ -1,7 +1,9 @@
-"""`make paper`: figures, tables and executed notebooks from recorded runs, or, fresh, from runs made anew.
+"""`make paper`: figures, tables and executed notebooks from records, or, fresh, from runs made anew.
 
 Fresh runs gather in build/fresh/<scale> and replace the records in data/ only when all of them are there, so
-that it can be stopped and started again at any time, and the old records stand until then.
+that it can be stopped and started again at any time, and the old records stand until then.  Studies and measurements
+follow where the fresh runs have made them stale (the same machine and versions give the same bits, so nothing is), or
+all of them on demand.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
-from egrc import paths, records
+from egrc import measure, paths, records, scales
 from egrc.atomic import publish_folder, write_json
 from egrc.jobs import Job, run_jobs
 from egrc.sweep import needed, sweep
@@ -22,10 +25,13 @@ from egrc.sweep import needed, sweep
 EPOCH = "1763424000"  # any fixed date: files that carry a date of making are the same bytes every time
 TIMES = "paper_times.json"
 Say = Callable[[str], None]
+Fresh = Literal["main", "all"] | None
 
 
-def paper(scale: str, fresh: bool = False, say: Say = print) -> dict[str, float]:
+def paper(scale: str, fresh: Fresh = None, say: Say = print) -> dict[str, float]:
     """Make everything of a scale; returns the seconds of each part, which also go to build/paper_times.json.
+
+    `fresh`: 'main' makes the base model and the main arms anew, 'all' the studies and measurements, too.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def paper(scale: str, fresh: bool = False, say: Say = print) -> dict[str, float]
     began = time.monotonic()
     if fresh:
         with _timed(times, "runs"):
-            make_fresh(scale, say)
+            make_fresh(scale, say, everything=fresh == "all")
     with _timed(times, "records"):
         say("egrc: checking the records")
         check(scale)
@@ -49,7 +55,7 @@ def paper(scale: str, fresh: bool = False, say: Say = print) -> dict[str, float]
     times["total"] = time.monotonic() - began
     write_json(
         paths.BUILD / TIMES,
-        {"scale": scale, "fresh": fresh, "seconds": {k: round(v, 1) for k, v in times.items()}},
+        {"scale": scale, "fresh": bool(fresh), "seconds": {k: round(v, 1) for k, v in times.items()}},
     )
     for part, seconds in times.items():
         say(f"  {part:<28} {seconds:7.1f} s")
@@ -65,9 +71,9 @@ def _timed(times: dict[str, float], part: str) -> Iterator[None]:
 
 
 def check(scale: str, data: Path | None = None) -> None:
-    """Stop by name if a needed record is missing, or any of the scale is stale.  Raises RecordError."""
+    """Stop by name if a needed record or measurement is missing, or any of the scale is stale.  Raises RecordError."""
     data = data or paths.DATA
-    lacking = [c for c in needed(scale) if not paths.run_folder(data, scale, c.arm, c.seed).exists()]
+    lacking = [c for c in needed(scale, _arms(scale)) if not paths.run_folder(data, scale, c.arm, c.seed).exists()]
     if lacking:
         names = "\n".join(f"  {c.scale}/{c.arm}/seed-{c.seed}" for c in lacking)
         raise records.RecordError(
@@ -75,6 +81,12 @@ def check(scale: str, data: Path | None = None) -> None:
             f"SEEDS={lacking[0].seed}`, or all with `make paper SCALE={scale} FRESH=1`."
         )
     records.require_fresh(records.load_all(scale, data, studies=True))
+    measure.require_fresh(scale)
+
+
+def _arms(scale: str) -> list[str]:
+    """The main arms of a scale, and those of its studies."""
+    return [*scales.runs(scale)[0], *scales.extras(scale)]
 
 
 # --- figures, tables, notebooks -------------------------------------------------------------------
@@ -120,11 +132,12 @@ def _log(name: str) -> Path:
 # --- fresh ----------------------------------------------------------------------------------------
 
 
-def make_fresh(scale: str, say: Say = print) -> None:
-    """Train the base model (where a scale has its own) and all runs; then replace the records."""
+def make_fresh(scale: str, say: Say = print, everything: bool = False) -> None:
+    """Train the base model (where a scale has its own) and the runs, replace the records, let the others follow."""
+    arms = _arms(scale) if everything else None
     fresh = paths.BUILD / "fresh" / scale
     # what is given (problem files, say), but nothing that is about to be made
-    made = shutil.ignore_patterns("runs", "base", "*.tmp")
+    made = shutil.ignore_patterns("runs", "base", "measurements", "*.tmp")
     shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
     base = Path(scale) / "base"
     if has_own_base(scale) and not (fresh / base).exists():
@@ -132,12 +145,23 @@ def make_fresh(scale: str, say: Say = print) -> None:
         command = [sys.executable, "-m", "egrc", "base", "--scale", scale]
         run_jobs([Job("base model", command, paths.BUILD / "logs" / scale / "base.log", {"EGRC_DATA": str(fresh)})])
     say(f"egrc: training the runs of scale {scale}, two side by side; logs are in build/logs/{scale}")
-    sweep(scale, fresh, trust=False)
+    sweep(scale, fresh, trust=False, arms=arms)
     if has_own_base(scale):
         publish_folder(fresh / base, paths.DATA / base)
-    for config in needed(scale):
+    for config in needed(scale, arms):
         publish_folder(*(paths.run_folder(d, scale, config.arm, config.seed) for d in (fresh, paths.DATA)))
     shutil.rmtree(fresh)
+    follow(scale, say, everything)
+
+
+def follow(scale: str, say: Say = print, everything: bool = False) -> None:
+    """Make what depends on the main runs and is missing or stale: the studies' runs, then the measurements (or all)."""
+    if scales.extras(scale):
+        say("egrc: the studies' runs that are missing or stale")
+        sweep(scale, arms=scales.extras(scale))
+    for name in measure.names(scale):
+        say(f"egrc: measurement {name}")
+        measure.make(name, scale, fresh=everything)
 
 
 def has_own_base(scale: str) -> bool:

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 import stub_records
 
-from egrc import fingerprint, jobs, paper, paths, sweep
+from egrc import fingerprint, jobs, measure, paper, paths, scales, sweep
 from egrc.jobs import Job, JobsError
 from egrc.records import RecordError
 
@@ -21,8 +21,9 @@ def home(tmp_path, monkeypatch):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
     monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: CODE)
-    for config in sweep.needed("pocket"):
+    for config in sweep.needed("pocket", paper._arms("pocket")):
         stub_records.write(paths.DATA, config.arm, config.seed, code=CODE)
+    monkeypatch.setattr(measure, "MEASUREMENTS", {})
     command = [sys.executable, "-c", "import os; print(os.environ['SOURCE_DATE_EPOCH'])"]
     env = {"SOURCE_DATE_EPOCH": paper.EPOCH}
     monkeypatch.setattr(
@@ -71,9 +72,12 @@ def test_a_failing_notebook_fails_the_paper_with_its_error(home):
 # --- fresh ---
 
 
-def make_all(scale, data, trust):
-    """Instead of a sweep: records that differ from the old ones."""
-    for config in sweep.needed(scale):
+def make_all(scale, data=None, trust=True, arms=None):
+    """Instead of a sweep: records that differ from the old ones; of a study's arms only if asked for."""
+    if data is None:
+        assert arms == scales.extras(scale)
+        return
+    for config in sweep.needed(scale, arms):
         stub_records.write(data, config.arm, config.seed, code=CODE, seconds=99.0)
 
 
@@ -86,8 +90,8 @@ def make_base(jobs_, **kwargs):
     (folder / "model.safetensors").write_text("new")
 
 
-def seconds():
-    files = sorted((paths.DATA / "runs").rglob("run.json"))
+def seconds(arms):
+    files = [f for arm in arms for f in (paths.DATA / "runs" / "pocket" / arm).rglob("run.json")]
     return {json.loads(file.read_text())["seconds"] for file in files}
 
 
@@ -97,14 +101,15 @@ def test_fresh_replaces_base_and_runs_when_all_are_there(home, monkeypatch):
     monkeypatch.setattr(paper, "run_jobs", make_base)
     monkeypatch.setattr(paper, "sweep", make_all)
     paper.make_fresh("pocket", lambda line: None)
-    assert seconds() == {99.0}
+    assert seconds(scales.SCALES["pocket"].arms) == {99.0}
+    assert seconds(scales.extras("pocket")) == {1.0}
     assert (paths.DATA / "pocket" / "base" / "model.safetensors").read_text() == "new"
     assert (paths.DATA / "problems" / "given.jsonl").read_text() == "given"
     assert not (paths.BUILD / "fresh" / "pocket").exists()
 
 
 def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch):
-    def stopped(scale, data, trust):
+    def stopped(scale, data, trust, arms):
         stub_records.write(data, "egrc", 0, code=CODE, seconds=98.0)
         raise JobsError("stopped")
 
@@ -112,11 +117,13 @@ def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch
     monkeypatch.setattr(paper, "sweep", stopped)
     with pytest.raises(JobsError):
         paper.make_fresh("pocket", lambda line: None)
-    assert seconds() == {1.0}
+    assert seconds(scales.SCALES["pocket"].arms) == {1.0}
     monkeypatch.setattr(paper, "run_jobs", jobs.run_jobs)  # a second training of the base would be seen
     seen = []
 
-    def going_on(scale, data, trust):
+    def going_on(scale, data=None, trust=True, arms=None):
+        if data is None:
+            return
         assert not trust
         seen.extend(data.rglob("run.json"))
         make_all(scale, data, trust)
@@ -124,4 +131,21 @@ def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch
     monkeypatch.setattr(paper, "sweep", going_on)
     paper.make_fresh("pocket", lambda line: None)
     assert [f.parent.name for f in seen] == ["seed-0"]
-    assert seconds() == {99.0}
+    assert seconds(scales.SCALES["pocket"].arms) == {99.0}
+
+
+def test_fresh_all_makes_the_studies_anew_too(home, monkeypatch):
+    monkeypatch.setattr(paper, "run_jobs", make_base)
+    monkeypatch.setattr(paper, "sweep", make_all)
+    paper.make_fresh("pocket", lambda line: None, everything=True)
+    assert seconds(scales.extras("pocket")) == {99.0}
+
+
+def test_measurements_follow_fresh_runs(home, monkeypatch):
+    made = []
+    monkeypatch.setattr(paper, "sweep", make_all)
+    monkeypatch.setattr(measure, "names", lambda scale: ["a", "b"])
+    monkeypatch.setattr(measure, "make", lambda name, scale, fresh: made.append((name, scale, fresh)))
+    paper.follow("pocket", lambda line: None)
+    paper.follow("pocket", lambda line: None, everything=True)
+    assert made == [("a", "pocket", False), ("b", "pocket", False), ("a", "pocket", True), ("b", "pocket", True)]
