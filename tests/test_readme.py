@@ -23,6 +23,7 @@ RUN = {
     "python -m egrc results": None,
     "python -m egrc results --scale pocket --json": None,
     "python -m egrc records list": None,
+    "python -m egrc measure --list": None,
     "python -m egrc train --scale pocket --arm egrc --seed 3 --set steps=20 --out build/mine": (
         f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
     ),
@@ -36,6 +37,10 @@ NOT_RUN = {
     "make paper": "its parts are run by test_notebooks, test_figures and test_paper",
     "make paper SCALE=pocket FRESH=1": "trains everything, for most of an hour; test_paper runs it with stand-ins",
     "make paper SCALE=smol FRESH=1": "takes minutes and 7 GB; test_smol trains and evaluates that scale",
+    "make paper FRESH=all": "trains everything, for hours; test_paper runs it with stand-ins",
+    "python -m egrc measure": "makes what is missing, for up to an hour; test_measure runs it on a toy",
+    "python -m egrc measure --verify": "may re-stamp the reader's records; test_measure runs it on a toy",
+    "python -m egrc sweep --study dilemma": "trains a study's runs where they are missing; test_sweep checks which",
     "make test": "is what runs this test",
     "make lab": "opens JupyterLab and stays",
     "make bench": "measures for minutes; test_bench runs it at a tiny budget",

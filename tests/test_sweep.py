@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import stub_records
 
-from egrc import fingerprint, jobs, paths, sweep
+from egrc import fingerprint, jobs, paths, records, scales, sweep
 from egrc.arms import MAIN
 from egrc.config import ConfigError
 from egrc.jobs import Job, JobsError, duration, run_jobs
@@ -148,3 +149,32 @@ def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
     sweep.sweep("pocket", tmp_path, trust=False)
     assert len(asked) == len(sweep.needed("pocket"))
     assert jobs.PROGRESS.search(b"pocket/joint/seed-1 training 3/200, 9 s left")
+
+
+def test_a_study_needs_its_own_arms_at_every_seed():
+    arms = scales.study("pocket", "dilemma")
+    configs = sweep.needed("pocket", arms)
+    assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in arms for seed in (0, 1, 2)}
+
+
+def test_a_variant_differs_from_its_arm_only_in_what_it_names():
+    plain, other = scales.config("pocket", "joint"), scales.config("pocket", "joint-grpo")
+    assert (other.arm, other.loss_type) == ("joint-grpo", "grpo")
+    assert replace(other, arm="joint", loss_type=plain.loss_type) == plain
+    assert scales.config("pocket", "egrc-r0.2").recipe.phases[0].r == 0.2
+
+
+def test_unknown_studies_are_refused_with_the_valid_names():
+    with pytest.raises(ConfigError, match="no study 'x' at scale 'pocket': choose one of dilemma"):
+        scales.study("pocket", "x")
+    with pytest.raises(ConfigError, match=r"choose one of \(none\)"):
+        scales.study("smol", "dilemma")
+
+
+def test_the_arms_of_studies_stay_out_of_the_first_figures(tmp_path):
+    for arm in ("egrc", "joint-grpo"):
+        stub_records.write(tmp_path, arm)
+    assert {r.arm for r in records.load_all("pocket", tmp_path)} == {"egrc"}
+    assert {r.arm for r in records.load_all("pocket", tmp_path, studies=True)} == {"egrc", "joint-grpo"}
+    with pytest.raises(records.RecordError, match="joint"):
+        records.load_study("pocket", "dilemma", tmp_path)
