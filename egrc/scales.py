@@ -68,8 +68,8 @@ class Scale:
     """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
 
 
-DILEMMA_R = (0.8, 0.2, 0.005)
-"""Reward of a correct answer of L tokens, from hardly any pressure to a strong one; the main arms stand between."""
+DILEMMA_R = (0.8, 0.2)
+"""Reward of a correct answer of L tokens: hardly any pressure, and more; the main arms press harder (0.05)."""
 
 SCALES: dict[str, Scale] = {
     "pocket": Scale(
@@ -84,14 +84,14 @@ SCALES: dict[str, Scale] = {
             **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
             **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
             **{f"truncation-L{budget}": ("truncation", {"compress_budget": budget}) for budget in (90, 50)},
-            **{f"joint-{loss}": ("joint", {"loss_type": loss}) for loss in ("grpo", "dapo")},
+            "joint-grpo": ("joint", {"loss_type": "grpo"}),
         },
         # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
         studies={
             "dilemma": (
                 "joint", *(f"joint-r{r}" for r in DILEMMA_R),
                 "egrc", *(f"egrc-r{r}" for r in DILEMMA_R),
-                "compression", "truncation-L90", "truncation-L50", "joint-grpo", "joint-dapo",
+                "compression", "truncation-L90", "truncation-L50", "joint-grpo",
             ),
         },
     ),
