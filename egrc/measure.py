@@ -33,7 +33,19 @@ from egrc.config import ConfigError
 from egrc.jobs import Job, run_jobs
 from egrc.records import Record, RecordError
 
-MEASUREMENTS: dict[str, str] = {}
+
+class NotMade(RecordError):
+    """A measurement is not there; the message names the command that makes it."""
+
+
+MEASUREMENTS: dict[str, str] = {
+    "policies": "completions of every main arm: length, correctness, entropy by class of token",
+    "tug": "gradients of the accuracy and the compression objective on the adapter, along training",
+    "words": "rollouts of a real pretrained model, with the class and the entropy of every word",
+    "tug_words": "gradients of both objectives on a fresh adapter of that model, by class of word",
+    "interventions": "decoding with connectors suppressed, raised or forced, against matched controls",
+    "floor": "loss and entropy beside the exact teacher's: to the floor, beyond it, and arm by arm",
+}
 """Names and what each one is, in the order in which they are made."""
 Say = Callable[[str], None]
 
@@ -64,10 +76,10 @@ def adapters(found: Sequence[Record]) -> dict[str, str]:
 
 
 def load(name: str, scale: str, data: Path | None = None) -> pd.DataFrame:
-    """A measurement's table.  Raises RecordError if it is missing, damaged, or has not the columns it should."""
+    """A measurement's table.  Raises NotMade if it is missing, RecordError if it is damaged or lacks a column."""
     path = file(name, scale, data)
     if not path.is_file():
-        raise RecordError(f"no {paths.shown(path)}: make it with `python -m egrc measure {name} --scale {scale}`")
+        raise NotMade(f"no {paths.shown(path)}: make it with `python -m egrc measure {name} --scale {scale}`")
     try:
         table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
@@ -100,14 +112,19 @@ def stamp(name: str, scale: str) -> dict[str, Any]:
     return {"code": code, "inputs": module(name).inputs(scale)}
 
 
+def missing(scale: str) -> list[str]:
+    """The measurements of a scale that were not made yet."""
+    return [name for name in names(scale) if not file(name, scale).is_file()]
+
+
 def require_fresh(scale: str) -> None:
-    """Stop by name if a measurement of the scale is missing or stale.  Raises RecordError."""
-    lacking = {n: "missing" for n in names(scale) if not file(n, scale).is_file()}
-    reasons = lacking | {n: r for n in names(scale) if n not in lacking and (r := stale(n, scale))}
+    """Stop by name if a measurement of the scale is stale.  Raises RecordError."""
+    lacking = missing(scale)
+    reasons = {name: r for name in names(scale) if name not in lacking and (r := stale(name, scale))}
     if reasons:
         listing = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
         raise RecordError(
-            f"measurements of scale {scale}:\n{listing}\nIf only code changed, `python -m egrc measure --verify` "
+            f"stale measurements of scale {scale}:\n{listing}\nIf only code changed, `python -m egrc measure --verify` "
             "measures one part again and re-stamps what agrees; otherwise `python -m egrc measure`."
         )
 

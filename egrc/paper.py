@@ -8,6 +8,7 @@ all of them on demand.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -48,8 +49,10 @@ def paper(scale: str, fresh: Fresh = None, say: Say = print) -> dict[str, float]
     with _timed(times, "records"):
         say("egrc: checking the records")
         check(scale)
+    for name in measure.missing(scale):
+        say(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
     say("egrc: drawing the figures and running the notebooks")
-    jobs = [*_notebook_jobs(scale), _products_job(scale)]
+    jobs = [*_notebook_jobs(scale, say), _products_job(scale)]
     run_jobs(jobs)
     times |= {job.name: job.seconds for job in jobs}
     times["total"] = time.monotonic() - began
@@ -71,7 +74,10 @@ def _timed(times: dict[str, float], part: str) -> Iterator[None]:
 
 
 def check(scale: str, data: Path | None = None) -> None:
-    """Stop by name if a needed record or measurement is missing, or any of the scale is stale.  Raises RecordError."""
+    """Stop by name if a needed record is missing, or a record or measurement of the scale is stale.
+
+    A measurement that was not made yet is no reason to stop: what needs it says so.  Raises RecordError.
+    """
     data = data or paths.DATA
     lacking = [c for c in needed(scale, _arms(scale)) if not paths.run_folder(data, scale, c.arm, c.seed).exists()]
     if lacking:
@@ -98,8 +104,15 @@ def draw(scale: str, say: Say = print) -> list[Path]:
     from egrc.figures import FIGURES, style
 
     written = []
-    for name in FIGURES:
-        figure, drawn = import_module(f"egrc.figures.{name}").draw(scale)
+    for name, path in FIGURES.items():
+        module = import_module(path)
+        if scale not in getattr(module, "SCALES", (scale,)):
+            continue
+        try:
+            figure, drawn = module.draw(scale)
+        except measure.NotMade as reason:
+            say(f"egrc: {name} is not drawn: {reason}")
+            continue
         written += style.save(figure, drawn, paths.figures(scale) / name)
     written += tables.write(scale, out=paths.figures(scale))
     for file in written:
@@ -112,12 +125,21 @@ def _products_job(scale: str) -> Job:
     return Job("figures and tables", command, _log("figures"), {"SOURCE_DATE_EPOCH": EPOCH})
 
 
-def _notebook_jobs(scale: str) -> list[Job]:
+def lacking(notebook: Path, scale: str) -> list[str]:
+    """The measurements that a notebook cannot do without (its metadata name them) and that were not made yet."""
+    needs = json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("egrc", {}).get("needs", [])
+    return [name for name in needs if name in measure.missing(scale)]
+
+
+def _notebook_jobs(scale: str, say: Say) -> list[Job]:
     """Papermill, a process for each notebook.  FRESH is false: what had to be made anew is there by then."""
     out = paths.BUILD / "notebooks"
     out.mkdir(parents=True, exist_ok=True)
     jobs = []
     for notebook in sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb")):
+        if needed_first := lacking(notebook, scale):
+            say(f"egrc: notebook {notebook.stem} is not run: it needs {', '.join(needed_first)}")
+            continue
         command = [sys.executable, "-m", "papermill", str(notebook), str(out / notebook.name)]
         command += ["--cwd", str(paths.NOTEBOOKS), "-p", "SCALE", scale, "-p", "FRESH", "False"]
         command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]

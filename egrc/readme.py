@@ -63,12 +63,20 @@ def results_section(scale: str = "pocket") -> str:
     return f"{_table(lines)}\n"
 
 
+def claims_section() -> str:
+    """What was found of each claim, in the pocket world and on the real model."""
+    from egrc import claims
+
+    return "\n\n".join(claims.markdown(claims.verdicts(scale)) for scale in ("pocket", "smol")) + "\n"
+
+
 def _percent(interval: Any) -> str:
     return f"{100 * interval.estimate:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "results": results_section,
+    "claims": claims_section,
     "world": world_section,
     "bench": bench_section,
 }

@@ -13,7 +13,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from egrc import fingerprint, paths, records, scales
+from egrc import fingerprint, launch, paths, records, scales
 from egrc.atomic import publish_folder, write_json, write_parquet
 from egrc.config import Config
 from egrc.evaluate import evaluate
+from egrc.launch import Hardware
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 RECORDED = ("steps.csv", "decisions.jsonl", "rollouts.parquet")
@@ -39,13 +40,19 @@ def run(
     data_dir: Path = paths.DATA,
     fresh: bool = False,
     on_progress: OnProgress | None = None,
+    hardware: Hardware | None = None,
 ) -> Path:
     """Make one record, or find it already made; returns its folder.
 
-    Resumes from the last checkpoint unless `fresh`, or unless config or code have changed since.
+    Resumes from the last checkpoint unless `fresh`, or unless config or code have changed since.  On several ranks all
+    train, and the first one does the rest.  `hardware` is the scale's unless given.
 
     Raises
     ------
+    ConfigError
+        The machine cannot make this run; said before anything is loaded.
+    RankError
+        Another rank has ended.
     RecordError
         Another process is making the same record.
     WriteError
@@ -56,16 +63,21 @@ def run(
     set_up()
     target = paths.run_folder(data_dir, config.scale, config.arm, config.seed)
     work = paths.work_folder(data_dir, config.scale, config.arm, config.seed)
-    with _alone(work):
+    hardware = hardware or scales.hardware(config.scale)
+    with _alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        _prepare(work, config, fresh)
         world = scales.world(config.scale)
+        launch.check(config, hardware, world)
+        if launch.is_main():
+            _prepare(work, config, fresh)
+        launch.wait_for_all(cpu=not torch.cuda.is_available())
         if config.arm != "base" and not (work / "adapter").exists():
-            train(config, world, work, on_progress)
-        _evaluate(config, world, work, on_progress)
-        publish_folder(_assemble(config, work), target)
-        shutil.rmtree(work)
+            train(config, world, work, on_progress, hardware=hardware)
+        if launch.is_main():
+            _evaluate(config, world, work, on_progress, hardware)
+            publish_folder(_assemble(config, work, hardware), target)
+            shutil.rmtree(work)
     return target
 
 
@@ -120,6 +132,7 @@ def train(
     on_progress: OnProgress | None = None,
     stop_after: int | None = None,
     observe: Observe | None = None,
+    hardware: Hardware | None = None,
 ) -> None:
     """Train to the end, resuming from the last whole checkpoint in `work`, and leave `work/adapter`.
 
@@ -139,7 +152,6 @@ def train(
         probe_every=config.probe_every,
         record_rollouts_every=config.record_rollouts_every,
         max_steps=config.steps,
-        per_device_train_batch_size=config.prompts_per_step * config.group_size,
         num_generations=config.group_size,
         max_completion_length=config.cap,  # one divisor of the loss for all arms; the phases cut at their budgets
         learning_rate=config.learning_rate,
@@ -154,8 +166,7 @@ def train(
         report_to="none",
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        gradient_checkpointing=False,
+        **launch.trainer_settings(config, hardware or scales.hardware(config.scale), launch.ranks()),
     )
     trainer = EGRCTrainer(
         model=model,
@@ -168,11 +179,12 @@ def train(
         peft_config=lora(config),
     )
     trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
-    trainer.add_callback(_progress_callback(config.steps, on_progress, stop_after))
+    trainer.add_callback(_progress_callback(config.steps, on_progress if launch.is_main() else None, stop_after))
     if observe:
         trainer.add_callback(_observer(observe))
-    trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(work / "checkpoints"))
-    if not stop_after:
+    with launch.as_one(work / "checkpoints"):
+        trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(work / "checkpoints"))
+    if launch.is_main() and not stop_after:
         _save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
 
 
@@ -250,10 +262,14 @@ def policy(config: Config, world: scales.World, adapter: Path) -> tuple[Any, Any
     return model.eval(), tokenizer
 
 
-def _evaluate(config: Config, world: scales.World, work: Path, on_progress: OnProgress | None) -> None:
+def _evaluate(
+    config: Config, world: scales.World, work: Path, on_progress: OnProgress | None, hardware: Hardware
+) -> None:
     if (work / "evaluation.parquet").exists():
         return
     model, tokenizer = policy(config, world, work / "adapter")
+    if hardware.dtype == "bfloat16":
+        model.to("cuda")
     began = time.monotonic()
     rows = evaluate(
         model,
@@ -265,12 +281,13 @@ def _evaluate(config: Config, world: scales.World, work: Path, on_progress: OnPr
         config.cap,
         config.seed,
         (lambda done, total: on_progress("evaluating", done, total)) if on_progress else None,
+        hardware.evaluation_batch,
     )
     write_json(work / "evaluation.json", {"seconds": time.monotonic() - began})
     write_parquet(work / "evaluation.parquet", rows)
 
 
-def _assemble(config: Config, work: Path) -> Path:
+def _assemble(config: Config, work: Path, hardware: Hardware) -> Path:
     """Put the record together in the work folder; returns the record's folder there."""
     record = work / "record"
     shutil.rmtree(record, ignore_errors=True)
@@ -297,9 +314,18 @@ def _assemble(config: Config, work: Path) -> Path:
             "generated_tokens": tokens,
             "status": "complete",
             "log": [],
+            **_machine(hardware),
         },
     )
     return record
+
+
+def _machine(hardware: Hardware) -> dict[str, Any]:
+    """What a run was cut to fit; nothing for one process in float32, which needs no cutting."""
+    if hardware == Hardware() and launch.ranks() == 1:
+        return {}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return {"hardware": asdict(hardware), "ranks": launch.ranks(), "device": device}
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from egrc.arms import MAIN, Lengths, recipe
 from egrc.config import Config, ConfigError, Gate
+from egrc.launch import Hardware
 
 if TYPE_CHECKING:  # a reader of records needs none of them
     from datasets import Dataset
@@ -66,10 +67,47 @@ class Scale:
     """Questions beyond the first figures, by name: the arms or variants that answer each, at every one of `seeds`."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
+    hardware: Hardware = Hardware()
+    """What it asks of a machine; `train --on NAME=VALUE` changes it for the machine at hand."""
 
 
 DILEMMA_R = (0.8, 0.2)
 """Reward of a correct answer of L tokens: hardly any pressure, and more; the main arms press harder (0.05)."""
+
+GPU = Scale(  # not yet run on a GPU
+    "egrc.gpu:Gpu",
+    # [ours], every number: the paper's are not public in what we could read.  What is the paper's is the recipe itself
+    # (exponent shaping, positive-only absolute advantage, clipping at L, two stages, the second one hotter; see
+    # `egrc.arms`, and `egrc.gpu.whose` for each setting).  L = 4096 is near the 4,000 tokens of DLER and DOT on these
+    # models; the cap cuts some of the base's answers to the AIME.
+    Lengths(
+        cap=16384,
+        compress_budget=4096,
+        explore_budget=4096,
+        r=0.1,
+        gate=Gate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=40),
+    ),
+    {
+        "steps": 300,
+        "prompts_per_step": 32,
+        "group_size": 8,
+        "learning_rate": 2e-5,
+        "warmup_steps": 10,
+        "lora_rank": 32,
+        "checkpoint_every": 10,
+        "probe_every": 10,
+        "record_rollouts_every": 20,
+        "eval_problems": 30,  # of each set; `python -m egrc evaluate` asks all
+        "eval_temperatures": (0.6,),  # as the models' card recommends
+    },
+    hardware=Hardware(
+        dtype="bfloat16",
+        micro_batch=1,
+        gradient_checkpointing=True,
+        vllm="colocate",
+        evaluation_batch=16,
+    ),
+)
 
 SCALES: dict[str, Scale] = {
     "pocket": Scale(
@@ -113,6 +151,8 @@ SCALES: dict[str, Scale] = {
         arms=("base", "egrc"),
         seeds=(0,),
     ),
+    "gpu": GPU,
+    "gpu-7b": replace(GPU, world="egrc.gpu:Gpu7B"),  # the same settings, so that only the model differs
 }
 
 
@@ -145,6 +185,11 @@ def world(scale: str) -> World:
     """The world of a named scale.  Raises `ConfigError`, which lists the valid names."""
     module, cls = _scale(scale).world.split(":")
     return getattr(import_module(module), cls)()
+
+
+def hardware(scale: str) -> Hardware:
+    """What a scale asks of a machine.  Raises `ConfigError`, which lists the valid names."""
+    return _scale(scale).hardware
 
 
 def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:

@@ -41,7 +41,8 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import RepeatSampler
+from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head
 
 from egrc import atomic
 from egrc.advantage import advantages
@@ -51,6 +52,10 @@ from egrc.entropy import TokenClasses, TokenScores, class_sums, lexical_classes,
 from egrc.recorder import Recorder
 from egrc.reward import in_time, shaped_reward
 
+PLAIN_LOGITS = 2**28
+"""Logits (rollouts x tokens x vocabulary) up to which they are scored in one piece, 1 GB in float32.  Beyond, TRL's
+fused head scores them in tiles: 16,000 tokens on a vocabulary of 150,000 would otherwise take 10 GB a copy."""
+HEAD_OUTPUTS = ("log_probs", "entropy", "log_sum_sq_probs")
 STATE_FILE = "egrc_state.json"
 """Written last into a checkpoint's folder: a checkpoint without it was cut short."""
 
@@ -204,6 +209,7 @@ class EGRCTrainer(GRPOTrainer):
     _batch: _Batch
     _scores: TokenScores
     _extra_rewards: Tensor
+    _head_temperature: float | None = None
 
     def __init__(
         self,
@@ -347,24 +353,19 @@ class EGRCTrainer(GRPOTrainer):
         compute_aux_loss=False,
         **multimodal,
     ):
-        """As TRL's, from plain logits of the completion's positions: B x C x V floats a micro-batch."""
+        """As TRL's, with the scores that a step's readings need; from plain logits while these are few."""
         logps, entropies, aux_losses = [], [], []
         size = batch_size or len(input_ids)
         router = {"output_router_logits": True} if compute_aux_loss else {}
+        vocabulary = self.model.get_output_embeddings().weight.shape[0]
         for start in range(0, len(input_ids), size):
             ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
-            with self.accelerator.autocast():
-                output = model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    logits_to_keep=logits_to_keep + 1,
-                    use_cache=False,
-                    **router,
-                )
-            scores = score_tokens(
-                output.logits[:, -logits_to_keep - 1 : -1],
-                ids[:, -logits_to_keep:],
-                self.temperature,
+            plain = len(ids) * logits_to_keep * vocabulary <= PLAIN_LOGITS
+            score = self._score_plain if plain else self._score_fused
+            scores, output = score(
+                model,
+                {"input_ids": ids, "attention_mask": mask, "use_cache": False, **router},
+                logits_to_keep,
                 entropy_grad=compute_entropy and self._entropy_bonus_enabled,
             )
             logps.append(scores.logp)
@@ -378,6 +379,45 @@ class EGRCTrainer(GRPOTrainer):
             torch.cat(entropies) if entropies else None,
             torch.stack(aux_losses).mean() if aux_losses else None,
         )
+
+    def _score_plain(self, model, batch, keep, entropy_grad):
+        with self.accelerator.autocast():
+            output = model(**batch, logits_to_keep=keep + 1)
+        tokens = batch["input_ids"][:, -keep:]
+        return score_tokens(output.logits[:, -keep - 1 : -1], tokens, self.temperature, entropy_grad), output
+
+    def _score_fused(self, model, batch, keep, entropy_grad):
+        """The same scores by TRL's fused head, which never holds all logits.  Not yet run on a GPU."""
+        base = self.model.get_base_model()
+        if self._head_temperature != self.temperature:  # the head is made for one temperature
+            vars(base).pop("forward", None)
+            add_fused_lm_head(base, self.temperature, self.args.cast_lm_head_to_fp32, HEAD_OUTPUTS)
+            self._head_temperature = self.temperature
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        labels[:, :-keep] = -100
+        hidden = []
+        hook = base.base_model.register_forward_hook(lambda _, __, out: hidden.append(out.last_hidden_state.detach()))
+        try:
+            with self.accelerator.autocast():
+                output = model(**batch, labels=labels, fused_lm_head=True)
+                logp, sampling, log_sum_sq = (getattr(output, name)[:, -keep:] for name in HEAD_OUTPUTS)
+                plain = sampling if self.temperature == 1 else self._entropy_at_one(hidden[0][:, -keep - 1 : -1])
+        finally:
+            hook.remove()
+        with torch.no_grad():
+            gradient = (1 - 2 * logp.exp() + log_sum_sq.exp()).clamp(min=0).sqrt() / self.temperature
+        plain = plain.detach() * (labels[:, -keep:] != -100)
+        return TokenScores(logp, plain, sampling if entropy_grad else sampling.detach(), gradient), output
+
+    @torch.no_grad()
+    def _entropy_at_one(self, hidden: Tensor) -> Tensor:
+        """Nats at temperature 1, from the last hidden states [B, T, H]."""
+        head = self.model.get_output_embeddings()
+        flat, width = hidden.reshape(-1, hidden.shape[-1]), head.weight.shape[0]
+        target = flat.new_zeros(len(flat), dtype=torch.long)  # no token's probability is asked for
+        tile = min(width, 32768)
+        found = ChunkedLogProbFunction.apply(flat, head.weight, head.bias, target, 1.0, tile, None, 1.0, ("entropy",))
+        return found[1].view(hidden.shape[:2])
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

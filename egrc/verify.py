@@ -2,7 +2,8 @@
 
 What is compared, per record:
 
-* the first steps of training, to the bit: every column of steps.csv but the seconds;
+* the first steps of training: every column of steps.csv but the seconds, within `TOLERANCE`, because the last bits of a
+  sum depend on the machine (on the one that made the record they agree to the bit);
 * every decision of the gate, replayed from the recorded entropies by today's controller;
 * the greedy answers to one benchmark (a different one for each seed), from the recorded adapter.
 
@@ -26,6 +27,8 @@ from egrc.atomic import write_json
 from egrc.evaluate import evaluate
 
 STEPS = 3
+TOLERANCE = 1e-5
+"""Relative; far above rounding, far below what another rule would do."""
 
 
 def verify(record: records.Record, steps: int = STEPS, say: Callable[[str], None] = print) -> bool:
@@ -62,18 +65,32 @@ def difference(record: records.Record, steps: int = STEPS) -> str | None:
 def _training_difference(record: records.Record, world: scales.World, steps: int) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         runs.train(record.config, world, Path(folder), stop_after=steps)
-        new, old = _cells(Path(folder) / "steps.csv")[:steps], _cells(record.path / "steps.csv")[:steps]
+        new, old = cells(Path(folder) / "steps.csv")[:steps], cells(record.path / "steps.csv")[:steps]
     if len(new) != len(old):
         return f"{len(new)} steps instead of {len(old)}"
+    return differing_cell(new, old)
+
+
+def differing_cell(new: list[dict[str, str]], old: list[dict[str, str]]) -> str | None:
+    """The first cell in which rows of steps.csv differ by more than rounding, or None."""
     for row, (a, b) in enumerate(zip(new, old, strict=True), 1):
-        differing = sorted(column for column in a.keys() | b.keys() if a.get(column) != b.get(column))
+        differing = sorted(c for c in a.keys() | b.keys() if not _close(a.get(c), b.get(c)))
         if differing:
             return f"steps.csv, row {row}: {differing[0]} {a.get(differing[0])} was {b.get(differing[0])}"
     return None
 
 
-def _cells(file: Path) -> list[dict[str, str]]:
-    """Rows as written, because text compares to the bit; without the one column that is never the same."""
+def _close(a: str | None, b: str | None) -> bool:
+    if a == b or a is None or b is None:
+        return a == b
+    try:
+        return math.isclose(float(a), float(b), rel_tol=TOLERANCE, abs_tol=1e-8)
+    except ValueError:  # words
+        return False
+
+
+def cells(file: Path) -> list[dict[str, str]]:
+    """Rows as written; without the one column that is never the same."""
     with file.open(newline="") as lines:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(lines)]
 

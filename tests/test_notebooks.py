@@ -7,6 +7,7 @@ from statistics import median
 import papermill
 import pytest
 
+from egrc.paper import lacking
 from egrc.paths import NOTEBOOKS, ROOT
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -97,7 +98,7 @@ def execute(path, folder, monkeypatch, **parameters):
 
 
 @pytest.mark.e2e
-@each
+@pytest.mark.parametrize("path", [p for p in ALL if not lacking(p, "pocket")], ids=lambda path: path.stem)
 def test_runs_alone_without_training(path, tmp_path, monkeypatch):
     trl = execute(path, tmp_path, monkeypatch, SCALE="pocket", FRESH=False)
     assert not trl, "imports TRL although nothing trains"

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import stub_records
 
-from egrc import fingerprint, jobs, measure, paper, paths, scales, sweep
+from egrc import figures, fingerprint, jobs, measure, paper, paths, scales, sweep, tables
 from egrc.jobs import Job, JobsError
 from egrc.records import RecordError
 
@@ -67,6 +68,32 @@ def test_a_failing_notebook_fails_the_paper_with_its_error(home):
     notebook("00_one.ipynb", "raise ValueError('this very message')")
     with pytest.raises(JobsError, match="(?s)00_one failed.*this very message"):
         paper.paper("pocket", say=lambda line: None)
+
+
+def test_a_notebook_that_lacks_a_measurement_is_named_and_not_run(home, monkeypatch):
+    notebook("00_one.ipynb", "raise ValueError")
+    file = paths.NOTEBOOKS / "00_one.ipynb"
+    book = nbformat.read(file, 4)
+    book.metadata["egrc"] = {"needs": ["there", "lacking"]}
+    nbformat.write(book, file)
+    monkeypatch.setattr(measure, "missing", lambda scale: ["lacking"])
+    monkeypatch.setattr(measure, "require_fresh", lambda scale: None)
+    said = []
+    paper.paper("pocket", say=said.append)
+    assert "egrc: notebook 00_one is not run: it needs lacking" in said
+
+
+def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(home, monkeypatch):
+    def draw(scale):
+        raise measure.NotMade("no table")
+
+    monkeypatch.setattr(figures, "FIGURES", {"fig": "made_up_figure", "other": "elsewhere"})
+    monkeypatch.setitem(sys.modules, "made_up_figure", SimpleNamespace(draw=draw))
+    monkeypatch.setitem(sys.modules, "elsewhere", SimpleNamespace(draw=draw, SCALES=("smol",)))
+    monkeypatch.setattr(tables, "write", lambda scale, out: ["table"])
+    said = []
+    assert paper.draw("pocket", said.append) == ["table"]
+    assert said == ["egrc: fig is not drawn: no table", "egrc: wrote table"]
 
 
 # --- fresh ---

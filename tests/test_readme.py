@@ -22,10 +22,21 @@ RUN = {
     "make help": None,
     "python -m egrc results": None,
     "python -m egrc results --scale pocket --json": None,
+    "python -m egrc claims": None,
+    "python -m egrc claims --scale pocket --json": None,
     "python -m egrc records list": None,
+    "python -m egrc benchmarks": None,
     "python -m egrc measure --list": None,
+    "python -m egrc grade tests/data/grading_pairs.jsonl": None,
     "python -m egrc train --scale pocket --arm egrc --seed 3 --set steps=20 --out build/mine": (
         f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
+    ),
+    "make dry-run SCALE=gpu": "python -m egrc dry-run --scale gpu",
+    "python -m egrc export --scale pocket --arm egrc --seed 0 --out build/adapter": (
+        "python -m egrc export --scale pocket --arm egrc --seed 0 --out {tmp}/adapter"
+    ),
+    'python -m egrc generate --scale pocket --adapter build/adapter "5 *4 -2 +3 ?"': (
+        "python -m egrc generate --scale pocket --adapter data/runs/pocket/egrc/seed-0/adapter '5 *4 -2 +3 ?'"
     ),
     'make train ARM=egrc SCALE=pocket SEEDS="3"': "make -n train ARM=egrc SCALE=pocket SEEDS=3",
 }
@@ -34,6 +45,8 @@ RUN = {
 What a `make` target runs is checked in test_repository.py."""
 
 NOT_RUN = {
+    "accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes 8 -m egrc train --scale gpu "
+    "--arm egrc --seed 0": "needs eight GPUs; test_gpu parses it, test_ranks trains on two processes",
     "make paper": "its parts are run by test_notebooks, test_figures and test_paper",
     "make paper SCALE=pocket FRESH=1": "trains everything, for most of an hour; test_paper runs it with stand-ins",
     "make paper SCALE=smol FRESH=1": "takes minutes and 7 GB; test_smol trains and evaluates that scale",
@@ -42,6 +55,7 @@ NOT_RUN = {
     "python -m egrc measure --verify": "may re-stamp the reader's records; test_measure runs it on a toy",
     "python -m egrc sweep --study dilemma": "trains a study's runs where they are missing; test_sweep checks which",
     "make test": "is what runs this test",
+    "python -m egrc.bench_grading": "measures for minutes; test_bench_grading runs it at a tiny budget",
     "make lab": "opens JupyterLab and stays",
     "make bench": "measures for minutes; test_bench runs it at a tiny budget",
     "make clean": "would remove the reader's checkpoints",

@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 LAYOUT = {
-    *("environment.yml", "notebooks", "egrc", "data", "figures", "tests", "Makefile", "README.md"),
+    *("environment.yml", "notebooks", "egrc", "data", "figures", "tests", "configs", "Makefile", "README.md"),
     *("pyproject.toml", "constraints.txt", "LICENSE", "CITATION.cff", ".gitignore", ".ci"),
 }
 MAX_BYTES = 5_000_000
@@ -125,13 +125,13 @@ def test_what_is_imported_is_declared():
 
 
 def test_help_is_the_default_and_has_one_line_for_every_target():
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     shown = run("make")
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
-    assert all(re.fullmatch(r"make \w+ +\w.+", line) for line in lines)
+    assert all(re.fullmatch(r"make [\w-]+ +\w.+", line) for line in lines)
     assert [line.split()[1] for line in lines] == targets
-    assert set(targets) == {"paper", "test", "train", "lab", "bench", "clean", "help"}
+    assert set(targets) == {"paper", "test", "train", "lab", "bench", "dry-run", "clean", "help"}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,8 @@ def test_help_is_the_default_and_has_one_line_for_every_target():
         ("train ARM=egrc", True, "train --scale pocket --arm egrc --seed 0 1 2"),
         ("train ARM=joint SCALE=smol SEEDS=3", True, "train --scale smol --arm joint --seed 3"),
         ("bench", True, "bench --scale pocket"),
+        ("train ARM=egrc SCALE=gpu-7b SEEDS=0", False, "train --scale gpu-7b --arm egrc --seed 0"),
+        ("dry-run SCALE=gpu", True, "dry-run --scale gpu"),
     ],
 )
 def test_targets_run_the_packages_own_commands(command, offline, expected):

@@ -1,6 +1,13 @@
-"""The paper's figures: one module each, named as its file; `draw(scale, data)` returns the figure and its numbers."""
+"""The paper's figures: one module each, named as its file; `draw(scale, data)` returns the figure and its numbers.
+
+A module with `SCALES` is drawn at those scales only: elsewhere there is nothing measured to draw.
+"""
 
 from __future__ import annotations
 
-FIGURES = {name: f"egrc.figures.{name}" for name in ("fig1_training", "fig2_frontier")}
+NAMES = (
+    *("fig1_training", "fig2_frontier", "fig3_conflict", "fig4_tug_of_war", "fig5_dilemma"),
+    *("fig6_connectors", "fig7_push", "fig8_interventions", "fig9_words", "fig10_floor"),
+)
+FIGURES = {name: f"egrc.figures.{name}" for name in NAMES}
 """Modules by name, as paths: importing one loads matplotlib, which is wanted only where something is drawn."""

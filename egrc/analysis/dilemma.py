@@ -1,0 +1,252 @@
+"""Is one joint objective stuck where two stages are not?  Two frontiers of accuracy and length.  Pure.
+
+Claim 3 [abstract] calls training on both objectives at once a local dilemma.  One setting of a joint objective cannot
+show it: it might just be the wrong setting.  So both ways are swept over the same shaping r, at equal rollouts:
+
+    joint    both objectives in one group-relative reward (the arm `joint`)
+    staged   compress, then explore, with the entropy gate between them (the arm `egrc`)
+
+A way's frontier is the line through its settings that no other of its settings beats in both length and accuracy,
+ordered by length, straight in between.  The readings, fixed before the runs [ours]:
+
+    3a  accuracy of the staged frontier minus the joint one, mean over the lengths that both have, > 0   (primary)
+    3b  tokens of the joint frontier minus the staged one, mean over the accuracies that both have, > 0
+
+All is at the temperature that suits the base best.  Intervals are over problems, all settings resampled together,
+seeds averaged first; each resample has frontiers of its own.  One whose frontiers share no length (accuracy) has no
+number, and counts as the worst for the lower end of the interval and as the best for the upper one. """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from egrc import records, scales, tables
+from egrc.intervals import LEVEL, estimate, resample
+from egrc.paths import DATA
+from egrc.records import Record, RecordError
+
+STUDY = "dilemma"
+WAYS = {"joint": "joint", "staged": "egrc"}
+"""A way's name to the arm whose settings are swept."""
+N_BOOT = 2000
+READINGS = {
+    "3a": "accuracy of the staged frontier minus the joint one, at equal length",
+    "3b": "tokens of the joint frontier minus the staged one, at equal accuracy",
+}
+
+
+class DilemmaError(ValueError):
+    """The rows cannot be compared; the message says which and why."""
+
+
+class Frontier(NamedTuple):
+    """Settings that no other beats, ordered by length: each [settings], both increasing."""
+
+    tokens: np.ndarray
+    accuracy: np.ndarray
+
+
+# --- the rows -------------------------------------------------------------------------------------
+
+
+def load(scale: str, data: Path | None = None) -> pd.DataFrame:
+    """Evaluation rows of the study at the base's best temperature: see `rows`.
+
+    Raises RecordError where the scale has no such study, or a run of it is missing; DilemmaError as `rows` does.
+    """
+    if STUDY not in scales.SCALES[scale].studies:
+        raise RecordError(f"scale {scale!r} has no study {STUDY!r}: nothing is swept there")
+    best = tables.best_temperature(scale, data or DATA)
+    return rows(records.load_study(scale, STUDY, data), 1.0 if best is None else best)
+
+
+def rows(runs: Sequence[Record], temperature: float) -> pd.DataFrame:
+    """Columns arm, seed, r, benchmark, id, correct, tokens.
+
+    Raises DilemmaError if the runs did not all use the same number of rollouts, or one lacks the temperature.
+    """
+    frames, budgets = [], {}
+    for run in runs:
+        c = run.config
+        budgets.setdefault(c.steps * c.prompts_per_step * c.group_size, run.name)
+        own = run.evaluation[np.isclose(run.evaluation["temperature"], temperature)]
+        if own.empty:
+            raise DilemmaError(f"{run.name} was not evaluated at temperature {temperature:g}")
+        facts = {"arm": run.arm, "seed": run.seed, "r": c.recipe.phases[0].r}
+        frames.append(own[["benchmark", "id", "correct", "tokens"]].assign(**facts))
+    if len(budgets) != 1:
+        raise DilemmaError(f"not at equal rollouts: {', '.join(f'{name} used {n}' for n, name in budgets.items())}")
+    return pd.concat(frames, ignore_index=True)
+
+
+def way(arm: str) -> str:
+    """Which sweep an arm or variant belongs to: 'joint', 'staged' or 'control'."""
+    return next((name for name, base in WAYS.items() if arm == base or arm.startswith(f"{base}-r0.")), "control")
+
+
+# --- frontiers ------------------------------------------------------------------------------------
+
+
+def frontier(tokens: np.ndarray, accuracy: np.ndarray) -> Frontier:
+    """The settings [settings] that no other beats: none is at least as short and more accurate, or shorter and as
+    accurate."""
+    order = np.lexsort((-np.asarray(accuracy), tokens))
+    t, a = np.asarray(tokens, float)[order], np.asarray(accuracy, float)[order]
+    ahead = np.r_[-np.inf, np.maximum.accumulate(a)[:-1]]
+    return Frontier(t[a > ahead], a[a > ahead])
+
+
+def gap(x: np.ndarray, y: np.ndarray, x_other: np.ndarray, y_other: np.ndarray) -> float:
+    """Mean over the shared range of x of the line y(x) minus the other line; NaN where no x is shared.
+
+    Both x are increasing.  A range of one point counts as that point.
+    """
+    low, high = shared(x, x_other)
+    if low > high:
+        return np.nan
+    knots = np.unique(np.r_[low, high, x, x_other])
+    knots = knots[(low <= knots) & (knots <= high)]
+    difference = np.interp(knots, x, y) - np.interp(knots, x_other, y_other)
+    return float(np.trapezoid(difference, knots) / (high - low) if high > low else difference[0])
+
+
+def shared(x: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest x that both lines have; the first is above the second where there is none."""
+    return max(x[0], other[0]), min(x[-1], other[-1])
+
+
+def gaps(joint: Frontier, staged: Frontier) -> tuple[float, float]:
+    """The two readings: staged minus joint accuracy at equal length, joint minus staged tokens at equal accuracy."""
+    at_length = gap(staged.tokens, staged.accuracy, joint.tokens, joint.accuracy)
+    at_accuracy = gap(joint.accuracy, joint.tokens, staged.accuracy, staged.tokens)
+    return at_length, at_accuracy
+
+
+# --- means, points, readings ----------------------------------------------------------------------
+
+
+class Means(NamedTuple):
+    """Plain means over benchmarks, first as observed, then resampled: each [1 + n_boot, settings]."""
+
+    arms: list[str]
+    tokens: np.ndarray
+    accuracy: np.ndarray
+    problems: int
+
+
+def means(table: pd.DataFrame, n_boot: int = N_BOOT) -> Means:
+    """All settings of `rows`, resampled together.  Raises DilemmaError if they were not asked the same problems."""
+    each = table.groupby(["benchmark", "id", "arm"])[["tokens", "correct"]].mean()
+    if table.groupby(["benchmark", "id", "seed"])["arm"].nunique().nunique() != 1:
+        raise DilemmaError("the settings were not asked the same problems on the same seeds: evaluate them alike")
+    wide = each.astype(float).unstack("arm")
+    arms = list(wide["tokens"].columns)
+    both = resample(wide.to_numpy(), list(wide.index.get_level_values("benchmark")), n_boot)
+    found = np.vstack([m.mean(-2).reshape(-1, wide.shape[1]) for m in both])  # over benchmarks
+    return Means(arms, found[:, : len(arms)], found[:, len(arms) :], len(wide))
+
+
+def frontiers(found: Means, ways: dict[str, str], draw: int) -> tuple[Frontier, Frontier]:
+    """Joint and staged frontier of one resample (0: as observed); `ways` maps arms to ways."""
+    chosen = [[i for i, arm in enumerate(found.arms) if ways[arm] == name] for name in WAYS]
+    joint, staged = (frontier(found.tokens[draw, at], found.accuracy[draw, at]) for at in chosen)
+    return joint, staged
+
+
+def _ways(table: pd.DataFrame) -> dict[str, str]:
+    ways = {arm: way(arm) for arm in table["arm"].unique()}
+    lacking = [name for name in WAYS if name not in ways.values()]
+    if lacking:
+        train = f"`python -m egrc sweep --study {STUDY}`"
+        raise DilemmaError(f"no settings of {' and '.join(lacking)}: train them with {train}")
+    return ways
+
+
+def points(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
+    """One line per setting, in the order of the rows: arm, way, r, tokens and accuracy (means over benchmarks) with
+    _low and _high, and `frontier`: is it on its way's frontier?  (Of a control: False.)"""
+    found, ways = means(table, n_boot), _ways(table)
+    lines = []
+    for arm, own in table.groupby("arm", sort=False):
+        i, line = found.arms.index(arm), {"arm": arm, "way": ways[arm], "r": own["r"].iloc[0]}
+        for name, values in (("tokens", found.tokens[:, i]), ("accuracy", found.accuracy[:, i])):
+            line |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate(values[0], values[1:]), strict=True))
+        lines.append(line)
+    kept = {name: f.tokens for name, f in zip(WAYS, frontiers(found, ways, 0), strict=True)}
+    return pd.DataFrame([line | {"frontier": line["tokens"] in kept.get(line["way"], ())} for line in lines])
+
+
+def by_seed(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns arm, seed, tokens, accuracy: plain means over benchmarks."""
+    run = ["arm", "seed"]
+    lines = table.groupby([*run, "benchmark"], sort=False)[["tokens", "correct"]].mean()
+    return lines.groupby(run, sort=False).mean().rename(columns={"correct": "accuracy"}).reset_index()
+
+
+def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
+    """One line for each of `READINGS`, from rows with columns arm, seed, benchmark, id, correct and tokens.
+
+    Columns reading, estimate, low, high, from, to (what both frontiers have: tokens in 3a, accuracy in 3b), apart
+    (share of resamples in which they have nothing in common), problems, seeds, reason ('' or why there is no number).
+    """
+    found, ways = means(table, n_boot), _ways(table)
+    lines = [frontiers(found, ways, draw) for draw in range(len(found.tokens))]
+    drawn = np.array([gaps(joint, staged) for joint, staged in lines])
+    joint, staged = lines[0]
+    ranges = shared(joint.tokens, staged.tokens), shared(joint.accuracy, staged.accuracy)
+    sample = {"problems": found.problems, "seeds": table["seed"].nunique()}
+    judged = []
+    for i, (name, (start, end)) in enumerate(zip(READINGS, ranges, strict=True)):
+        low, high = _bounds(drawn[1:, i])
+        line = {"reading": name, "estimate": drawn[0, i], "low": low, "high": high, "from": start, "to": end}
+        line |= {"apart": np.isnan(drawn[1:, i]).mean(), **sample}
+        judged.append(line | {"reason": _reason(joint, staged, name) if start > end else ""})
+    return pd.DataFrame(judged)
+
+
+def readings_by_seed(table: pd.DataFrame) -> pd.DataFrame:
+    """The readings of each seed's frontiers alone, without intervals: columns seed, reading, estimate, reason."""
+    alone = [readings(own, n_boot=1).assign(seed=seed) for seed, own in table.groupby("seed")]
+    return pd.concat(alone, ignore_index=True)[["seed", "reading", "estimate", "reason"]]
+
+
+def _bounds(drawn: np.ndarray) -> tuple[float, float]:
+    """Percentile interval of [n_boot]; a NaN may be anything."""
+    tail = (1 - LEVEL) / 2
+    worst, best = (np.sort(np.where(np.isnan(drawn), filler, drawn)) for filler in (-np.inf, np.inf))
+    last = len(drawn) - 1
+    return float(worst[int(np.floor(tail * last))]), float(best[int(np.ceil((1 - tail) * last))])
+
+
+def _reason(joint: Frontier, staged: Frontier, reading: str) -> str:
+    of, axis = ("length", 0) if reading == "3a" else ("accuracy", 1)
+    side = "below" if staged[axis][-1] < joint[axis][0] else "above"
+    return f"the frontiers share no {of}: the staged one lies wholly {side} the joint one"
+
+
+def gap_curve(table: pd.DataFrame, reading: str, n: int = 60, n_boot: int = N_BOOT) -> pd.DataFrame:
+    """A reading along its axis: columns x (tokens in 3a, accuracy in 3b), estimate, low, high.
+
+    At each x that both observed frontiers have, over the resamples in which both have it.  Empty where they share none.
+    """
+    found, ways = means(table, n_boot), _ways(table)
+    lines = [frontiers(found, ways, draw) for draw in range(len(found.tokens))]
+    axis = 0 if reading == "3a" else 1
+    start, end = shared(*(f[axis] for f in lines[0]))
+    if start > end:
+        return pd.DataFrame(columns=["x", "estimate", "low", "high"])
+    x = np.linspace(start, end, n)
+    sign = 1 if reading == "3a" else -1
+    curves = np.array([sign * (_line(staged, axis, x) - _line(joint, axis, x)) for joint, staged in lines])
+    low, high = np.nanquantile(curves[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return pd.DataFrame({"x": x, "estimate": curves[0], "low": low, "high": high})
+
+
+def _line(f: Frontier, axis: int, x: np.ndarray) -> np.ndarray:
+    """The frontier's other coordinate at x; NaN outside."""
+    return np.interp(x, f[axis], f[1 - axis], left=np.nan, right=np.nan)

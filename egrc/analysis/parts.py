@@ -1,0 +1,31 @@
+"""Parts of a measurement that are runs, 'arm/seed-k', and the hashes of what they are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from egrc import fingerprint, records, scales
+from egrc.measure import adapters
+
+
+def named(arms: Iterable[str], seeds: Iterable[int]) -> list[str]:
+    """'arm/seed-k' for every arm and seed, each once, in the order given."""
+    seeds = list(seeds)
+    return [f"{arm}/seed-{seed}" for arm in dict.fromkeys(arms) for seed in seeds]
+
+
+def split(part: str) -> tuple[str, int]:
+    """Arm and seed of a part's name."""
+    arm, seed = part.rsplit("/seed-", 1)
+    return arm, int(seed)
+
+
+def inputs(scale: str, names: Iterable[str]) -> dict[str, str]:
+    """Hashes of the adapters of these parts' runs, of the base model, and of the modules that make the world.
+
+    Raises RecordError if a run is missing.
+    """
+    hashes = fingerprint.code_hashes(scale, "base")
+    world = type(scales.world(scale)).__module__
+    own = {name: h for name, h in hashes.items() if name == "base model" or name.startswith(world)}
+    return adapters([records.load(scale, *split(name)) for name in names]) | own

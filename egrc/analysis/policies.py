@@ -1,0 +1,132 @@
+"""What trained policies do, one row for each sampled completion: length, correctness, entropy by class of token.
+
+Every main arm and the base, all seeds, on the same held-out problems, at temperature 1 and the cap of the scale.
+Claims 1 and 2 are judged on these rows.
+
+A second kind of row is the policy's next-token entropy after each of the fixed probe prefixes, where contexts cannot
+move.  Such a row has one token; its classes hold the probabilities that this token is of the class, so rows of both
+kinds add up, and decompose (`egrc.analysis.mix`), in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from egrc import records, run, scales
+from egrc.analysis import parts as of
+from egrc.analysis import sampling
+from egrc.entropy import CLASSES, TokenClasses, token_entropy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SCALES = ("pocket",)
+PROBLEMS, SAMPLES = 40, 8
+"""Held-out problems per benchmark, completions of each."""
+SCORED = 128
+"""Completions in a scoring pass."""
+SUMS = ("tokens", "entropy_sum", *(f"n_{c}" for c in CLASSES), *(f"entropy_{c}" for c in CLASSES))
+COLUMNS = (
+    *("scale", "tokenizer", "arm", "seed", "kind", "benchmark", "id", "sample", "correct", "truncated"),
+    *SUMS,
+    "text_key",
+)
+"""`kind`: 'completion' or 'prefix'.  `entropy_sum` and `entropy_<class>`: nats at T=1, sums over tokens.  `n_<class>`:
+tokens; in a prefix row probability.  `text_key`: the same for the same completion; '' in prefix rows."""
+
+
+def parts(scale: str) -> list[str]:
+    """The base and the main arms with all seeds, those with the longest completions first."""
+    arms, seeds = scales.runs(scale)
+    return of.named([arm for arm in ("accuracy", "base", *arms) if arm in arms], seeds)
+
+
+def inputs(scale: str) -> dict[str, str]:
+    """Hashes of the adapters, the base model and the world."""
+    return of.inputs(scale, parts(scale))
+
+
+def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
+    """One run's rows; see `COLUMNS`.  Raises RecordError if the run is missing."""
+    arm, seed = of.split(part)
+    world, config = scales.world(scale), scales.config(scale, arm, seed)
+    model, tokenizer = run.policy(config, world, records.load(scale, arm, seed).path / "adapter")
+    classes = world.token_classes(tokenizer)
+    asked = [p | {"benchmark": b} for b, ps in world.benchmarks(PROBLEMS).items() for p in ps.to_list()]
+    rows = [
+        completions(model, tokenizer, asked, world.correct, classes, SAMPLES, config.cap, seed, say),
+        prefixes(model, tokenizer, world.probe_prefixes(), classes),
+    ]
+    table = pd.concat(rows, ignore_index=True).assign(arm=arm, seed=seed, scale=scale)
+    return table.assign(tokenizer=sampling.tokenizer_hash(tokenizer))[list(COLUMNS)]
+
+
+def completions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[dict[str, str]],
+    correct: Callable[[str, str], bool],
+    classes: TokenClasses,
+    samples: int,
+    cap: int,
+    seed: int,
+    say: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Rows of `samples` completions of each problem (keys benchmark, id, prompt, answer); a cut one is wrong."""
+    asked = [(p, k) for p in problems for k in range(samples)]
+    prompts = tokenizer([p["prompt"] for p, _ in asked])["input_ids"]
+    found = sampling.sample(model, tokenizer, prompts, cap, (seed, "policies"), say=say)
+    ended = [ids[-1] == tokenizer.eos_token_id for ids in found]
+    texts = tokenizer.batch_decode(found, skip_special_tokens=True)
+    facts = {
+        "kind": "completion",
+        "benchmark": [p["benchmark"] for p, _ in asked],
+        "id": [p["id"] for p, _ in asked],
+        "sample": [k for _, k in asked],
+        "correct": [e and bool(correct(t, p["answer"])) for e, t, (p, _) in zip(ended, texts, asked, strict=True)],
+        "truncated": [not e for e in ended],
+        "text_key": [sampling.short_hash(str(ids)) for ids in found],
+    }
+    sums = [
+        _sums(model, sampling.batch(prompts[i : i + SCORED], found[i : i + SCORED], tokenizer.pad_token_id), classes)
+        for i in range(0, len(found), SCORED)
+    ]
+    return pd.DataFrame(facts).assign(**dict(zip(SUMS, torch.cat(sums).T.tolist(), strict=True)))
+
+
+def _sums(model: PreTrainedModel, b: sampling.Batch, classes: TokenClasses) -> Tensor:
+    """`SUMS` of each completion, float64 [B, sums]."""
+    member = _members(classes)[b.tokens] * b.mask.unsqueeze(-1)  # [B, T, classes]
+    by_class = sampling.score(model, b).entropy.double().unsqueeze(-1) * member
+    n, nats = member.sum(1), by_class.sum(1)
+    return torch.cat([n.sum(1, keepdim=True), nats.sum(1, keepdim=True), n, nats], dim=1)
+
+
+def _members(classes: TokenClasses) -> Tensor:
+    """One row a token id, one column a class: float64 [V, classes] of zeros and ones."""
+    return torch.nn.functional.one_hot(classes.ids, len(CLASSES)).double()
+
+
+@torch.no_grad()
+def prefixes(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], classes: TokenClasses
+) -> pd.DataFrame:
+    """Rows of the next token after each text.
+
+    Read like completions they give `egrc.entropy.probe_entropy`: the mean of `entropy_sum`, and of a class the sum of
+    `entropy_<class>` over that of `n_<class>`.
+    """
+    inputs = tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
+    last = model(**inputs).logits[:, -1].double()
+    entropy = token_entropy(last).double().unsqueeze(1)
+    n = last.softmax(-1) @ _members(classes)[: last.shape[1]]
+    sums = torch.cat([torch.ones_like(entropy), entropy, n, entropy * n], dim=1)
+    names = [f"prefix-{i:02}" for i in range(len(texts))]
+    facts = {"kind": "prefix", "benchmark": "prefix", "id": names, "sample": 0, "correct": False, "truncated": False}
+    return pd.DataFrame(facts).assign(text_key="", **dict(zip(SUMS, sums.T.tolist(), strict=True)))

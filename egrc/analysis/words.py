@@ -1,0 +1,162 @@
+"""Rollouts of a real pretrained model with the entropy of every word: what claim 4 says of connectors, on real text.
+
+SmolLM2-135M-Instruct, untrained by us, answers grade-school problems written for this project, eight times each.  The
+table has one row per rollout; its lists have one entry per WORD (`egrc.words`), so that the functions that read the
+pocket world's rollouts read these, too; the subword tokens stand beside them.
+
+Sampling is at `TEMPERATURE` and cut at the cap of the scale; entropies are those of the policy at T=1, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from egrc import fingerprint, problems, scales, smol
+from egrc.advantage import advantages
+from egrc.analysis import sampling
+from egrc.atomic import write_parquet
+from egrc.problems import Problem
+from egrc.reward import in_time, shaped_reward
+from egrc.words import classify, split, texts, word_entropies
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SCALES = ("smol",)
+FILES = (problems.HANDMADE, problems.HANDMADE.with_name("easy.jsonl"))
+"""Two- and three-step problems, and easier ones.  The second file was added because of the share of problems that the
+model solves sometimes but not always: only those teach a group-relative objective anything.  See `tug_words`."""
+GROUP = 8
+"""Rollouts of each problem: a group of the accuracy objective."""
+OBJECTIVES = ("accuracy", "compression")
+"""The first phase of the arm of that name: plain GRPO on correctness, and phase 1 of the paper."""
+SEED = 0
+TEMPERATURE = 0.7
+"""Decided before any entropy was looked at, after a trial at 1: there the model drifts into word salad and solves next
+to nothing."""
+SCORED = 2
+"""Rollouts in a scoring pass: logits over 49152 tokens take 0.2 MB a position."""
+IN_A_PART = 11
+"""Problems; a part takes a few minutes."""
+COLUMNS = (
+    *("scale", "benchmark", "id", "seed", "sample", "tokenizer", "prompt", "answer", "text", "temperature"),
+    *("correct", "truncated", "length", "tokens", "entropies", "entropies_first", "classes", "classes_strict"),
+    *("starts", "subwords", "subword_ids", "subword_entropies", "advantage_accuracy", "advantage_compression"),
+)
+"""`length` in subword tokens, end token included.  Lists by word: `tokens` (the words, with the blanks before them;
+joined they are `text` and the end token), `entropies` (sum over the word's subword tokens, nats at T=1),
+`entropies_first` (at its first one), `classes`, `classes_strict` (by the strict list of connectors), `starts` (number
+of its first subword token).  Lists by subword token: `subwords`, `subword_ids`, `subword_entropies`.  Advantages: under
+both `OBJECTIVES`, a group being the problem's rollouts."""
+
+
+def asked() -> list[Problem]:
+    """The problems, in the order of their files."""
+    return [p for file in FILES for p in problems.load(file, source=file.stem)]
+
+
+def parts(scale: str) -> list[str]:
+    """'problems-1-11' and so on: runs of problems in their order."""
+    n = len(asked())
+    return [f"problems-{i + 1}-{min(i + IN_A_PART, n)}" for i in range(0, n, IN_A_PART)]
+
+
+def inputs(scale: str) -> dict[str, str]:
+    """Hashes of the weights, of the problems, and of the settings of both objectives."""
+    folders = {"base model": scales.world(scale).policy_path(), "problems": str(problems.HANDMADE.parent)}
+    hashes = {name: fingerprint.folder_hash(folder) for name, folder in folders.items()}
+    return hashes | {arm: fingerprint.config_hash(scales.config(scale, arm)) for arm in OBJECTIVES}
+
+
+def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
+    """The rollouts of one part; those of a finished problem are kept in `work` and not made again."""
+    first, last = map(int, part.split("-")[1:])
+    world, chosen = scales.world(scale), asked()[first - 1 : last]
+    model, tokenizer = world.policy()
+    cap, tables = scales.config(scale, "base").cap, []
+    for done, problem in enumerate(chosen):
+        say(done, len(chosen))
+        file = work / f"{first + done}.parquet"
+        if not file.is_file():
+            rows = [{"scale": scale, **row} for row in group(model, tokenizer, problem, world.correct, cap)]
+            write_parquet(file, pd.DataFrame(rows)[list(COLUMNS)])
+        tables.append(pd.read_parquet(file))
+    say(len(chosen), len(chosen))
+    return pd.concat(tables, ignore_index=True)
+
+
+def group(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problem: Problem,
+    correct: Callable[[str, str], bool],
+    cap: int,
+    size: int = GROUP,
+) -> list[dict[str, Any]]:
+    """One problem's rollouts as rows, without `scale`.  The same seed, machine and versions give the same rows."""
+    prompt = tokenizer(smol.prompt(problem.text)).input_ids
+    rollouts = sampling.sample(model, tokenizer, [prompt] * size, cap, (SEED, problem.id), TEMPERATURE)
+    entropies = token_entropies(model, prompt, rollouts)
+    name, rows = sampling.tokenizer_hash(tokenizer), []
+    for number, (ids, nats) in enumerate(zip(rollouts, entropies, strict=True)):
+        ended, text = ids[-1] == tokenizer.eos_token_id, tokenizer.decode(ids, skip_special_tokens=True)
+        rows.append(
+            {"benchmark": problem.source, "id": problem.id, "seed": SEED, "sample": number,
+             "tokenizer": name, "prompt": problem.text, "answer": problem.gold[0],
+             "text": text, "temperature": TEMPERATURE, "correct": ended and bool(correct(text, problem.gold[0])),
+             "truncated": not ended, "length": len(ids), **by_word(ids, nats, tokenizer)}
+        )  # fmt: skip
+    for name, values in objectives(pd.DataFrame(rows)).items():
+        for row, value in zip(rows, values, strict=True):
+            row[f"advantage_{name}"] = value
+    return rows
+
+
+def token_entropies(
+    model: PreTrainedModel, prompt: Sequence[int], rollouts: Sequence[Sequence[int]]
+) -> list[np.ndarray]:
+    """Policy entropy before each token of each rollout, nats at T=1, float32 [tokens]."""
+    found = []
+    for i in range(0, len(rollouts), SCORED):
+        some = rollouts[i : i + SCORED]
+        scores = sampling.score(model, sampling.batch([prompt] * len(some), some, pad=0))
+        found += [row[: len(ids)].numpy() for row, ids in zip(scores.entropy, some, strict=True)]
+    return found
+
+
+def by_word(ids: Sequence[int], nats: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The lists of one rollout's row: words and subword tokens, classes and entropies."""
+    pieces = texts(ids, tokenizer)
+    words = split(pieces)
+    total, first = word_entropies(nats, words)
+    said = [word.text for word in words]
+    names = tokenizer.convert_ids_to_tokens(ids)
+    return {
+        "tokens": [names[word.start] if pieces[word.start] is None else word.text for word in words],
+        "entropies": total.astype(np.float32),
+        "entropies_first": first.astype(np.float32),
+        "classes": classify(said),
+        "classes_strict": classify(said, strict=True),
+        "starts": np.array([word.start for word in words], np.int32),
+        "subwords": [name if piece is None else piece for name, piece in zip(names, pieces, strict=True)],
+        "subword_ids": np.array(ids, np.int32),
+        "subword_entropies": nats,
+    }
+
+
+def objectives(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Advantages of ONE group's rollouts under each objective, float32 [rollouts]; zeros where nothing pushes."""
+    correct, cut = (torch.tensor(rows[column].to_numpy(bool)) for column in ("correct", "truncated"))
+    length, found = torch.tensor(rows["length"].to_numpy()), {}
+    for name in OBJECTIVES:
+        phase = scales.config(SCALES[0], name).recipe.phases[0]
+        reward = shaped_reward(correct, length, ~cut, phase)
+        good = in_time(correct, length, ~cut, phase.budget)
+        found[name] = advantages(phase.advantage, good, reward, length, len(rows), phase.beta).numpy()
+    return found

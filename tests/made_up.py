@@ -1,0 +1,139 @@
+"""Made-up measurements for tests: random, small, and never written outside a test's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from egrc import measure
+from egrc.analysis.interventions import CONDITIONS, KEPT, OF_ARM
+from egrc.atomic import write_parquet
+
+CLASSES = ("connector", "number", "operator", "other")
+WORDS = {"connector": ("so", "then", "wait"), "number": tuple("123456"), "operator": ("+1", "="), "other": (".", "#")}
+SMOL_WORDS = {
+    "connector": (" So", "Therefore", " because", " and"),
+    "number": (" 12", " 3"),
+    "operator": (" +", " ="),
+    "punctuation": (".", ","),
+    "function": (" the", " of"),
+    "content": (" apples", " cake", " children", " recommendations"),
+    "layout": ("\n",),
+}
+MEAN = {"connector": 1.5, "content": 1.2, "number": 0.3}
+STEPS = (0, 10, 25, 50)
+GROUP = 8
+
+
+def rollouts(
+    seed: int = 0,
+    problems: int = 6,
+    samples: int = 2,
+    words: dict[str, tuple[str, ...]] = WORDS,
+    tokenizer: str = "made up",
+) -> pd.DataFrame:
+    """A rollout table: two benchmarks, connectors uncertain, lists of 30 to 50 entries."""
+    rng, lines = np.random.default_rng(seed), []
+    for i in range(problems):
+        for sample in range(samples):
+            n = int(rng.integers(30, 50))
+            classes = rng.choice(list(words), n)
+            line = {"benchmark": ("forward-3", "hole-2")[i % 2], "id": f"{i} +1 ?", "seed": seed, "sample": sample}
+            line |= {"tokenizer": tokenizer, "prompt": f"{i} +1 ?", "correct": bool(rng.random() < 0.7)}
+            line |= {"truncated": False, "length": n, "tokens": [str(rng.choice(words[c])) for c in classes]}
+            nats = rng.gamma(2, [MEAN.get(c, 0.1) / 2 for c in classes]).astype(np.float32)
+            lines.append(line | {"entropies": nats, "classes": classes.tolist()})
+    return pd.DataFrame(lines)
+
+
+def interventions(seeds: int = 3, problems: int = 6) -> pd.DataFrame:
+    """Rows of `interventions`: raising connectors lengthens, forbidding them shortens."""
+    frames = []
+    for number, (arm, conditions) in enumerate(OF_ARM.items()):
+        for seed in range(seeds):
+            for condition in conditions:
+                rng = np.random.default_rng([number, seed, list(CONDITIONS).index(condition)])
+                rows = rollouts(seed, problems).assign(scale="pocket", arm=arm, condition=condition)
+                n = len(rows)
+                scale = {"suppressed": 0.2, "logits +2": 1.6, "forced": 1.4}.get(condition, 1.0) * (1 - 0.3 * number)
+                length = (scale * rng.normal(90, 10, n)).clip(5).round()
+                sums = {"length": length.astype(int), "connectors": (length / 10).astype(int), "entropy": 0.3 * length}
+                sums |= {"entropy_sampled": 0.25 * length, "cost": 0.0 if condition == "none" else 0.1 * length}
+                sums |= {"touched": 2, "gradient_square": 0.1 * length, "disagreement": 0.1 * length}
+                rows = rows.assign(**sums, correct=rng.random(n) < 0.6)
+                frames.append(rows if (arm, condition) == ("base", "none") else rows.assign(**dict.fromkeys(KEPT)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def tug(scale: str = "pocket", seeds: int = 3, problems: int = 6) -> pd.DataFrame:
+    """Rows of `tug`: random gradients, larger on connectors, which both objectives push down."""
+    arms = {"base": (0,), **({} if scale == "smol" else dict.fromkeys(("accuracy", "compression", "joint"), STEPS))}
+    lines = []
+    for arm, steps in arms.items():
+        for seed in range(seeds):
+            for step in steps:
+                for permutation in (-1, 0, 1):
+                    for token_class in _sets(scale, permutation):
+                        lines += _set(scale, arm, seed, step, permutation, token_class, problems)
+    table = pd.DataFrame(lines)
+    return table.assign(scores_strict=table["scores"]) if scale == "smol" else table
+
+
+def _sets(scale: str, permutation: int) -> tuple[str, ...]:
+    """The real model's random sets are of connectors only, by two lists."""
+    strict = ("connector (strict)",) if scale == "smol" else ()
+    if permutation < 0:
+        return ("all", *CLASSES, *strict)
+    return ("connector", *strict) if strict else CLASSES
+
+
+def _set(
+    scale: str, arm: str, seed: int, step: int, permutation: int, token_class: str, problems: int
+) -> list[dict[str, object]]:
+    rng = np.random.default_rng([len(arm), seed, step, permutation + 1, len(token_class)])
+    advantages = np.random.default_rng([len(arm), seed, step]).normal(size=(2, problems, GROUP))
+    size = 3.0 if permutation < 0 and token_class.startswith(("connector", "all")) else 1.0
+    a, c = size * rng.normal(size=(2, problems, 12))
+    lines = []
+    for i in range(problems):
+        line = {"part": f"{arm}/seed-{seed}", "scale": scale, "tokenizer": "made up", "arm": arm, "seed": seed}
+        line |= {"step": step, "permutation": permutation, "token_class": token_class, "problem": i}
+        line |= {"benchmark": ("forward-3", "hole-2")[i % 2], "id": f"{i} +1 ?", "correct": 4, "tokens": 20}
+        line |= {"entropy": 5.0, "logit_gradient": 3.0, "mass": 2.0}
+        line |= {"advantage_accuracy": advantages[0, i] - advantages[0, i].mean()}
+        line |= {"advantage_compression": np.abs(advantages[1, i])}
+        line |= {"scores": rng.normal(size=GROUP) - 0.5 * advantages[1, i]}
+        line |= {"gram_accuracy": a[: i + 1] @ a[i], "gram_compression": c[: i + 1] @ c[i]}
+        lines.append(line | {"gram_cross": (a[: i + 1] @ c[i] + c[: i + 1] @ a[i]) / 2})
+    return lines
+
+
+def words(problems: int = 12) -> pd.DataFrame:
+    """Rows of `words`: as a rollout table, with the lists by another list of connectors and by subword token."""
+    table = rollouts(0, problems, 4, SMOL_WORDS, "made up too").assign(scale="smol", benchmark="handmade")
+    starts = [np.arange(len(t)) for t in table["tokens"]]
+    strict = [["function" if w == " and" else c for w, c in zip(*row, strict=True)]
+              for row in zip(table["tokens"], table["classes"], strict=True)]  # fmt: skip
+    return table.assign(
+        classes_strict=strict,
+        entropies_first=[0.8 * nats for nats in table["entropies"]],
+        starts=starts,
+        subwords=table["tokens"],
+        subword_entropies=table["entropies"],
+        answer="1", text="", temperature=1.0, subword_ids=starts,
+        advantage_accuracy=0.0, advantage_compression=0.0,
+    )  # fmt: skip
+
+
+def write(data: Path, seeds: int = 3) -> Path:
+    """All of them, as files in a data folder.  Returns it."""
+    for name, scale, table in (
+        ("interventions", "pocket", interventions(seeds)),
+        ("tug", "pocket", tug("pocket", seeds)),
+        ("words", "smol", words()),
+        ("tug_words", "smol", tug("smol", 1)),
+    ):
+        write_parquet(measure.file(name, scale, data), table)
+    return data

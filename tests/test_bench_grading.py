@@ -1,0 +1,81 @@
+"""The benchmark of grading: its arithmetic by hand, and a tiny one from workloads to report."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pandas as pd
+import pytest
+
+from egrc import bench_grading
+from egrc.bench_grading import answered, bench, summary, workloads
+from egrc.pool import Pool
+
+
+def test_summary_by_hand():
+    seconds = [(1.0, 4.0), (2.0, 5.0), (0.5, 10.0)]
+    rows = [{"workload": "w", "answers": 100, "pool": a, "one_thread": b, "decided": 0.25} for a, b in seconds]
+    assert summary(pd.DataFrame(rows)) == {
+        "w": {
+            "answers": 100,
+            "decided": 0.25,
+            "pool": {"median": 100.0, "low": 50.0, "high": 200.0},
+            "one_thread": {"median": 20.0, "low": 10.0, "high": 25.0},
+        }
+    }
+
+
+def test_about_half_of_the_answers_are_right_and_each_turn_has_its_own():
+    golds = [str(n) for n in range(1000)]
+    pairs = answered(golds, random.Random(0))
+    assert [gold for _, gold in pairs] == golds
+    assert 450 < sum(completion.endswith(rf"\boxed{{{gold}}}.") for completion, gold in pairs) < 550
+    for make in workloads(None, 80).values():
+        first, again, other = (make(random.Random(seed)) for seed in (0, 0, 1))
+        assert first == again != other and len(first) == 80
+
+
+def test_eight_samples_of_a_problem_share_its_gold():
+    pairs = workloads(None, 80)["samples"](random.Random(0))
+    assert all(len({gold for _, gold in pairs[i : i + 8]}) == 1 for i in range(0, 80, 8))
+
+
+@pytest.mark.e2e
+def test_a_tiny_benchmark_keeps_its_report(tmp_path, monkeypatch):
+    (tmp_path / "aime25").mkdir()
+    rows = [{"id": str(n), "problem": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(30)]
+    (tmp_path / "aime25" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(bench_grading, "Pool", lambda workers: Pool(workers, limit=20))
+    some = {name: make for name, make in workloads(tmp_path, 8).items() if name in ("numbers", "aime25")}
+    monkeypatch.setattr(bench_grading, "workloads", lambda folder, n: some)
+    text = bench(tmp_path, turns=1, n=8, workers=1, out=tmp_path / "report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["workloads"]) == ["numbers", "aime25"]
+    assert report["workloads"]["aime25"]["answers"] == 30
+    assert report["workloads"]["aime25"]["decided"] == report["workloads"]["numbers"]["decided"] == 1
+    assert all(w["pool"]["median"] > 0 and w["one_thread"]["median"] > 0 for w in report["workloads"].values())
+    assert "aime25" in text and "target 500" in text
+
+
+def test_graders_that_differ_are_an_error(monkeypatch):
+    monkeypatch.setattr(bench_grading.grading, "grade", lambda completion, gold, limit: None)
+    monkeypatch.setattr(bench_grading, "Pool", Nothing)
+    with pytest.raises(RuntimeError, match="something in the pool, None without"):
+        bench_grading._measured([("a", "b")], 1)
+
+
+class Nothing:
+    """A pool that knows no grade."""
+
+    def __init__(self, workers):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def grade(self, pairs):
+        return ["something" for _ in pairs]

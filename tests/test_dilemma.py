@@ -1,0 +1,187 @@
+"""Frontiers and what lies between them: by hand, and with rows made so that the answer is known."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egrc import scales
+from egrc.analysis import dilemma
+from egrc.analysis.dilemma import WAYS, DilemmaError, Frontier, frontier, gap
+from egrc.records import RecordError
+
+
+def test_a_frontier_leaves_out_what_another_setting_beats() -> None:
+    found = frontier(np.array([30, 10, 20, 20, 40]), np.array([0.7, 0.5, 0.6, 0.55, 0.7]))
+    assert found.tokens.tolist() == [10, 20, 30]  # 40 tokens are no more accurate than 30
+    assert found.accuracy.tolist() == [0.5, 0.6, 0.7]
+    assert frontier(np.array([10, 20]), np.array([0.9, 0.5])).tokens.tolist() == [10]  # one beats all
+
+
+points = st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), min_size=1, max_size=8)
+
+
+@given(points)
+def test_a_frontier_increases_and_nothing_lies_above_it(settings: list[tuple[int, int]]) -> None:
+    t, a = np.array(settings, float).T
+    found = frontier(t, a)
+    assert (np.diff(found.tokens) > 0).all() and (np.diff(found.accuracy) > 0).all()
+    for tokens, accuracy in settings:
+        at_most_as_long = found.accuracy[found.tokens <= tokens]
+        assert len(at_most_as_long) and at_most_as_long.max() >= accuracy
+
+
+def test_a_gap_is_the_mean_over_what_both_have() -> None:
+    x, y = np.array([0.0, 10.0]), np.array([0.0, 1.0])
+    assert gap(x, y + 0.25, x, y) == pytest.approx(0.25)
+    # shared: 5 to 10; the other is flat at 1/2, so the difference goes from 0 to 1/2
+    assert gap(x, y, np.array([5.0, 20.0]), np.array([0.5, 0.5])) == pytest.approx(0.25)
+    # a bend inside the shared range: 0 to 1 and back to 0, mean 1/2
+    assert gap(np.array([0.0, 5.0, 10.0]), np.array([0.0, 1.0, 0.0]), x, np.zeros(2)) == pytest.approx(0.5)
+    assert gap(np.array([5.0]), np.array([0.9]), x, y) == pytest.approx(0.4)  # a point
+    assert math.isnan(gap(x, y, x + 11, y))
+
+
+@given(points)
+def test_frontiers_that_coincide_differ_by_nothing(settings: list[tuple[int, int]]) -> None:
+    same = frontier(*np.array(settings, float).T)
+    assert dilemma.gaps(same, same) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_both_readings_by_hand() -> None:
+    joint = Frontier(np.array([10.0, 30.0]), np.array([0.4, 0.6]))
+    staged = Frontier(np.array([10.0, 30.0]), np.array([0.5, 0.7]))
+    # at equal length 0.1 more; at equal accuracy (0.5 to 0.6) 10 tokens fewer, 100 tokens being worth 1
+    assert dilemma.gaps(joint, staged) == pytest.approx((0.1, 10.0))
+    assert dilemma.gaps(staged, joint) == pytest.approx((-0.1, -10.0))
+
+
+# --- from rows ------------------------------------------------------------------------------------------------
+
+
+def rows(settings: dict[str, tuple[float, float]], problems: int = 10, noise: float = 0.0) -> pd.DataFrame:
+    """Evaluation rows of two seeds and two benchmarks: arm to (tokens, accuracy); noise by problem."""
+    rng, frames = np.random.default_rng(0), []
+    shift = rng.normal(0, noise, 2 * problems)
+    for arm, (tokens, accuracy) in settings.items():
+        for seed in (0, 1):
+            right = np.tile(np.arange(problems) < round(accuracy * problems), 2)
+            frames.append(pd.DataFrame({
+                "benchmark": np.repeat(["forward-3", "hole-2"], problems), "id": [f"p{i}" for i in range(2 * problems)],
+                "arm": arm, "seed": seed, "r": 0.05, "correct": right, "tokens": tokens + shift,
+            }))  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+JOINT = {"joint": (10, 0.4), "joint-r0.8": (30, 0.6)}
+
+
+def test_frontiers_of_the_same_rows_give_zero_with_an_interval_of_zero() -> None:
+    same = {"egrc": (10, 0.4), "egrc-r0.8": (30, 0.6)}
+    found = dilemma.readings(rows(JOINT | same), n_boot=50).set_index("reading")
+    assert found.loc["3a", ["estimate", "low", "high"]].tolist() == pytest.approx([0, 0, 0])
+    assert found.loc["3b", ["estimate", "low", "high"]].tolist() == pytest.approx([0, 0, 0], abs=1e-9)
+    assert found["reason"].tolist() == ["", ""]
+    assert (found["problems"] == 20).all() and (found["seeds"] == 2).all()
+    assert found.loc["3a", ["from", "to"]].tolist() == [10, 30]
+
+
+def test_a_better_staged_frontier_is_found() -> None:
+    found = dilemma.readings(rows(JOINT | {"egrc": (10, 0.6), "egrc-r0.2": (30, 0.8)}), n_boot=50).set_index("reading")
+    assert found.loc["3a", "estimate"] == pytest.approx(0.2)
+    assert found.loc["3b", "estimate"] == pytest.approx(20)  # they share one accuracy only, 0.6
+    other = {"egrc": (10, 0.4), "egrc-r0.8": (30, 0.6), "joint": (10, 0.6), "joint-r0.8": (30, 0.8)}
+    worse = dilemma.readings(rows(other), n_boot=50)
+    assert worse["estimate"].tolist() == pytest.approx([-0.2, -20])
+
+
+def test_each_seed_alone() -> None:
+    table = rows(JOINT | {"egrc": (10, 0.4), "egrc-r0.8": (30, 0.6)})
+    better = (table["seed"] == 1) & table["arm"].str.startswith("egrc")
+    found = dilemma.readings_by_seed(table.assign(tokens=table["tokens"] - 4 * better)).set_index(["seed", "reading"])
+    # 4 tokens shorter: on the line from 0.4 at 10 to 0.6 at 30 that is worth 0.04
+    assert found["estimate"].tolist() == pytest.approx([0, 0, 0.04, 4], abs=1e-9)
+
+
+def test_frontiers_apart_have_no_number_and_a_reason() -> None:
+    found = dilemma.readings(rows(JOINT | {"egrc": (40, 0.7), "egrc-r0.2": (50, 0.9)}), n_boot=50).set_index("reading")
+    assert math.isnan(found.loc["3a", "estimate"]) and found.loc["3a", "apart"] == 1
+    assert found.loc["3a", ["low", "high"]].tolist() == [-np.inf, np.inf]
+    assert found.loc["3a", "reason"] == "the frontiers share no length: the staged one lies wholly above the joint one"
+    assert "share no accuracy" in found.loc["3b", "reason"]
+    assert dilemma.gap_curve(rows(JOINT | {"egrc": (40, 0.7)}), "3a", n_boot=10).empty
+
+
+def test_resamples_without_a_number_count_as_the_worst_and_the_best() -> None:
+    assert dilemma._bounds(np.array([np.nan] * 5 + [1.0] * 95)) == (-np.inf, np.inf)
+    assert dilemma._bounds(np.array([np.nan] + [1.0] * 99)) == (1.0, 1.0)
+    low, high = dilemma._bounds(np.arange(1001.0))
+    assert (low, high) == (25, 975)
+
+
+def test_points_say_which_settings_are_on_the_frontier() -> None:
+    table = rows(JOINT | {"joint-r0.2": (20, 0.4), "egrc": (10, 0.6), "compression": (5, 0.9)}, noise=2.0)
+    found = dilemma.points(table, n_boot=200).set_index("arm")
+    assert found["frontier"].to_dict() == {
+        "joint": True, "joint-r0.8": True, "joint-r0.2": False, "egrc": True, "compression": False,
+    }  # fmt: skip
+    line = found.loc["joint"]
+    assert line["tokens_low"] < line["tokens"] < line["tokens_high"] and line["accuracy"] == pytest.approx(0.4)
+    assert len(dilemma.by_seed(table)) == 2 * 5
+
+
+def test_a_gap_along_the_length() -> None:
+    found = dilemma.gap_curve(rows(JOINT | {"egrc": (10, 0.6), "egrc-r0.2": (30, 0.6)}), "3a", n=3, n_boot=20)
+    # only the shorter of the two is on the frontier, which then is a point
+    assert found["x"].tolist() == [10, 10, 10] and found["estimate"].tolist() == pytest.approx([0.2] * 3)
+    found = dilemma.gap_curve(rows(JOINT | {"egrc": (10, 0.6), "egrc-r0.2": (30, 0.7)}), "3a", n=3, n_boot=20)
+    assert found["estimate"].tolist() == pytest.approx([0.2, 0.15, 0.1])
+
+
+def test_settings_that_were_not_asked_alike_are_refused() -> None:
+    table = rows(JOINT | {"egrc": (10, 0.4)})
+    with pytest.raises(DilemmaError, match="same problems"):
+        dilemma.readings(table[~((table["arm"] == "egrc") & (table["id"] == "p3"))], n_boot=5)
+    with pytest.raises(DilemmaError, match="same problems"):
+        dilemma.readings(table[~((table["arm"] == "egrc") & (table["seed"] == 1))], n_boot=5)
+    with pytest.raises(DilemmaError, match="no settings of staged.*sweep --study dilemma"):
+        dilemma.readings(rows(JOINT), n_boot=5)
+
+
+def record(arm: str, evaluation: pd.DataFrame, **settings: Any) -> SimpleNamespace:
+    config = scales.config("pocket", arm, **settings)
+    return SimpleNamespace(arm=arm, seed=0, name=f"pocket/{arm}/seed-0", config=config, evaluation=evaluation)
+
+
+def test_rows_of_records() -> None:
+    answers = pd.DataFrame({"benchmark": "hole-2", "id": ["a", "a"], "temperature": [0.6, 1.0], "correct": True,
+                            "tokens": [7, 9]})  # fmt: skip
+    table = dilemma.rows([record(arm, answers) for arm in ("joint-r0.8", "egrc", "truncation-L90")], 0.6)
+    assert table[["arm", "r", "tokens"]].to_numpy().tolist() == [
+        ["joint-r0.8", 0.8, 7], ["egrc", 0.05, 7], ["truncation-L90", 1.0, 7],
+    ]  # fmt: skip
+    with pytest.raises(DilemmaError, match="not at equal rollouts: pocket/joint/seed-0 used 12800, pocket/egrc/seed-0"):
+        dilemma.rows([record("joint", answers), record("egrc", answers, steps=5)], 0.6)
+    with pytest.raises(DilemmaError, match="not evaluated at temperature 0.3"):
+        dilemma.rows([record("joint", answers)], 0.3)
+
+
+def test_a_scale_without_the_study_says_so() -> None:
+    with pytest.raises(RecordError, match="scale 'smol' has no study 'dilemma'"):
+        dilemma.load("smol")
+
+
+def test_every_arm_of_the_study_has_its_way() -> None:
+    ways = {arm: dilemma.way(arm) for arm in scales.study("pocket", dilemma.STUDY)}
+    r = {arm: scales.config("pocket", arm).recipe.phases[0].r for arm in ways}
+    swept = {name: {r[arm] for arm in ways if ways[arm] == name} for name in WAYS}
+    assert swept["joint"] == swept["staged"] and len(swept["joint"]) >= 3  # over the same shaping
+    assert {"compression", "truncation-L90", "joint-grpo"} <= {arm for arm in ways if ways[arm] == "control"}
+    assert dilemma.way("egrc-reversed") == "control"

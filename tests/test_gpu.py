@@ -1,0 +1,451 @@
+"""The scale gpu as far as it goes without a GPU and a hub: prompts, grading, what is refused and how, the dry run."""
+
+from __future__ import annotations
+
+import copy
+import errno
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import httpx2
+import huggingface_hub
+import pytest
+import tiny
+import torch
+from huggingface_hub import errors
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from egrc import benchmarks, dryrun, gpu, hub, launch, scales
+from egrc.__main__ import main
+from egrc.config import ConfigError
+from egrc.gpu import END, PAD, Gpu, Gpu7B, prompt, split
+from egrc.hub import HubError
+from egrc.launch import Hardware
+from egrc.problems import Problem
+
+RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
+REMEDIES = {
+    errors.GatedRepoError("gated", response=RESPONSE): "is gated: accept its terms at https://huggingface.co/.*hf auth",
+    errors.RepositoryNotFoundError("none", response=RESPONSE): "no .* on the hub, or it is private",
+    errors.RevisionNotFoundError("none", response=RESPONSE): "has no revision .*commits/main",
+    errors.OfflineModeIsEnabled("offline"): "HF_HUB_OFFLINE is set: unset it, or run `hf download .* --revision",
+    errors.LocalEntryNotFoundError("not cached"): "cannot be reached, and .* is not in the cache: check network",
+    httpx2.ConnectError("refused"): "cannot be reached",
+    httpx2.ReadTimeout("slow"): "cannot be reached",
+    httpx2.ProxyError("proxy"): "cannot be reached",
+    errors.HfHubHTTPError("500 Server Error", response=RESPONSE): "did not give .*500 Server Error",
+    OSError(errno.ENOSPC, "No space left on device"): "No space left on device: free some space.*HF_HOME",
+}
+
+
+# --- the hub ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("error", "remedy"), REMEDIES.items(), ids=lambda x: type(x).__name__)
+def test_what_the_hub_refuses_is_one_line_with_the_way_out(
+    error: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(HubError, match=remedy) as raised:
+        hub.snapshot("owner/model", "a" * 40)
+    assert "\n" not in str(raised.value) and "owner/model" in str(raised.value)
+
+
+def test_only_data_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {}
+
+    def fetch(repo: str, **how: Any) -> str:
+        asked.update(how, repo=repo)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert hub.snapshot("owner/model", "rev") == tmp_path
+    assert (asked["repo"], asked["revision"]) == ("owner/model", "rev")
+    names = ["modeling_x.py", "model.bin", "model.pt", "model-1.safetensors", "tokenizer.json", "config.json"]
+    fetched = list(huggingface_hub.utils.filter_repo_objects(names, allow_patterns=asked["allow_patterns"]))
+    assert fetched == ["model-1.safetensors", "tokenizer.json", "config.json"]
+
+
+def test_what_is_cached_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: "there")
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *_, **__: pytest.fail("asked the network"))
+    hub.require("owner/model", "rev")
+
+
+def test_a_model_that_is_not_there_is_found_out_without_fetching_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_cached(*_: Any, local_files_only: bool = False, **__: Any) -> None:
+        assert local_files_only, "fetches"
+        raise errors.LocalEntryNotFoundError("not cached")
+
+    def gated(*_: Any, **__: Any) -> None:
+        raise errors.GatedRepoError("gated", response=RESPONSE)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", not_cached)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", gated)
+    with pytest.raises(HubError, match="gated"):
+        hub.require("owner/model", "rev")
+
+
+def test_without_network_or_cache_the_command_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real library, an empty cache and HF_HUB_OFFLINE."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert main(["generate", "--scale", "gpu", "What is 1 + 1?"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("egrc: ") and err.count("\n") == 1
+    assert Gpu.HUB in err and "hf download" in err
+
+
+# --- what the machine must have -----------------------------------------------------------------------------------
+
+
+def test_checks_come_before_any_work_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, hardware = scales.config("gpu", "egrc"), scales.hardware("gpu")
+    monkeypatch.setattr(hub, "snapshot", lambda *_: pytest.fail("loads weights"))
+    monkeypatch.setattr(hub, "require", lambda *_: pytest.fail("asks the hub before the machine is known to do"))
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"vLLM is not installed: `pip install vllm==.*--on vllm="):
+        launch.check(config, hardware, Gpu())
+    with pytest.raises(ConfigError, match="scale gpu needs a GPU.*dry-run --scale gpu"):
+        launch.check(config, replace(hardware, vllm=""), Gpu())
+
+
+@pytest.mark.parametrize(("free", "enough"), [(3.0, False), (70.0, True)])
+def test_too_little_memory_names_what_is_needed(monkeypatch: pytest.MonkeyPatch, free: float, enough: bool) -> None:
+    config, hardware, world = scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu()
+    monkeypatch.setattr(gpu, "find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(free * 1e9), int(80e9)))
+    monkeypatch.setattr(hub, "require", lambda *_: None)
+    monkeypatch.setattr(Gpu, "_training_problems", lambda self: [])
+    if enough:
+        launch.check(config, hardware, world)
+        return
+    with pytest.raises(ConfigError, match=r"about \d+ GB are needed \(an estimate\), 3 of 80 GB are free.*vllm=server"):
+        launch.check(config, hardware, world)
+
+
+def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = scales.config("pocket", "egrc")
+    launch.check(config, Hardware(), object())  # a world without a preflight
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="FSDP and DeepSpeed ZeRO-3.*ddp.yaml"):
+        launch.check(config, Hardware(), object())
+
+
+# --- cutting the batch --------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 64), st.integers(2, 16), st.integers(1, 16), st.integers(0, 32))
+def test_no_rollout_is_lost_or_made_twice(prompts: int, group: int, ranks: int, micro_batch: int) -> None:
+    config = scales.config("pocket", "egrc", prompts_per_step=prompts, group_size=group)
+    try:
+        at_once, times = launch.micro_batches(config, Hardware(micro_batch=micro_batch), ranks)
+    except ConfigError:
+        share, rest = divmod(prompts * group, ranks)
+        assert rest or share % micro_batch
+    else:
+        assert at_once * times * ranks == prompts * group and at_once == (micro_batch or at_once)
+
+
+def test_pocket_is_told_what_it_always_was() -> None:
+    config = scales.config("pocket", "egrc")
+    assert launch.trainer_settings(config, scales.hardware("pocket")) == {
+        "per_device_train_batch_size": config.prompts_per_step * config.group_size,
+        "gradient_accumulation_steps": 1,
+        "bf16": False,
+        "gradient_checkpointing": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dtype": "float8"}, "choose one of float32, bfloat16"),
+        ({"vllm": "yes"}, "choose colocate or server"),
+        ({"micro_batch": -1}, "starts at 0"),
+        ({"vllm_share": 1.0}, "between 0 and 1"),
+        ({"batch": 1}, "no hardware setting .'batch'.: choose from .*micro_batch"),
+    ],
+)
+def test_hardware_settings_out_of_range(given: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Hardware().on(given)
+
+
+def test_ranks_are_read_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (launch.ranks(), launch.rank(), launch.is_main()) == (1, 0, True)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    assert (launch.ranks(), launch.rank(), launch.is_main()) == (4, 3, False)
+
+
+def test_an_error_of_ours_is_not_taken_for_a_lost_rank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="^a bug$"), launch.as_one(tmp_path):
+        raise RuntimeError("a bug")
+    with pytest.raises(launch.RankError, match="no checkpoint was complete yet"), launch.as_one(tmp_path):
+        raise RuntimeError("[pair.cc] Connection closed by peer [127.0.0.1]:1")
+
+
+def test_bfloat16_checkpointing_and_micro_batches_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scale's precision and its way of saving memory, on a CPU and a tiny model: near what float32 gives."""
+    torch.set_num_threads(1)
+    whole = tiny.model()
+    rows = {}
+    for name in ("float32", "bfloat16"):
+        hardware = Hardware(dtype=name, micro_batch=4, gradient_checkpointing=name == "bfloat16")
+        config = scales.config("pocket", "egrc", prompts_per_step=4, group_size=4)
+        settings = launch.trainer_settings(config, hardware)
+        monkeypatch.setattr(tiny, "model", lambda name=name: copy.deepcopy(whole).to(getattr(torch, name)))
+        made = tiny.trainer(tmp_path / name, tiny.recipe(dwell=1), max_steps=2, **settings)
+        made.train()
+        rows[name] = made.recorder.steps
+        trained = [p for p in made.model.parameters() if p.requires_grad]
+        assert {p.dtype for p in trained} == {torch.float32}, "adapters stay float32"
+        assert rows[name][0]["grad_norm"] > 0
+    assert [row["phase"] for row in rows["bfloat16"]] == ["compress", "explore"]
+    assert rows["bfloat16"][0]["entropy"] == pytest.approx(rows["float32"][0]["entropy"], rel=0.02)
+
+
+# --- prompts, answers, tokens -------------------------------------------------------------------------------------
+
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<｜User｜>' + m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}"
+)
+
+
+def tokenizer(template: str = TEMPLATE, special: tuple[str, ...] = (), pad: str = PAD) -> PreTrainedTokenizerFast:
+    """Characters, and the marks of the published tokenizer as whole tokens."""
+    begin, end = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+    marks = [begin, end, pad, "<｜User｜>", "<｜Assistant｜>", "<think>", END]
+    letters = [chr(c) for c in range(32, 127)] + ["\n", "Ġso", "7"]
+    ids = {t: i for i, t in enumerate(dict.fromkeys([*marks, *letters]))}
+    core = Tokenizer(models.WordLevel(ids, unk_token="?"))
+    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    core.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, ids[begin])])
+    core.add_special_tokens([begin, end, pad, *special])
+    core.add_tokens([m for m in marks[3:] if m not in special])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=begin, eos_token=end, pad_token=end, chat_template=template
+    )
+
+
+def test_the_prompt_is_the_chat_template() -> None:
+    Gpu().check_tokenizer(tokenizer())
+    assert prompt("How many?") == (
+        "<｜User｜>How many?\n\nPut the final answer in \\boxed{}.<｜Assistant｜><think>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (tokenizer(TEMPLATE.replace("<think>\\n", "")), "its chat template is another"),
+        (tokenizer(special=(END,)), f"drops {END} as a special token"),
+        (tokenizer(pad="<|other|>"), r"has no token <\|vision_pad\|>"),
+    ],
+)
+def test_another_tokenizer_is_refused(made: PreTrainedTokenizerFast, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Gpu().check_tokenizer(made)
+
+
+def test_another_architecture_is_refused() -> None:
+    config = Gpu().model_config()
+    Gpu().check_config(config)
+    with pytest.raises(ConfigError, match="hidden_size"):
+        Gpu7B().check_config(config)
+
+
+@given(st.lists(st.sampled_from(["<｜User｜>", "<｜Assistant｜>", "<|im_end|>", "<｜", "｜>", "User", " ", "x"])))
+def test_a_problem_cannot_leave_its_turn(pieces: list[str]) -> None:
+    text = prompt("".join(pieces))
+    assert (text.count("<｜User｜>"), text.count("<｜Assistant｜>")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("completion", "parts"),
+    [
+        ("so 2</think>It is 2.", ("so 2", "It is 2.")),
+        ("still thinking", ("still thinking", "")),
+        ("a</think>b</think>c", ("a</think>b", "c")),
+        ("", ("", "")),
+    ],
+)
+def test_thinking_and_answer(completion: str, parts: tuple[str, str]) -> None:
+    assert split(completion) == parts
+
+
+@pytest.mark.parametrize(
+    ("completion", "right"),
+    [
+        ("6 x 7 is 42</think>The answer is \\boxed{42}.", True),
+        ("\\boxed{42}</think>The answer is \\boxed{41}.", False),
+        ("the answer is \\boxed{42}", False),  # thinking that does not end has not answered
+        ("6 x 7 is 42</think>", False),
+    ],
+)
+def test_only_what_follows_thinking_counts(completion: str, right: bool) -> None:
+    assert Gpu().correct(completion, "42") is right
+
+
+def test_token_classes_reach_to_the_heads_last_row() -> None:
+    made = tokenizer()
+    classes = Gpu().token_classes(made)
+    assert len(classes.ids) == Gpu.NUMBERS["vocab_size"]
+    of = {t: classes.names[classes.ids[made.convert_tokens_to_ids(t)]] for t in ("Ġso", "7", "+", "x")}
+    assert of == {"Ġso": "connector", "7": "number", "+": "operator", "x": "other"}
+
+
+def test_there_is_no_floor() -> None:
+    assert Gpu().floor_tokens("gsm8k") is None
+
+
+# --- problems -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three training rows of five are usable, one of those stands in a test set."""
+    rows = {
+        "problem": ["What is 1 + 1?", "What is 2 + 2?", "  ", "x" * 2000, "What is 3 + 3?"],
+        "answer": ["2", "4", "1", "1", "6"],
+        "solution": [""] * 5,
+    }
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_dict(rows))
+    tests = {n: [Problem(f"{n}/{i}", f"{n} {i}?", (str(i),), "", n) for i in range(3)] for n in benchmarks.REGISTRY}
+    tests["math500"].append(Problem("math500/3", "what is $2+2$ ?", ("4",), "", "math500"))
+    monkeypatch.setattr(benchmarks, "load", lambda name: tests[name])
+
+
+def test_training_problems_are_checked_against_the_test_sets(sets: None) -> None:
+    drawn = Gpu().train_problems(0)
+    assert drawn.column_names == ["prompt", "answer", "benchmark"]
+    assert sorted(drawn["prompt"]) == [prompt("What is 1 + 1?"), prompt("What is 3 + 3?")]
+    assert Gpu().train_problems(1).to_list() != Gpu().train_problems(4).to_list() or len(drawn) < 3
+
+
+def test_benchmarks_of_the_scale(sets: None) -> None:
+    found = Gpu().benchmarks(2)
+    assert tuple(found) == benchmarks.SIX
+    assert all(t.column_names == ["id", "prompt", "answer"] and len(t) == 2 for t in found.values())
+    assert "without units" in found["olympiadbench"]["prompt"][0]
+    assert list(Gpu().benchmarks(1, "search")) == ["deepscaler"]
+    with pytest.raises(ConfigError, match="choose test or search"):
+        Gpu().benchmarks(1, "train")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"question": ["1"], "answer": ["1"]}, "no column problem .it has question, answer"),
+        ({"problem": [""], "answer": ["1"]}, "of 1 rows none has a problem"),
+    ],
+)
+def test_a_training_set_that_cannot_be_used(rows: dict, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_dict(rows))
+    with pytest.raises(ConfigError, match=message):
+        gpu.read_training("owner/set", "rev")
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def test_the_two_sizes_differ_in_the_model_alone() -> None:
+    one, two = (scales.config(scale, "egrc") for scale in ("gpu", "gpu-7b"))
+    assert replace(two, scale="gpu") == one and scales.hardware("gpu") == scales.hardware("gpu-7b")
+    assert (Gpu.HUB, Gpu.REVISION) != (Gpu7B.HUB, Gpu7B.REVISION)
+
+
+def test_every_setting_says_whose_it_is() -> None:
+    config = scales.config("gpu", "egrc")
+    found = gpu.whose(config).set_index("setting")
+    assert set(found["whose"]) == {gpu.PAPER, gpu.OURS, gpu.READING}
+    assert found["value"]["learning_rate"] == config.learning_rate
+    assert found["value"]["L of stage 1 (tokens)"] == config.recipe.phases[0].budget
+    numbers = found[[isinstance(v, (int, float)) and not isinstance(v, bool) for v in found["value"]]]
+    assert set(numbers["whose"]) - {gpu.OURS} == {gpu.PAPER} and list(
+        numbers.index[numbers["whose"] == gpu.PAPER]
+    ) == ["stages, one switch"], "no number of the paper's is public but the one switch"
+
+
+# --- the dry run --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tried() -> dict[str, dryrun.Tried]:
+    return {t.what: t for t in dryrun.try_options("gpu")}
+
+
+def test_every_option_is_known_to_the_installed_versions(tried: dict[str, dryrun.Tried]) -> None:
+    assert [t for t in tried.values() if t.ok is False] == []
+    assert {"EGRCConfig, vLLM colocate", "EGRCConfig, vLLM server", "vllm serve", "one GPU"} <= tried.keys()
+    configs = {f"configs/accelerate/{name}.yaml" for name in ("single_gpu", "ddp", "zero2")}
+    assert configs <= tried.keys()
+
+
+def test_a_wrong_config_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = (dryrun.CONFIGS / "zero2.yaml").read_text()
+    (tmp_path / "unknown.yaml").write_text(good + "no_such_key: 1\n")
+    (tmp_path / "zero.yaml").write_text(good.replace("zero_stage: 2", "zero_stages: 2"))
+    monkeypatch.setattr(dryrun, "CONFIGS", tmp_path)
+    assert [t.ok for t in dryrun._try_configs()] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("accelerate", "launch", "--no_such", "1", "-m", "egrc", "train", "--arm", "egrc"),
+        ("python", "-m", "egrc", "train", "--arms", "egrc"),
+        ("python", "-m", "torch.distributed.run", "--nproc=2", "--no-such", "-m", "egrc", "train", "--arm", "egrc"),
+    ],
+)
+def test_a_wrong_command_is_found(words: tuple[str, ...]) -> None:
+    assert dryrun._try_command("wrong", dryrun.Command(words)).ok is False
+
+
+@pytest.mark.parametrize("scale", ["gpu", "gpu-7b"])
+def test_commands_name_the_scale_and_pin_what_they_serve(scale: str) -> None:
+    lines = [str(c) for group in dryrun.commands(scale).values() for c in group]
+    assert all(f"--scale {scale} " in line for line in lines if " egrc train " in line)
+    serve = next(line for line in lines if "vllm serve" in line)
+    world = scales.world(scale)
+    assert f"--revision {world.REVISION}" in serve and world.HUB in serve and "--host 127.0.0.1" in serve
+    assert "trust" not in serve
+
+
+def test_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dry-run", "--scale", "gpu"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Dry run of scale gpu: not yet run on a GPU\n")
+    assert "1777088000" in said.replace(",", "") and "NO  " not in said
+    assert "accelerate launch --config_file configs/accelerate/ddp.yaml" in said
+    for device in ("A100-40", "A100-80", "H100-80", "L40S", "RTX 4090"):
+        assert device in said
+
+
+def test_a_dry_run_of_pocket(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Dry run of scale pocket\n") and "torch.distributed.run" in said and "A100" not in said
+
+
+def test_all_scales_side_by_side() -> None:
+    found = dryrun.side_by_side()
+    assert list(found.columns) == list(scales.SCALES)
+    assert found.loc["steps", "gpu"] == scales.config("gpu", "egrc").steps
+    assert found.loc["hardware: vllm", "gpu"] == "colocate" and found.loc["hardware: vllm", "pocket"] == ""

@@ -1,0 +1,371 @@
+"""The tug of war: gradients by hand and against autograd, pushes by finite differences, runs that must repeat."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+from peft import get_peft_model
+from torch import Tensor, nn
+
+from egrc import measure, records, run, scales
+from egrc.analysis import gradients, sampling, tug
+from egrc.arms import Lengths, accuracy_phase, compress_phase
+from egrc.config import Config, Recipe
+from egrc.entropy import CLASSES, TokenClasses, lexical_classes
+
+TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number
+
+
+class Coin(nn.Module):
+    """A policy of two words, with logits B A 1 in every context: A = 1, and B = 0 makes both as likely."""
+
+    def __init__(self, b: tuple[float, float] = (0.0, 0.0)) -> None:
+        super().__init__()
+        a_map, b_map = nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False)
+        a_map.weight.data = torch.ones(1, 1)
+        b_map.weight.data = torch.tensor(b).unsqueeze(1)
+        maps = {"lora_A": a_map, "lora_B": b_map}
+        self.layer = nn.ModuleDict({name: nn.ModuleDict({"default": m}) for name, m in maps.items()})
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, use_cache: bool) -> SimpleNamespace:
+        a_map, b_map = (self.layer[name]["default"] for name in ("lora_A", "lora_B"))
+        return SimpleNamespace(logits=b_map(a_map(torch.ones(*input_ids.shape, 1))))
+
+
+def group(completions: list[list[int]], **advantage: list[float]) -> tug.Group:
+    """One problem's rollouts after a prompt of one token, with advantages as given."""
+    rollouts = sampling.batch([[0]] * len(completions), completions, pad=0)
+    weighed = {name: torch.tensor(a, dtype=torch.float64) for name, a in advantage.items()}
+    return tug.Group({"benchmark": "hole-2", "id": "p"}, rollouts, 0, weighed)
+
+
+def one(table: pd.DataFrame, token_class: str, permutation: int = -1) -> pd.Series:
+    (found,) = table.query("token_class == @token_class and permutation == @permutation").iloc
+    return found
+
+
+@pytest.fixture
+def opposed() -> pd.DataFrame:
+    """Two rollouts of one token; accuracy wants the connector, compression the number."""
+    both = [group([[0], [1]], accuracy=[1, 0], compression=[0, 1])]
+    return tug.take(Coin(), both, TWO, 1, 0).assign(arm="base", seed=0, step=0)
+
+
+def test_opposite_gradients_have_cosine_minus_one(opposed: pd.DataFrame) -> None:
+    # d log p / d B is (1/2, -1/2) for the connector and (-1/2, 1/2) for the number; B = 0 leaves A without a gradient
+    found = gradients.summary(opposed).set_index(["permutation", "token_class"])
+    assert found.loc[(-1, "all"), "cosine"] == pytest.approx(-1)
+    assert found.loc[(-1, "all"), "norm_accuracy"] == pytest.approx(math.sqrt(1 / 2))
+    assert found.loc[(-1, "connector"), "norm_compression"] == 0  # compression rewards no connector
+    assert math.isnan(found.loc[(-1, "connector"), "cosine"])
+    assert gradients.cosine(opposed, n_boot=10) == pytest.approx((-1, -1, -1))
+
+
+def test_a_positive_advantage_takes_mass_from_the_tokens_it_does_not_raise(opposed: pd.DataFrame) -> None:
+    # M = p(connector) = 1/2, grad M = (1/4, -1/4): s is 1/4 for the connector, -1/4 for the number
+    assert one(opposed, "all")["scores"].tolist() == pytest.approx([1 / 4, -1 / 4])
+    assert one(opposed, "connector")["scores"].tolist() == pytest.approx([1 / 4, 0])
+    assert (one(opposed, "all")["advantage_compression"] >= 0).all()
+    # scores add up to 0, so shuffled advantages push nowhere; per unit of length, gradients being sqrt(1/2) long
+    assert gradients.push(opposed, "compression", n_boot=10)[0] == pytest.approx(-1 / 4 / math.sqrt(1 / 2))
+    assert gradients.push(opposed, "accuracy", n_boot=10)[0] == pytest.approx(1 / 4 / math.sqrt(1 / 2))
+
+
+def test_rewards_that_tell_nothing_push_nothing_beyond_chance() -> None:
+    # every rollout is rewarded alike, and there are more connectors: the raw push is up, the excess is nothing
+    same = [group([[0], [0], [1]], accuracy=[0, 0, 0], compression=[1, 1, 1])]
+    table = tug.take(Coin(), same, TWO, 0, 0).assign(arm="base", seed=0, step=0)
+    row = one(table, "all")
+    assert row["advantage_compression"] @ row["scores"] == pytest.approx(1 / 4)
+    assert gradients.push(table, "compression", n_boot=10)[0] == pytest.approx(0, abs=1e-7)
+
+
+def test_uniform_and_certain_policies() -> None:
+    rollouts = [group([[0, 1], [1, 0]], accuracy=[1, -1], compression=[1, 0])]
+    uniform = one(tug.take(Coin(), rollouts, TWO, 0, 0), "all")
+    assert (uniform["tokens"], uniform["mass"]) == (4, 2.0)
+    assert uniform["entropy"] == pytest.approx(4 * math.log(2))
+    assert uniform["logit_gradient"] == pytest.approx(4 * math.sqrt(1 / 2))
+    always = [group([[0, 0]] * 2, accuracy=[1, -1], compression=[1, 0])]
+    certain = one(tug.take(Coin((200.0, 0.0)), always, TWO, 0, 0), "all")
+    assert (certain["entropy"], certain["logit_gradient"], certain["mass"]) == (0, 0, 4)
+    assert certain["gram_compression"].tolist() == [0]
+
+
+def test_sets_have_the_classes_sizes_and_padding_belongs_to_none() -> None:
+    rollouts = [group([[0, 1, 1], [1]], accuracy=[1, -1], compression=[1, 0])]
+    table = tug.take(Coin(), rollouts, TWO, 5, 0)
+    sizes = table.pivot(index="permutation", columns="token_class", values="tokens")
+    assert sizes["all"].dropna().to_dict() == {-1: 4}
+    assert set(sizes["connector"]) == {1} and set(sizes["number"]) == {3} and set(sizes["other"]) == {0}
+    assert table.groupby("permutation")["entropy"].sum()[0] == pytest.approx(4 * math.log(2))
+
+
+# --- on a model -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def policy() -> Any:
+    """A tiny model whose adapter has moved, in float64 so that differences can be taken."""
+    torch.manual_seed(0)
+    config = Config("pocket", "accuracy", Recipe((accuracy_phase(Lengths(40, 20, 10, 0.1)),)))
+    model = get_peft_model(tiny.model(layers=1, width=16), run.lora(config)).eval().double()
+    for name, p in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(p, std=0.1)
+    return model
+
+
+PROBLEMS = [{"benchmark": b, "id": t, "prompt": t, "answer": ""} for b, t in (("a", "1 + 2 ?"), ("b", "3 + 4 * 2 ?"))]
+PHASES = {"accuracy": accuracy_phase(Lengths(30, 20, 10, 0.1)), "compression": compress_phase(Lengths(30, 20, 10, 0.1))}
+
+
+@pytest.fixture(scope="module")
+def frozen(policy: Any) -> list[tug.Group]:
+    """Rollouts of the tiny model: an untrained one hardly ends by itself, so every completion may be right."""
+    return tug.freeze(policy, tiny.tokenizer(), PROBLEMS, tiny.even, PHASES, 4, 30, (0, "test"))
+
+
+def parameters(model: Any) -> list[Tensor]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def log_probabilities(model: Any, g: tug.Group) -> Tensor:
+    """Of each rollout: [rollouts]."""
+    b = g.rollouts
+    every = sampling.logits(model, b).log_softmax(-1).gather(-1, b.tokens.unsqueeze(-1)).squeeze(-1)
+    return (every * b.mask).sum(1)
+
+
+def mass(model: Any, groups: list[tug.Group], classes: TokenClasses) -> float:
+    """M: the mean probability of a connector over all contexts."""
+    connectors = classes.ids == CLASSES.index("connector")
+    total = sum((sampling.logits(model, g.rollouts).softmax(-1)[g.rollouts.mask][:, connectors]).sum() for g in groups)
+    return total.item() / sum(int(g.rollouts.mask.sum()) for g in groups)
+
+
+@torch.no_grad()
+def move(model: Any, step: tuple[Tensor, ...], length: float) -> None:
+    for p, direction in zip(parameters(model), step, strict=True):
+        p += length * direction
+
+
+def test_gradients_are_autograds_rollout_by_rollout(policy: Any, frozen: list[tug.Group]) -> None:
+    with tug.AdapterGradients(policy) as adapter:
+        values = log_probabilities(policy, frozen[0])
+        found = adapter.of(values)
+    for row, value in zip(found, values, strict=True):
+        expected = torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters(policy), retain_graph=True)])
+        torch.testing.assert_close(row.norm(), expected.norm(), rtol=1e-5, atol=0.0)
+        torch.testing.assert_close(row.sort().values, expected.sort().values, rtol=1e-4, atol=1e-6)  # another order
+
+
+def test_the_push_is_what_a_small_step_does_to_the_mass(policy: Any, frozen: list[tug.Group]) -> None:
+    classes = lexical_classes(tiny.tokenizer())
+    table = tug.take(policy, frozen, classes, 0, 0)
+    whole = table[table["token_class"] == "all"]
+    scores = np.concatenate(whole["scores"].tolist())
+    wanted = torch.linspace(-1, 1, len(scores)).double()  # any advantages do
+
+    loss = sum((wanted.view(2, -1)[i] * log_probabilities(policy, g)).sum() for i, g in enumerate(frozen))
+    step = torch.autograd.grad(loss, parameters(policy))
+    length, readings = 1e-3 / max(float(g.norm()) for g in step), []
+    for way in (length, -2 * length):
+        move(policy, step, way)
+        readings.append(mass(policy, frozen, classes))
+    move(policy, step, length)
+    assert (readings[0] - readings[1]) / (2 * length) == pytest.approx(float(wanted.numpy() @ scores), rel=1e-3)
+
+
+def test_classes_add_up_to_all(policy: Any, frozen: list[tug.Group]) -> None:
+    table = tug.take(policy, frozen, lexical_classes(tiny.tokenizer()), 2, 0)
+    for problem, rows in table.groupby("problem"):
+        parts = rows[rows["token_class"] != "all"]
+        for permutation, mine in parts.groupby("permutation"):
+            np.testing.assert_allclose(sum(mine["scores"]), one(rows, "all")["scores"], rtol=1e-3, atol=1e-6)
+            assert mine["tokens"].sum() == one(rows, "all")["tokens"], (problem, permutation)
+
+
+def test_looking_changes_nothing(policy: Any, frozen: list[tug.Group]) -> None:
+    before = [p.detach().clone() for p in policy.parameters()]
+    state = torch.get_rng_state()
+    tug.freeze(policy, tiny.tokenizer(), PROBLEMS[:1], tiny.even, PHASES, 4, 8, (0, "again"))
+    tug.take(policy, frozen[:1], lexical_classes(tiny.tokenizer()), 1, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
+    assert all(p.grad is None for p in policy.parameters())
+    assert not any(m._forward_hooks for m in policy.modules())
+
+
+def test_advantages_are_those_of_the_arms() -> None:
+    correct, ended = torch.tensor([True, True, False, True]), torch.tensor([True, True, True, False])
+    length = torch.tensor([10, 20, 5, 30])
+    relative = tug.advantage(PHASES["accuracy"], correct, length, ended)
+    assert relative.sum().item() == pytest.approx(0, abs=1e-5) and (relative[:2] > 0).all() and (relative[2:] < 0).all()
+    absolute = tug.advantage(PHASES["compression"], correct, length, ended)
+    assert absolute.tolist() == pytest.approx([0.1**0.5, 0.1, 0, 0])
+
+
+def test_a_policy_without_adapter_is_refused() -> None:
+    with pytest.raises(ValueError, match="no LoRA adapter"):
+        tug.AdapterGradients(tiny.model(layers=1, width=16))
+
+
+# --- training again -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
+    """A training that only calls the observer, recorded steps, and what was looked at."""
+    seen: list[int] = []
+    told = SimpleNamespace(seen=seen, loss="the same", work=tmp_path / "work", upto=tug.STEPS[-1])
+    record = tmp_path / "record"
+    record.mkdir(parents=True)
+    (record / "steps.csv").write_text("step,seconds,loss\n1,2.0,the same\n2,2.0,later\n")
+
+    def train(config: Any, world: Any, work: Path, say: Any, stop_after: int, observe: Any) -> None:
+        assert stop_after == tug.STEPS[-1]
+        for step in range(told.upto + 1):
+            observe(step, nn.Linear(1, 1))
+        if told.upto < stop_after:
+            raise KeyboardInterrupt
+        (work / "steps.csv").write_text(f"step,seconds,loss\n1,3.0,{told.loss}\n2,3.0,later\n")
+
+    def look(model: Any, world: Any, config: Any, step: int) -> pd.DataFrame:
+        seen.append(step)
+        return pd.DataFrame({"step": [step], "apart": [model == "apart"]})
+
+    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(tug, "apart", lambda model, world, config: "apart")
+    monkeypatch.setattr(tug, "look", look)
+    monkeypatch.setattr(records, "load", lambda *names: SimpleNamespace(path=record))
+    told.work.mkdir()
+    return told
+
+
+def test_every_step_is_looked_at_once_even_after_a_kill(pretended: SimpleNamespace) -> None:
+    pretended.upto = 30
+    with pytest.raises(KeyboardInterrupt):
+        tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)
+    assert pretended.seen == [0, 10, 25]
+    pretended.upto = tug.STEPS[-1]
+    table = tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)
+    assert pretended.seen == list(tug.STEPS) == table["step"].tolist()
+    assert table["apart"].all()  # never the one that trains
+    again = tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)  # killed after training
+    assert again.equals(table) and pretended.seen == list(tug.STEPS)
+
+
+def test_a_training_that_does_not_repeat_is_refused(pretended: SimpleNamespace) -> None:
+    pretended.loss = "another"
+    with pytest.raises(records.RecordError, match="other steps"):
+        tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)
+
+
+def test_a_policy_in_training_is_looked_at_apart(tmp_path: Path) -> None:
+    """Under the real trainer, which changes the forward pass of the model that it trains: hooks must still fire."""
+    world = SimpleNamespace(policy=lambda: (tiny.model(), tiny.tokenizer()))
+    config = Config("pocket", "accuracy", Recipe((accuracy_phase(Lengths(40, 20, 10, 0.1)),)))
+    found: list[tuple[pd.DataFrame, bool]] = []
+
+    def observe(step: int, model: Any) -> None:
+        state, own = torch.get_rng_state(), tug.apart(model, world, config)
+        assert torch.equal(torch.get_rng_state(), state) and not own.training
+        groups = tug.freeze(own, tiny.tokenizer(), PROBLEMS, tiny.even, PHASES, 4, 12, (0, "seen"))
+        table = tug.take(own, groups, lexical_classes(tiny.tokenizer()), 0, 0)
+        same = all(torch.equal(a, b) for a, b in zip(parameters(own), parameters(model), strict=True))
+        found.append((table, same))
+
+    recipe = Recipe((accuracy_phase(Lengths(12, 12, 12, 0.1)),))
+    plain, watched = (tiny.trainer(tmp_path / name, recipe, max_steps=2) for name in ("plain", "watched"))
+    watched.add_callback(run._observer(observe))
+    plain.train()
+    watched.train()
+    assert [same for _, same in found] == [True] * 3
+    norms = [gradients.summary(t.assign(arm="a", seed=0, step=0))["norm_compression"].max() for t, _ in found]
+    assert min(norms) > 0
+    for a, b in zip(parameters(plain.model), parameters(watched.model), strict=True):
+        assert torch.equal(a, b)  # looking changed nothing
+
+
+def test_parts_are_known_arms_and_seeds() -> None:
+    names = tug.parts("pocket")
+    assert names[0].startswith("accuracy/") and names[-1].startswith("base/") and len(names) == 12
+    assert {n.split("/")[0] for n in names} == set(tug.SIZES) <= set(scales.runs("pocket")[0])
+    assert all(size.problems % 6 == 0 for size in tug.SIZES.values())
+
+
+# --- reading --------------------------------------------------------------------------------------------------
+
+
+def rows(vectors: dict[int, list[list[float]]], benchmarks: str = "ab", seed: int = 0) -> pd.DataFrame:
+    """Connector rows: per permutation one vector a problem, under accuracy; compression has their negatives."""
+    lines = []
+    for permutation, given in vectors.items():
+        v = np.array(given, float)
+        for i in range(len(v)):
+            lines.append({
+                "arm": "base", "seed": seed, "step": 0, "permutation": permutation, "token_class": "connector",
+                "problem": i, "id": f"p{i}", "benchmark": benchmarks[i], "tokens": 1,
+                "gram_accuracy": v[: i + 1] @ v[i], "gram_compression": v[: i + 1] @ v[i],
+                "gram_cross": -(v[: i + 1] @ v[i]),
+            })  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def test_norms_are_of_the_sum_over_problems() -> None:
+    # (3, 0) + (0, 4) has norm 5; cancelled ones have 0; random sets of norms 1 and 4 have mean 2.5
+    table = rows({-1: [[3, 0], [0, 4]], 0: [[1, 0], [0, 0]], 1: [[2, 0], [2, 0]]})
+    assert gradients.summary(table)["norm_accuracy"].tolist() == pytest.approx([5, 1, 4])
+    assert gradients.norm_ratio(table, n_boot=10) == pytest.approx((2, 2, 2))  # one problem a benchmark: no spread
+    assert gradients.cosine(table, "connector", n_boot=10) == pytest.approx((-1, -1, -1))
+    cancelled = rows({-1: [[3, 0], [-3, 0]], 0: [[1, 0], [0, 0]]})
+    assert gradients.norm_ratio(cancelled, n_boot=10)[0] == 0
+
+
+def test_problems_are_resampled_within_their_benchmark() -> None:
+    w = gradients.weights(["a", "b", "a"], n_boot=200)
+    assert w.shape == (201, 3) and w[0].tolist() == [1, 1, 1]
+    assert set(w[1:, 0]) == {0, 1, 2} and (w[:, 1] == 1).all() and (w[:, 0] + w[:, 2] == 2).all()
+    table = rows({-1: [[1, 0], [3, 0]], 0: [[1, 0], [1, 0]]}, benchmarks="aa")
+    estimate, low, high = gradients.norm_ratio(table, n_boot=400)
+    assert (estimate, low, high) == pytest.approx((2, 1, 3))  # 1 + 1, 1 + 3 or 3 + 3, over 2
+
+
+def test_seeds_are_resampled_together_and_averaged() -> None:
+    a = rows({-1: [[1, 0], [3, 0]], 0: [[1, 0], [1, 0]]}, "aa")
+    b = rows({-1: [[3, 0], [1, 0]], 0: [[1, 0], [1, 0]]}, "aa", seed=1)
+    assert gradients.norm_ratio(pd.concat([a, b]), n_boot=100) == pytest.approx((2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.iloc[1:], "numbered from 0"),
+        (lambda t: t.assign(gram_accuracy=[np.ones(2)] * len(t)), "does not end with its own problem"),
+        (lambda t: pd.concat([t, t.assign(step=10)]), "one arm at one step"),
+        (lambda t: t.iloc[:0], "one arm at one step"),
+        (lambda t: pd.concat([t, t.assign(seed=1, id="q")]), "different problems"),
+    ],
+)
+def test_rows_that_do_not_fit_together_are_refused(spoil: Any, message: str) -> None:
+    table = rows({-1: [[3, 0], [0, 4]]})
+    with pytest.raises(gradients.TugError, match=message):
+        gradients.cosine(spoil(table), "connector", n_boot=10)
+
+
+def test_the_table_survives_its_file(opposed: pd.DataFrame, tmp_path: Path) -> None:
+    from egrc.atomic import write_parquet
+
+    write_parquet(tmp_path / "tug.parquet", opposed)
+    back = pd.read_parquet(tmp_path / "tug.parquet")
+    assert back.equals(opposed)  # so that `measure --verify` can compare
+    assert "tug" in measure.MEASUREMENTS

@@ -1,0 +1,300 @@
+"""Words and their classes: worked by hand on text, and as a property of any sequence of tokens."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from egrc import problems, scales, smol
+from egrc.analysis import words as measurement
+from egrc.entropy import token_entropy
+from egrc.words import (
+    AMBIGUOUS,
+    CLASSES,
+    PENN,
+    STRICT,
+    Word,
+    classify,
+    connectives,
+    split,
+    texts,
+    word_entropies,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(smol.Smol().policy_path())
+
+
+def words_of(text: str) -> list[str]:
+    """Words of a text whose every character is a token."""
+    return [word.text for word in split(list(text))]
+
+
+# --- splitting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("So 12 + 3", ["So", " 12", " +", " 3"]),
+        ("It costs $1,250.50.", ["It", " costs", " $", "1,250.50", "."]),
+        ("doesn't step-by-step", ["doesn't", " step-by-step"]),
+        ("5-3=2", ["5", "-", "3", "=", "2"]),
+        ("**A:**\n\n  - b", ["**", "A", ":", "**", "\n\n", "  -", " b"]),
+        ("a  \n#### 5", ["a", "  \n", "####", " 5"]),
+        (r"3 \times 4", ["3", r" \times", " 4"]),
+        ("x_1  ", ["x", "_", "1", "  "]),
+        ("3 x 4×5", ["3", " x", " 4", "×", "5"]),
+    ],
+)
+def test_words_by_hand(text: str, expected: list[str]) -> None:
+    assert words_of(text) == expected
+
+
+def test_a_word_never_cuts_a_token() -> None:
+    assert split(["Ther", "efore", ",", " x", ").\n", " y"]) == [
+        Word("Therefore", 0, 2),
+        Word(",", 2, 3),
+        Word(" x", 3, 4),
+        Word(").\n", 4, 5),
+        Word(" y", 5, 6),
+    ]
+    assert [w.text for w in split([" 1", "2.", "5 so", " on"])] == [" 12.5 so", " on"]
+
+
+def test_special_tokens_stand_apart() -> None:
+    assert split(["so", None, "fa", None]) == [Word("so", 0, 1), Word("", 1, 2), Word("fa", 2, 3), Word("", 3, 4)]
+    assert split([]) == []
+
+
+def test_a_character_of_several_tokens_begins_its_word_with_the_first() -> None:
+    assert split(["a", " ", "", "é", "t"]) == [Word("a", 0, 1), Word(" ét", 1, 5)]
+    assert split(["+", "", "é"]) == [Word("+", 0, 1), Word("é", 1, 3)]
+
+
+PIECES = ("so", "12", ",", ".", " ", "\n", "as a result", "é", "🙂", "#", "-", "'", "\\", "_", "x")
+TEXT = st.lists(st.sampled_from(PIECES))
+
+
+@given(TEXT.map("".join), st.data())
+def test_words_cover_any_cut_of_any_text(text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))) | {0, len(text)})
+    tokens = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    words = split(tokens)
+    assert "".join(w.text for w in words) == text
+    assert [i for w in words for i in range(w.start, w.stop)] == list(range(len(tokens)))
+    assert len(classify([w.text for w in words])) == len(words)
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(max_size=40))
+def test_tokens_give_the_text_back(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    words = split(texts(ids, tokenizer))
+    assert "".join(w.text for w in words) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ids=st.lists(st.integers(17, 49151) | st.integers(17, 400), max_size=12), end=st.booleans())
+def test_so_do_tokens_that_no_text_has(tokenizer: PreTrainedTokenizerBase, ids: list[int], end: bool) -> None:
+    ids = ids + [tokenizer.eos_token_id] * end  # single bytes, which need not make characters, are among 17..400
+    words = split(texts(ids, tokenizer))
+    assert "".join(w.text for w in words) == tokenizer.decode(ids, skip_special_tokens=True)
+    assert not end or words[-1] == Word("", len(ids) - 1, len(ids))
+
+
+# --- connectors and classes -----------------------------------------------------------------------
+
+
+def test_the_lists() -> None:
+    assert len(PENN) == len(set(PENN)) == 100
+    assert {"therefore", "thus", "as a result"} <= set(STRICT)  # the paper's examples
+    assert set(AMBIGUOUS) < set(PENN) and not set(AMBIGUOUS) & set(STRICT)
+    single = {phrase for phrase in STRICT if " " not in phrase}
+    assert single == set(f"{smol.PAPER_CONNECTORS} {smol.PENN_CONNECTORS}".split())  # fixed before
+
+
+def test_connectives_of_several_words() -> None:
+    said = words_of("As a result, as well as a cat")
+    assert said[:4] == ["As", " a", " result", ","]
+    assert connectives(said) == ["as a result"] * 3 + [""] + ["as well"] * 2 + ["as", "", ""]
+    assert connectives(words_of("as a\nresult")) == ["as", "", "", ""]  # 'as' alone: a line break stands between
+    both = words_of("On the one hand 5, on the other hand 6")
+    assert connectives(both) == ["on the one hand"] * 4 + [""] * 2 + ["on the other hand"] * 4 + [""]
+    assert connectives(both, STRICT) == connectives(both)
+
+
+def test_the_first_half_counts_where_the_second_follows() -> None:
+    assert connectives(words_of("either 3 or 4")) == ["either or", "", "or", ""]
+    assert connectives(words_of("either 3. Or 4")) == ["", "", "", "or", ""]
+    assert connectives(words_of("either 3 or 4"), STRICT) == [""] * 4
+    assert connectives(words_of("if 3 then 4"), STRICT) == ["if", "", "then", ""]
+
+
+def test_classes_by_hand() -> None:
+    said = "Therefore, there are 12 + 3 = 15 red twenty-five apples.\n- So the 4 x 5 don't -"
+    words = words_of(said)
+    assert dict(zip(words, classify(words), strict=True)) == {
+        "Therefore": "connector", ",": "punctuation", " there": "function", " are": "function", " 12": "number",
+        " +": "operator", " 3": "number", " =": "operator", " 15": "number", " red": "content",
+        " twenty-five": "number", " apples": "content", ".": "punctuation", "\n": "layout", "-": "punctuation",
+        " So": "connector", " the": "function", " 4": "number", " x": "operator", " 5": "number", " don't": "function",
+        " -": "operator",
+    }  # fmt: skip
+    assert classify([r" \times", "-", "3", ""]) == ["operator", "operator", "number", "layout"]
+    assert classify(["**", "a", "**", "\n", "=", " 5"])[::2] == ["punctuation", "punctuation", "operator"]
+    assert classify([" won", " won't", " can't", " x", " Mia's", " it's"]) == [
+        "content", "function", "function", "content", "content", "function",
+    ]  # fmt: skip
+
+
+def test_strict_classes() -> None:
+    words = words_of("and so for later")
+    assert classify(words) == ["connector"] * 4
+    assert classify(words, strict=True) == ["function", "connector", "function", "content"]
+
+
+@given(TEXT.map("".join))
+def test_the_strict_list_only_takes_connectors_away(text: str) -> None:
+    words = words_of(text)
+    for plain, strict in zip(classify(words), classify(words, strict=True), strict=True):
+        assert plain == strict or plain == "connector"
+        assert {plain, strict} <= set(CLASSES)
+
+
+# --- entropy --------------------------------------------------------------------------------------
+
+
+def test_word_entropies_by_hand() -> None:
+    words = split(["Ther", "efore", " 1", "5", None])
+    total, first = word_entropies([2.0, 0.5, 1.0, 0.25, 0.0], words)
+    assert total.tolist() == [2.5, 1.25, 0.0]
+    assert first.tolist() == [2.0, 1.0, 0.0]
+    assert [len(x) for x in word_entropies([], [])] == [0, 0]
+
+
+def test_the_expected_sum_does_not_depend_on_how_words_are_cut() -> None:
+    """Two words of probability 1/4 and 3/4 with one first letter, or each in one token: H(1/4) either way."""
+    h = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    whole = [word_entropies([h], split(["so"]))[0][0], word_entropies([h], split(["sum"]))[0][0]]
+    cut = [word_entropies([0.0, h], split(["s", rest]))[0][0] for rest in ("o", "um")]
+    assert np.average(cut, weights=[0.25, 0.75]) == pytest.approx(np.average(whole, weights=[0.25, 0.75]))
+
+
+@pytest.mark.parametrize(
+    "entropies, words, message",
+    [
+        ([1.0], split(["a", " b"]), "1 entropies, but the words have 2 tokens"),
+        ([1.0, float("nan")], split(["a", " b"]), "token 1: entropy nan"),
+        ([-1.0, 1.0], split(["a", " b"]), "token 0: entropy -1.0"),
+        ([1.0, 1.0], split(["a", " b"])[1:], "word 0 .* begins at token 1, not 0"),
+    ],
+)
+def test_word_entropies_refuse(entropies: list[float], words: list[Word], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        word_entropies(entropies, words)
+
+
+def test_texts_refuse_another_kind_of_vocabulary() -> None:
+    class SentencePiece:
+        added_tokens_decoder: dict = {}
+
+        def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+            return ["▁so"] * len(ids)
+
+    with pytest.raises(ValueError, match="token 0 .*no byte-level vocabulary"):
+        texts([5], SentencePiece())  # type: ignore[arg-type]
+
+
+# --- the measurement ------------------------------------------------------------------------------
+
+
+def test_parts_cover_the_problems_in_order() -> None:
+    asked = measurement.asked()
+    ranges = [tuple(map(int, part.split("-")[1:])) for part in measurement.parts("smol")]
+    assert [i for a, b in ranges for i in range(a, b + 1)] == list(range(1, len(asked) + 1))
+    assert len({p.id for p in asked}) == len(asked) and len(asked) * measurement.GROUP >= 200
+
+
+def test_objectives_by_hand() -> None:
+    """Two correct of four, one of them at half the budget; the last is cut."""
+    lengths = scales.SCALES["smol"].lengths
+    rows = pd.DataFrame(
+        {
+            "correct": [True, True, False, False],
+            "truncated": [False, False, False, True],
+            "length": [lengths.compress_budget // 2, lengths.compress_budget, 9, lengths.cap],
+        }
+    )
+    found = measurement.objectives(rows)
+    assert found["accuracy"] == pytest.approx(np.array([1, 1, -1, -1]) * 0.5 / (3**-0.5 + 1e-4))
+    assert found["compression"] == pytest.approx([lengths.r**0.5, lengths.r, 0, 0])
+    nothing = measurement.objectives(rows.assign(correct=False))
+    assert not nothing["accuracy"].any() and not nothing["compression"].any()
+
+
+class Stub:
+    """Stands for the smol world, without its weights."""
+
+    correct = None
+
+    def policy(self) -> tuple[None, None]:
+        return None, None
+
+
+def test_a_killed_part_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement.scales, "world", lambda scale: Stub())
+    made: list[str] = []
+
+    def group(model: None, tokenizer: None, problem: problems.Problem, *_: object) -> list[dict[str, object]]:
+        if made == ["first", "second", "killed"]:
+            raise KeyboardInterrupt
+        return [dict.fromkeys(measurement.COLUMNS, made[-1])]
+
+    part, said = measurement.parts("smol")[0], []
+
+    def go_on(names: list[str]) -> pd.DataFrame:
+        said.clear()
+        waiting = iter(names)
+
+        def say(done: int, total: int) -> None:
+            said.append((done, total))
+            made.append(next(waiting, "more"))
+
+        return measurement.measure("smol", part, tmp_path, say)
+
+    monkeypatch.setattr(measurement, "group", group)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(["first", "second", "killed"])
+    table = go_on(["not again"] * 2)
+    assert table["id"].tolist() == ["first", "second"] + ["more"] * (len(table) - 2)
+    assert said == [(i, len(table)) for i in range(len(table) + 1)]
+
+
+@pytest.mark.e2e
+def test_two_rollouts_of_the_model() -> None:
+    """A few tokens of one problem: the row's lists agree, and entropies are those of a plain forward pass."""
+    torch.set_num_threads(1)
+    world, problem = smol.Smol(), measurement.asked()[0]
+    model, tokenizer = world.policy()
+    rows = measurement.group(model, tokenizer, problem, world.correct, 16, 2)
+    assert rows[0]["subword_ids"].tolist() != rows[1]["subword_ids"].tolist()
+    assert set(rows[0]) == set(measurement.COLUMNS) - {"scale"}
+    for row in rows:
+        ends = "" if row["truncated"] else tokenizer.eos_token
+        assert "".join(row["tokens"]) == "".join(row["subwords"]) == row["text"] + ends
+        assert row["length"] == len(row["subword_ids"]) == len(row["subword_entropies"]) <= 16
+        assert len(row["tokens"]) == len(row["entropies"]) == len(row["classes"]) == len(row["starts"])
+        assert row["entropies"].sum() == pytest.approx(row["subword_entropies"].sum(), rel=1e-5)
+        assert (row["entropies_first"] <= row["entropies"] + 1e-6).all()
+        ids = torch.tensor([tokenizer(smol.prompt(problem.text)).input_ids + row["subword_ids"].tolist()])
+        with torch.no_grad():
+            expected = token_entropy(model(ids).logits[0, -row["length"] - 1 : -1])
+        np.testing.assert_allclose(row["subword_entropies"], expected, atol=1e-4)
