@@ -1,6 +1,6 @@
 """Measured memory of a few training steps, each time in a process of its own, to hold the estimates against.
 
-    python -m egrc.footprint SCALE [ARM ...]
+    python -m egrc.footprint SCALE [ARM ...] [--steps N]
 
 writes data/bench/memory.json.  Two peaks are read (largest resident set):
 
@@ -12,6 +12,7 @@ An estimate counts what is in use, so `returned` is what it is compared with; `d
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -44,28 +45,30 @@ def file(data: Path | None = None) -> Path:
 # --- measuring ----------------------------------------------------------------------------------------------------
 
 
-def measure(scale: str, arm: str) -> dict[str, Any]:
-    """Peaks of `STEPS` steps by allocator, GB, with what was there before the first step.  Raises OSError."""
-    found = {name: _child(scale, arm, env) for name, env in ALLOCATORS.items()}
+def measure(scale: str, arm: str, steps: int = STEPS) -> dict[str, Any]:
+    """Peaks of some steps by allocator, GB, with what was there before the first step.  Raises OSError."""
+    found = {name: _child(scale, arm, steps, env) for name, env in ALLOCATORS.items()}
     facts = {k: found["default"][k] for k in ("shape", "prompt", "steps", "versions")}
     return facts | {name: {k: child[k] for k in ("before", "peak")} for name, child in found.items()}
 
 
-def _child(scale: str, arm: str, env: dict[str, str]) -> dict[str, Any]:
-    command = [sys.executable, "-c", f"from egrc.footprint import run_and_say; run_and_say({scale!r}, {arm!r})"]
+def _child(scale: str, arm: str, steps: int, env: dict[str, str]) -> dict[str, Any]:
+    asked = f"run_and_say({scale!r}, {arm!r}, {steps})"
+    command = [sys.executable, "-c", f"from egrc.footprint import run_and_say; {asked}"]
     ours = {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env={**os.environ, **ours, **env}, capture_output=True, text=True)
     if done.returncode:
-        raise OSError(f"measuring {scale}/{arm} failed:\n{done.stderr[-2000:]}")
+        why = "killed, perhaps for want of memory" if done.returncode < 0 else f"exit code {done.returncode}"
+        raise OSError(f"measuring {scale}/{arm} failed ({why}):\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run_and_say(scale: str, arm: str) -> None:
-    """Train `STEPS` steps in this process and print its memory as JSON."""
+def run_and_say(scale: str, arm: str, steps: int) -> None:
+    """Train some steps in this process and print its memory as JSON."""
     from egrc.run import set_up, train, versions
 
     set_up()
-    config, world = scales.config(scale, arm, steps=STEPS), scales.world(scale)
+    config, world = scales.config(scale, arm, steps=steps), scales.world(scale)
     before: list[float] = []
 
     def note(step: int, model: Any) -> None:
@@ -73,8 +76,8 @@ def run_and_say(scale: str, arm: str) -> None:
             before.append(_resident_peak())
 
     with tempfile.TemporaryDirectory() as work:
-        train(config, world, Path(work), stop_after=STEPS, observe=note)
-    facts = {"before": before[0], "peak": _resident_peak(), "steps": STEPS, "versions": versions()}
+        train(config, world, Path(work), stop_after=steps, observe=note)
+    facts = {"before": before[0], "peak": _resident_peak(), "steps": steps, "versions": versions()}
     model = world.policy()[0].config
     facts |= {"prompt": longest_prompt(config, world), "shape": asdict(memory.Shape.of(model))}
     print(json.dumps(facts))
@@ -94,13 +97,13 @@ def _resident_peak() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / memory.GB, 3)
 
 
-def write(scale: str, arms: Sequence[str], out: Path | None = None) -> Path:
+def write(scale: str, arms: Sequence[str], steps: int = STEPS, out: Path | None = None) -> Path:
     """Measure some arms and keep the result beside what is there.  Raises OSError."""
     path = out or file()
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept.setdefault(scale, {})
     for arm in arms:
-        kept[scale][arm] = measure(scale, arm) | {"machine": platform.machine()}
+        kept[scale][arm] = measure(scale, arm, steps) | {"machine": platform.machine()}
         write_json(path, kept)
     return path
 
@@ -148,4 +151,9 @@ def growth(config: Config, shape: memory.Shape, prompt: int) -> float:
 
 
 if __name__ == "__main__":
-    print(f"egrc: {paths.shown(write(sys.argv[1], sys.argv[2:] or ['egrc']))}")
+    asked = argparse.ArgumentParser(prog="python -m egrc.footprint")
+    asked.add_argument("scale", choices=list(scales.SCALES))
+    asked.add_argument("arms", nargs="*", default=["egrc"])
+    asked.add_argument("--steps", type=int, default=STEPS)
+    given = asked.parse_args()
+    print(f"egrc: {paths.shown(write(given.scale, given.arms, given.steps))}")

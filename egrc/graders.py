@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 
 from latex2sympy2_extended.math_normalization import normalize_latex
@@ -22,8 +22,8 @@ from egrc import grading
 from egrc.grading import LONGEST, Grade, extract
 
 NORMAL = LatexExtractionConfig().normalization_config
-# math-verify compares decimals by their sixth place: with so few digits, that is plain equality.
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3}){1,3}|\d{1,12})(?:\.\d{1,6})?", re.ASCII)
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3}){1,3}|\d{1,12})(\.\d{1,6})?", re.ASCII)
+_FRACTION = re.compile(r"(-?)\\frac\{(-?\d{1,12})\}\{([1-9]\d{0,11})\}", re.ASCII)
 # What math-verify would not read whole, as one piece of LaTeX.
 _ODD = re.compile(r"[$\n]|\\\Z|boxed|answer", re.IGNORECASE)
 
@@ -64,16 +64,14 @@ def decide(gold: str, answer: str) -> bool | None:
     """What math-verify would say, where the texts tell it without being parsed; else None.
 
     Equal texts, in math-verify's own normal form, are equal: beside its expression it keeps each text, and
-    compares the two as well.  Unequal ones are decided where both are numbers of at most 12 + 6 digits.
+    compares the two as well.  Unequal ones are decided where both are numbers of at most 12 + 6 digits or
+    fractions of whole numbers; but not a fraction and a decimal, which it rounds to six places.
     """
     left, right = _normal(gold), _normal(answer)
-    if not left or not right:
-        return None
-    if left == right:
+    if left and left == right:
         return True
-    if _NUMBER.fullmatch(left) and _NUMBER.fullmatch(right):
-        return Decimal(left.replace(",", "")) == Decimal(right.replace(",", ""))
-    return None
+    (a, kind), (b, other) = _value(left), _value(right)
+    return None if a is None or b is None or {kind, other} == {"decimal", "fraction"} else a == b
 
 
 def warm_up() -> None:
@@ -88,6 +86,16 @@ def _normal(text: str) -> str:
     prose = grading._PROSE.fullmatch(text)
     plain = prose[1].replace("$", "") if prose else text  # as in grading: '18 dollars' is 18
     return "" if _ODD.search(plain) else normalize_latex(plain, NORMAL)
+
+
+def _value(normal: str) -> tuple[Fraction | None, str]:
+    """The exact value of a plain number in normal form, else None, and 'whole', 'decimal' or 'fraction'."""
+    if number := _NUMBER.fullmatch(normal):
+        return Fraction(normal.replace(",", "")), "decimal" if number[1] else "whole"
+    if fraction := _FRACTION.fullmatch(normal):
+        value = Fraction(int(fraction[2]), int(fraction[3]))
+        return -value if fraction[1] else value, "fraction"
+    return None, ""
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from itertools import combinations
 from math import log
 from pathlib import Path
 from types import SimpleNamespace
@@ -353,3 +354,34 @@ def test_a_table_that_is_not_there_or_not_whole_is_refused(tmp_path: Path, table
     write_parquet(file, broken.drop(columns="kl"))
     with pytest.raises(records.RecordError, match="no kl"):
         limits.load("pocket", tmp_path)
+
+
+# --- the figure -----------------------------------------------------------------------------------
+
+
+def test_the_figure_shows_every_seed_and_says_what_is_left_out(
+    tmp_path: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_figures import texts
+
+    from egrc.figures import fig10_floor, style
+
+    monkeypatch.setattr(limits, "N_BOOT", 50)
+    write_parquet(measure.file("floor", "pocket", tmp_path), table)
+    (figure, drawn), (again, _) = (fig10_floor.draw("pocket", tmp_path) for _ in range(2))
+    assert [f.read_bytes() for f in style.save(figure, drawn, tmp_path / "a" / "fig")] == [
+        f.read_bytes() for f in style.save(again, drawn, tmp_path / "b" / "fig")
+    ]
+    boxes = {t: t.get_window_extent() for t in texts(figure)}
+    for t, box in boxes.items():
+        assert t.get_fontsize() >= 6 and box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0, t.get_text()
+    assert not [(a.get_text(), b.get_text()) for a, b in combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
+    said = " ".join(t.get_text() for t in boxes)
+    assert "base 8.0%" in said and "floor" in said
+    accuracy = figure.axes[5]
+    thin = [ln for ln in accuracy.lines if ln.get_linewidth() == 0.5]
+    assert len(thin) == 3 * len(floor.LOOKS)
+    dots = [ln for ln in figure.axes[6].lines if ln.get_markersize() == 1.8]
+    assert len(dots) == 6 and all(len(ln.get_xdata()) == 3 for ln in dots)
+    base = drawn.query("panel == 'arms' and name == 'base' and quantity == 'floor' and seed == -1")
+    np.testing.assert_allclose(base["estimate"], 0.3)

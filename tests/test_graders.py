@@ -59,7 +59,12 @@ def test_a_judgement_is_that_of_grading(pair):
         ("0.123456", "0.1234560", None),  # the seventh place is math-verify's business
         ("1" * 13, "2" * 13, None),
         ("1,23", "123", None),
-        ("3/4", "0.75", None),
+        ("3/4", "0.75", None),  # a decimal beside a fraction is rounded
+        ("3/4", r"\dfrac{6}{8}", True),
+        (r"-\frac{3}{4}", r"\frac{-3}{4}", True),
+        (r"\frac{3}{4}", r"\frac43", False),
+        ("3", r"\frac{6}{2}", True),
+        ("3", r"\frac{6}{0}", None),
         ("1/2", "0.5", True),  # math-verify writes both as \frac{1}{2}
         (r"\left(1,\dfrac12\right)", r"(1,\frac{1}{2})", True),
         (r"x^2+1", r"1+x^2", None),
@@ -88,6 +93,17 @@ NUMBERS = st.builds(
     st.integers(0, 7),
     st.sampled_from(["", "0", " dollars", r"\%", " cm", "."]),
 )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(-30, 30), st.integers(1, 12), st.integers(-30, 30), st.integers(1, 12), st.sampled_from(["", "-"])
+)
+def test_decided_fractions_agree_with_math_verify(a, b, c, d, sign):
+    left = rf"\frac{{{a}}}{{{b}}}"
+    twice = rf"{sign}\dfrac{{{2 * a}}}{{{2 * b}}}"
+    for right in (rf"{sign}\frac{{{c}}}{{{d}}}", twice, f"{c}/{d}", str(a), str(a / b)):
+        assert agrees(left, right) and agrees(right, left)
 
 
 @settings(deadline=None, max_examples=60)

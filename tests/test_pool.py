@@ -208,6 +208,12 @@ def test_a_closed_pool_is_refused_and_may_be_closed_again(monkeypatch):
         pool.grade([RIGHT])
 
 
+def test_a_worker_that_grew_is_renewed_between_answers():
+    with Pool(workers=1, memory=110 << 20) as pool:  # about twice what a worker starts with
+        assert [grade.correct for grade in pool.grade([RIGHT, ("5", "6"), RIGHT])] == [True, False, True]
+        assert pool.replaced == 0
+
+
 def test_memory_is_bounded():
     code = "from egrc.pool import _bound; _bound(200 << 20); print(len(bytearray(10 << 20))); bytearray(300 << 20)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

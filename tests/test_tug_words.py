@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,22 @@ def test_every_token_has_one_class() -> None:
 
 
 def test_random_sets_are_as_large_and_differ() -> None:
-    found, names = tug_words.permuted(problem(), 0), ("connector", tug_words.STRICT)
-    assert list(found) == [(k, name) for k in range(tug_words.PERMUTATIONS) for name in names]
+    found, names = tug_words.permuted(problem(), 0, range(5)), ("connector", tug_words.STRICT)
+    assert list(found) == [(k, name) for k in range(5) for name in names]
     drawn = {key: tuple(np.concatenate(masks)) for key, masks in found.items()}
     for name, size in zip(names, (4, 3), strict=True):
-        assert {sum(drawn[k, name]) for k in range(tug_words.PERMUTATIONS)} == {size}
-        assert len({drawn[k, name] for k in range(tug_words.PERMUTATIONS)}) > 1
+        assert {sum(drawn[k, name]) for k in range(5)} == {size}
+        assert len({drawn[k, name] for k in range(5)}) > 1
     assert [len(mask) for mask in found[0, "connector"]] == problem()["length"].tolist()
-    other = tug_words.permuted(problem(), 1)
+    again = tug_words.permuted(problem(), 0, [3])  # a part's draws do not depend on what else it draws
+    assert all((a == b).all() for a, b in zip(again[3, "connector"], found[3, "connector"], strict=True))
+    other = tug_words.permuted(problem(), 1, range(5))
     assert drawn != {key: tuple(np.concatenate(masks)) for key, masks in other.items()}
+
+
+def test_parts_draw_each_random_set_once() -> None:
+    drawn = [k for part in tug_words.parts("smol")[1:] for k in tug_words.PERMUTATIONS[part]]
+    assert drawn == list(range(len(drawn))) and len(drawn) >= 3
 
 
 def test_problems_that_were_never_solved_are_left_out() -> None:
@@ -96,7 +104,7 @@ def table(look: tug_words.Look, tmp_path_factory: pytest.TempPathFactory) -> pd.
     solved = [problem("a"), problem("b").iloc[::-1]]
     made = [
         tug_words.take(look, solved, sets, push, tmp_path_factory.mktemp("work"), lambda done, total: None)
-        for sets, push in ((tug_words.permuted, False), (tug_words.classes, True))
+        for sets, push in ((partial(tug_words.permuted, permutations=(0, 1)), False), (tug_words.classes, True))
     ]
     return pd.concat(made, ignore_index=True).assign(arm="base", seed=0, step=0)
 

@@ -15,12 +15,13 @@ gradient, and to the shuffled advantages only problems from which nothing can be
 The connectors' probability mass is that of single TOKENS that spell a connector of one word; those of several words
 have no token of their own.  Connectors and their mass are measured by the list as it is cited, and by the strict one.
 
-Two parts: the classes, with the push; and random sets of tokens of the same sizes, drawn within the problem.  A part
-keeps each finished problem's gradients in its work folder (about 0.15 GB each, until the part is done).
+Parts: the classes, with the push; and random sets of as many tokens as there are connectors, drawn within the problem.
+A part keeps each finished problem's gradients in its work folder (about 0.1 GB each, until the part is done).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SCALES = ("smol",)
-PERMUTATIONS = 4
+PERMUTATIONS = {"random-0-1": (0, 1), "random-2-3": (2, 3)}
+"""Which random sets each part draws."""
 SEED = 0
 TOGETHER = 2
 """Rollouts in a pass; the graph of one takes about half a gigabyte."""
@@ -62,15 +64,17 @@ Members = dict[tuple[int, str], list[np.ndarray]]
 
 
 def parts(scale: str) -> list[str]:
-    """Random sets, then the classes; they take about as long."""
-    return ["random", "classes"]
+    """The classes, which take longest, then the random sets."""
+    return ["classes", *PERMUTATIONS]
 
 
 def inputs(scale: str) -> dict[str, str]:
-    """Hashes of the rollouts and of the weights.  Raises RecordError without recorded rollouts."""
+    """Hashes of the rollouts, the weights and the adapter's settings.  Raises RecordError without rollouts."""
     measurements.load("words", scale)
-    rollouts = fingerprint.source_hash(repr(measurements.file("words", scale).read_bytes()))
-    return {"words": rollouts, "base model": fingerprint.folder_hash(scales.world(scale).policy_path())}
+    rollouts = hashlib.sha256(measurements.file("words", scale).read_bytes()).hexdigest()[:16]
+    settings = fingerprint.config_hash(scales.config(scale, "accuracy", SEED))
+    weights = fingerprint.folder_hash(scales.world(scale).policy_path())
+    return {"words": rollouts, "base model": weights, "accuracy": settings}
 
 
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
@@ -78,7 +82,7 @@ def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) 
     config, world = scales.config(scale, "accuracy", SEED), scales.world(scale)
     model, tokenizer = tug.fresh_adapter(world, config), world.policy()[1]
     solved = problems(measurements.load("words", scale))
-    sets = permuted if part == "random" else classes
+    sets = classes if part == "classes" else partial(permuted, permutations=PERMUTATIONS[part])
     rows = take(Look(model, tokenizer), solved, sets, part == "classes", work, say)
     facts = {"scale": scale, "tokenizer": sampling.tokenizer_hash(tokenizer), "arm": "base", "seed": SEED, "step": 0}
     return rows.assign(**facts)[list(COLUMNS)]
@@ -104,12 +108,12 @@ def classes(rollouts: pd.DataFrame, number: int) -> Members:
     }
 
 
-def permuted(rollouts: pd.DataFrame, number: int) -> Members:
-    """Random sets of as many tokens of the problem's rollouts as are connectors; `number` is the problem's."""
+def permuted(rollouts: pd.DataFrame, number: int, permutations: Sequence[int]) -> Members:
+    """Random sets of as many tokens of one problem's rollouts as are connectors; `number` is the problem's."""
     true = classes(rollouts, number)
     cuts = np.cumsum([len(mask) for mask in true[-1, STRICT]])[:-1]
     found: Members = {}
-    for k in range(PERMUTATIONS):
+    for k in permutations:
         order = np.random.default_rng([SEED, k, number]).permutation(sum(map(len, true[-1, STRICT])))
         for name in (CLASSES[0], STRICT):
             found[k, name] = np.split(np.concatenate(true[-1, name])[order], cuts)

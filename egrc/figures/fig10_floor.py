@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from egrc.analysis import limits
@@ -192,10 +191,10 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     """The figure and the numbers in it, from the measurement `floor`.  Raises RecordError where it is missing."""
     drawn = tidy(limits.load(scale, data))
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 7.4))
+        figure = Figure(figsize=(style.WIDTH, 7.9))
         bottom = style.caption(figure, caption(drawn))
-        upper = figure.add_gridspec(2, 3, left=0.09, right=0.99, top=0.975, bottom=0.43, hspace=0.42, wspace=0.42)
-        lower = figure.add_gridspec(1, 5, left=0.09, right=0.99, top=0.345, bottom=bottom + 0.035, wspace=0.42)
+        upper = figure.add_gridspec(2, 3, left=0.09, right=0.99, top=0.975, bottom=0.475, hspace=0.42, wspace=0.42)
+        lower = figure.add_gridspec(1, 5, left=0.09, right=0.99, top=0.395, bottom=bottom + 0.03, wspace=0.42)
         top = [figure.add_subplot(upper[0, i]) for i in range(3)]
         excess_by_class(top[0], drawn)
         entropy_by_class(top[1], drawn)
@@ -208,8 +207,5 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         middle[0].legend(fontsize=6.5, frameon=False, handlelength=2.2, labelspacing=0.25, loc="lower left")
         for i, name in enumerate((limits.ALL, *CLASSES)):
             by_arm(figure.add_subplot(lower[0, i]), drawn, name)
-        figure.axes[-5].set_ylabel("entropy of rollouts\n(nats/token, T = 1)")
-        marks = [Line2D([], [], color="0.25", marker="o", linestyle="", markersize=4, label="policy"),
-                 Line2D([], [], color="0.25", linewidth=1.4, label="teacher")]  # fmt: skip
-        figure.axes[-4].legend(handles=marks, fontsize=6.5, frameon=False, handlelength=1.2, loc="best")
+        figure.axes[-len(CLASS_STYLES)].set_ylabel("entropy of rollouts (nats/token)\ndots: policy, bars: teacher")
     return figure, drawn
