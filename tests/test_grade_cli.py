@@ -36,7 +36,12 @@ VERDICTS = [
 def command(*arguments):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-m", "egrc", "grade", *arguments], cwd=ROOT, env=env, text=True, **pipes)
+    full = [sys.executable, "-m", "egrc", "grade", *arguments]
+    process = subprocess.Popen(full, cwd=ROOT, env=env, text=True, **pipes)
+    patience = threading.Timer(120, process.kill)  # a test that waits for its output fails, instead of waiting on
+    patience.daemon = True
+    patience.start()
+    return process
 
 
 class Instant(Pool):

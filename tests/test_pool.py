@@ -247,16 +247,18 @@ def test_no_process_outlives_its_caller(what, number, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    caller = subprocess.Popen(
-        [sys.executable, str(script), what], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    command = [sys.executable, str(script), what]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    caller = subprocess.Popen(command, env=env, start_new_session=True, **pipes)
     assert caller.stdout.readline() == "once\n"
     groups = caller.stdout.readline().split()
     assert len(groups) == 1
     if number is not None:
         assert len(alive(groups)) >= 2
-        caller.send_signal(number)
-    assert caller.communicate(timeout=60)[0] == ""
+        os.killpg(caller.pid, number)  # as a terminal does, to all of its group
+    out, err = caller.communicate(timeout=60)
+    assert out == ""
+    assert err.count("Traceback") == (number == signal.SIGINT)
     deadline = time.monotonic() + 60
     while alive(groups):
         assert time.monotonic() < deadline

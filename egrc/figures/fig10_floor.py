@@ -106,7 +106,7 @@ def excess_by_class(ax: Axes, drawn: pd.DataFrame) -> None:
     ax.set(xscale="log", yscale="symlog", xlabel="training step", ylabel="loss above the teacher's\n(nats/token)")
     ax.set_yscale("symlog", linthresh=0.01)
     ax.set_ylim(bottom=0)
-    ax.legend(fontsize=6.5, frameon=False, handlelength=2.4, labelspacing=0.25, loc="upper right")
+    ax.legend(fontsize=6.5, frameon=False, handlelength=2.4, labelspacing=0.25, loc="best")
 
 
 def entropy_by_class(ax: Axes, drawn: pd.DataFrame) -> None:
@@ -193,8 +193,8 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 7.9))
         bottom = style.caption(figure, caption(drawn))
-        upper = figure.add_gridspec(2, 3, left=0.09, right=0.99, top=0.975, bottom=0.475, hspace=0.42, wspace=0.42)
-        lower = figure.add_gridspec(1, 5, left=0.09, right=0.99, top=0.395, bottom=bottom + 0.03, wspace=0.42)
+        upper = figure.add_gridspec(2, 3, left=0.105, right=0.99, top=0.975, bottom=0.485, hspace=0.42, wspace=0.48)
+        lower = figure.add_gridspec(1, 5, left=0.105, right=0.99, top=0.4, bottom=bottom + 0.045, wspace=0.45)
         top = [figure.add_subplot(upper[0, i]) for i in range(3)]
         excess_by_class(top[0], drawn)
         entropy_by_class(top[1], drawn)
