@@ -208,6 +208,14 @@ def test_a_closed_pool_is_refused_and_may_be_closed_again(monkeypatch):
         pool.grade([RIGHT])
 
 
+def test_a_worker_may_wait_between_answers():
+    limit = 0.1
+    with Pool(workers=1, limit=limit) as pool:
+        assert pool.grade([RIGHT])[0].correct
+        time.sleep(module.SLACK * limit + 0.2)
+        assert pool.grade([RIGHT])[0].correct and pool.replaced == 0
+
+
 def test_a_worker_that_grew_is_renewed_between_answers():
     with Pool(workers=1, memory=110 << 20) as pool:  # about twice what a worker starts with
         assert [grade.correct for grade in pool.grade([RIGHT, ("5", "6"), RIGHT])] == [True, False, True]
@@ -224,6 +232,9 @@ def test_memory_is_bounded():
 # --- processes ---
 
 SCRIPT = """
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put us in the background
 import sys, time
 print("once", flush=True)
 from egrc.pool import Pool
