@@ -198,7 +198,7 @@ class Look:
     def of_sets(self, rollouts: pd.DataFrame, members: Members, uphill: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of each set: gradients under the objectives [sets, parameters], `scores` [sets, rollouts] for each gradient
         in `uphill`, and sums of `FACTS` [sets, facts]."""
-        advantage = {o: torch.from_numpy(rollouts[f"advantage_{o}"].to_numpy(np.float32)) for o in tug.OBJECTIVES}
+        advantage = {o: torch.tensor(rollouts[f"advantage_{o}"].to_list()) for o in tug.OBJECTIVES}
         found: dict[str, list[Any]] = {name: [0] * len(members) for name in (*tug.OBJECTIVES, "facts")}
         scores = {end: torch.zeros(len(members), len(rollouts)) for end in uphill}
         with self.gradients:
