@@ -22,7 +22,8 @@ from egrc import grading
 from egrc.grading import LONGEST, Grade, extract
 
 NORMAL = LatexExtractionConfig().normalization_config
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3}){1,3}|\d{1,12})(\.\d{1,6})?", re.ASCII)
+# No grouped number begins with 0: math-verify reads '01,000' as a pair.
+_NUMBER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3}){1,3}|\d{1,12})(\.\d{1,6})?", re.ASCII)
 _FRACTION = re.compile(r"(-?)\\frac\{(-?\d{1,12})\}\{([1-9]\d{0,11})\}", re.ASCII)
 # What math-verify would not read whole, as one piece of LaTeX.
 _ODD = re.compile(r"[$\n]|\\\Z|boxed|answer", re.IGNORECASE)

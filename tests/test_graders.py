@@ -59,6 +59,8 @@ def test_a_judgement_is_that_of_grading(pair):
         ("0.123456", "0.1234560", None),  # the seventh place is math-verify's business
         ("1" * 13, "2" * 13, None),
         ("1,23", "123", None),
+        ("1,000", "1000", True),
+        ("01,000", "1000", None),  # to math-verify a pair, not a number
         ("3/4", "0.75", None),  # a decimal beside a fraction is rounded
         ("3/4", r"\dfrac{6}{8}", True),
         (r"-\frac{3}{4}", r"\frac{-3}{4}", True),
