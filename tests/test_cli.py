@@ -15,7 +15,9 @@ from egrc import fingerprint, paths
 from egrc.__main__ import Progress, main
 from egrc.results import COLUMNS, results
 
-COMMANDS = ["train", "results", "claims", "records", "base", "sweep", "paper", "figures", "bench", "world", "clean"]
+COMMANDS = [
+    *("train", "results", "claims", "power", "records", "base", "sweep", "paper", "figures", "bench", "world", "clean"),
+]
 
 
 @pytest.mark.parametrize(

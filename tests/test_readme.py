@@ -27,6 +27,7 @@ RUN = {
     "python -m egrc records list": None,
     "python -m egrc benchmarks": None,
     "python -m egrc measure --list": None,
+    "python -m egrc power": None,
     "python -m egrc grade tests/data/grading_pairs.jsonl": None,
     "python -m egrc train --scale pocket --arm egrc --seed 3 --set steps=20 --out build/mine": (
         f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
