@@ -13,7 +13,7 @@ resume; records.
 
 What differs from the source, or is not known of it: see `egrc.squeeze_data`; beta and lambda are [ours] (a phase's
 `beta` and `length_weight`); LoRA, the rate and its schedule are those of all arms.  As the formula is written, lambda
-makes the loss of a pair that saves much length smaller; a margin that it must reach would be a negative lambda.
+makes the loss of a pair that saves much length smaller; a margin that it must reach would take the other sign.
 
 A run leaves the files of every run.  Its steps.csv describes the step's pairs, not fresh rollouts: `accuracy` of their
 problems' samples, `tokens_mean` of the chosen traces, `entropy` of the policy on both, `reward` and `truncated` empty.
@@ -53,8 +53,8 @@ ETA = 0.5
 """Weight of DPO-L; the rest is SFT's."""
 BETA, LAMBDA = 0.1, 1.0
 """[ours]"""
-PROBLEMS_AT_ONCE = 8
-"""Problems between two files of samples: what a killed run loses."""
+AT_ONCE = 256
+"""Rollouts in a file of samples: what a killed run loses at most."""
 RECORDED = 16
 """Rollouts whose tokens and entropies are kept."""
 
@@ -96,13 +96,13 @@ def sample(config: Config, world: scales.World, folder: Path, on_progress: Any =
     model, tokenizer = world.policy()
     rows = world.train_problems(config.seed)
     first, budget = config.recipe.phases[0], config.steps * config.prompts_per_step
-    numbers = [n % len(rows) for n in range(budget)]
+    numbers, at_once = [n % len(rows) for n in range(budget)], max(1, AT_ONCE // config.group_size)
     parts = []
-    for start in range(0, budget, PROBLEMS_AT_ONCE):
+    for start in range(0, budget, at_once):
         file = folder / f"{start:06d}.parquet"
         if not file.is_file():
             began = time.perf_counter()
-            asked = [n for n in numbers[start : start + PROBLEMS_AT_ONCE] for _ in range(config.group_size)]
+            asked = [n for n in numbers[start : start + at_once] for _ in range(config.group_size)]
             prompts = [tokenizer(rows[n]["prompt"])["input_ids"] for n in asked]
             seed = (config.seed, f"squeeze/{start}")
             found = sampling.sample(model, tokenizer, prompts, first.budget, seed, first.temperature)
@@ -115,7 +115,7 @@ def sample(config: Config, world: scales.World, folder: Path, on_progress: Any =
             write_parquet(file, table.assign(seconds=(time.perf_counter() - began) / len(table)))
         parts.append(pd.read_parquet(file))
         if on_progress:
-            on_progress("sampling", min(start + PROBLEMS_AT_ONCE, budget), budget)
+            on_progress("sampling", min(start + at_once, budget), budget)
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,6 +1,7 @@
 """TokenSqueeze's loss by hand, and a whole run on a tiny model: samples, pairs, training, resume, record."""
 
 import math
+import shutil
 
 import pandas as pd
 import pytest
@@ -54,7 +55,9 @@ def config(**changed):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return World(tmp_path_factory.mktemp("tiny"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(squeeze, "AT_ONCE", 32)  # eight problems, so that there are two files
+        yield World(tmp_path_factory.mktemp("tiny"))
 
 
 # --- the loss -----------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def test_the_budget_is_that_of_the_other_arms(world, tmp_path):
 def test_files_of_samples_that_are_there_stay(world, tmp_path):
     first = squeeze.sample(config(), world, tmp_path)
     files = sorted(tmp_path.iterdir())
-    assert len(files) == 2  # 12 problems, 8 at once
+    assert len(files) == 2
     files[1].unlink()
     again = squeeze.sample(config(), world, tmp_path)
     assert again["ids"].map(list).tolist() == first["ids"].map(list).tolist()
@@ -216,6 +219,7 @@ def test_an_interrupted_run_goes_on_and_equals_the_whole_one(world, whole, tmp_p
         trainer.add_callback(Stop(2))
         return trainer
 
+    shutil.copytree(whole[0] / "samples", tmp_path / "samples")  # as sampled anew, see above
     monkeypatch.setattr(squeeze, "_trainer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         squeeze.train(config(), world, tmp_path)
@@ -229,8 +233,6 @@ def test_an_interrupted_run_goes_on_and_equals_the_whole_one(world, whole, tmp_p
 
 
 def test_a_run_that_only_lacks_its_adapter_writes_it(world, whole, tmp_path):
-    import shutil
-
     work = tmp_path / "work"
     shutil.copytree(whole[0], work)
     shutil.rmtree(work / "adapter")
@@ -242,6 +244,7 @@ def test_a_run_that_only_lacks_its_adapter_writes_it(world, whole, tmp_path):
 
 def test_a_beginning_can_be_replayed(world, whole, tmp_path):
     seen = []
+    shutil.copytree(whole[0] / "samples", tmp_path / "samples")
     squeeze.train(config(), world, tmp_path, stop_after=2, observe=lambda step, model: seen.append(step))
     assert seen == [0, 1, 2] and not (tmp_path / "adapter").exists()
     first, second = (pd.read_csv(w / "steps.csv").drop(columns="seconds") for w in (tmp_path, whole[0]))
