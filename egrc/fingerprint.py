@@ -31,6 +31,7 @@ def config_hash(config: Config) -> str:
     return _digest(json.dumps(asdict(config), sort_keys=True, separators=(",", ":")).encode())
 
 
+@cache
 def source_hash(source: str) -> str:
     """Hash of a module's syntax tree without its docstrings."""
     tree = ast.parse(source)
@@ -51,17 +52,18 @@ def _file(module: str, package: Path) -> Path | None:
     return next((f for f in (base.with_suffix(".py"), base / "__init__.py") if f.is_file()), None)
 
 
-def _imports(module: str, file: Path) -> set[str]:
-    """All names that a module's imports could load, those inside functions included."""
+@cache
+def _imports(module: str, source: str, of_package: bool) -> set[str]:
+    """All names that a module's imports could load, those inside functions included; is it a package's own module?"""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parts = module.split(".")
-                parts = parts[: len(parts) - node.level + (file.name == "__init__.py")]
+                parts = parts[: len(parts) - node.level + of_package]
                 base = ".".join([*parts, *([node.module] if node.module else [])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
@@ -80,7 +82,7 @@ def reachable(
             continue
         found[module] = file
         parents = [module.rsplit(".", i)[0] for i in range(1, module.count(".") + 1)]  # run on import, too
-        waiting += [*_imports(module, file), *parents]
+        waiting += [*_imports(module, file.read_text(encoding="utf-8"), file.name == "__init__.py"), *parents]
     return found
 
 

@@ -7,6 +7,7 @@ is shown beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,8 +48,8 @@ def resample(
     if np.isnan(values).any():
         raise ValueError(f"row {int(np.isnan(values).any(1).argmax())}: NaN; leave such units out, and say so")
     groups = [values[names == name] for name in sorted(set(names))]
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([_resampled_means(g, n_boot, rng) for g in groups], axis=1)
+    times = _multiplicities(tuple(map(len, groups)), n_boot, seed)
+    drawn = np.stack([t @ g / len(g) for t, g in zip(times, groups, strict=True)], axis=1)
     return np.stack([g.mean(0) for g in groups]), drawn
 
 
@@ -128,9 +129,17 @@ def _per_problem(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index()
 
 
-def _resampled_means(values: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.ndarray:
-    """Means over rows of [units, columns] in n_boot resamples: [n_boot, columns]."""
-    n = len(values)
+@lru_cache(maxsize=4)
+def _multiplicities(sizes: tuple[int, ...], n_boot: int, seed: int) -> list[np.ndarray]:
+    """How often each resample draws each unit of strata of these sizes: float64 [n_boot, size] for each stratum.
+
+    Kept, as drawing takes far longer than the means do, and one evaluation is resampled for many comparisons.
+    """
+    rng = np.random.default_rng(seed)
+    return [_drawn(n, n_boot, rng) for n in sizes]
+
+
+def _drawn(n: int, n_boot: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n units is drawn in n draws with replacement: [n_boot, n]."""
     drawn = rng.integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n)
-    return counts @ values / n
+    return np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n).astype(float)

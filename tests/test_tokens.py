@@ -141,8 +141,9 @@ def test_a_resample_is_as_if_the_units_were_there_several_times(drawn: list[tupl
     values, times = (np.array(x, float) for x in zip(*sorted(drawn, reverse=True), strict=True))
     if not times.sum():
         return
-    above, at, part = tokens._threshold(-values, times, 0.2)
-    weights = np.array([1.0] * above + [part] * (at - above) + [0.0] * (len(values) - at))
+    ranks = tokens._ranks(values)
+    (threshold,), (part,) = tokens._threshold(ranks[:, None], times[None], 0.2)
+    weights = np.select([ranks < threshold, ranks == threshold], [1.0, part], 0.0)
     repeated = tokens.top_weights(values.repeat(times.astype(int)), 0.2)
     assert weights.repeat(times.astype(int)) == pytest.approx(repeated)
 

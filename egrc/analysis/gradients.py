@@ -66,7 +66,7 @@ def weights(benchmarks: Sequence[str], n_boot: int = N_BOOT) -> np.ndarray:
 
 def quadratic(gram: np.ndarray, w: np.ndarray) -> np.ndarray:
     """w^T G w for every resample: [resamples]."""
-    return np.einsum("bi,ij,bj->b", w, gram, w, optimize=True)
+    return ((w @ gram) * w).sum(-1)
 
 
 def norm(gram: np.ndarray, w: np.ndarray) -> np.ndarray:

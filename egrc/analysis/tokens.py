@@ -18,7 +18,7 @@ the threshold, they share equally what room is left (`top_weights`), so that no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,21 +179,35 @@ def top_weights(entropies: np.ndarray, top: float = TOP) -> np.ndarray:
     the threshold, the same part, such that they sum to top * n.  Raises ValueError unless 0 < top < 1 and n > 0."""
     if not 0 < top < 1 or not len(entropies):
         raise ValueError(f"top={top} of {len(entropies)} units: give a share between 0 and 1, and at least one unit")
-    order = np.argsort(-np.asarray(entropies, float), kind="stable")
-    above, at, part = _threshold(-np.asarray(entropies, float)[order], np.ones(len(order)), top)
-    weights = np.zeros(len(order))
-    weights[order[:above]], weights[order[above:at]] = 1, part
-    return weights
+    ranks = _ranks(entropies)
+    (threshold,), (part,) = _threshold([np.sort(ranks)], np.ones((1, 1)), top)
+    return np.select([ranks < threshold, ranks == threshold], [1.0, part], 0.0)
 
 
-def _threshold(falling: np.ndarray, weights: np.ndarray, top: float) -> tuple[int, int, float]:
-    """Of units by falling entropy (`falling`: its negative, sorted): how many stand above the threshold, how many above
-    or at it, and what part of those at it belongs to the top.  `weights`: how often each counts."""
-    reached = np.concatenate([[0.0], weights.cumsum()])
-    room = top * reached[-1]
-    last = falling[np.searchsorted(reached, room - 1e-9) - 1]
-    above, at = np.searchsorted(falling, [last, np.nextafter(last, np.inf)])
-    return above, at, (room - reached[above]) / (reached[at] - reached[above])
+def _ranks(entropies: np.ndarray) -> np.ndarray:
+    """0 for the highest entropy, and the same for all that are equal: int [n]."""
+    return np.unique(-np.asarray(entropies, float), return_inverse=True)[1]
+
+
+def _threshold(groups: Sequence[np.ndarray], times: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the `top` share ends if groups of units count so many times, by bisection: the last rank in it, and what
+    part of that rank's units belongs to it, each [resamples].
+
+    `groups` hold their units' ranks, sorted; `times` is [resamples, groups].
+    """
+    room = top * (times @ [len(own) for own in groups])
+    low, high = np.zeros(len(times), int), np.full(len(times), max(own[-1] for own in groups))
+    while (low < high).any():
+        middle = (low + high) // 2
+        enough = _within(groups, times, middle) >= room - 1e-9
+        low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
+    above = _within(groups, times, low - 1)
+    return low, (room - above) / (_within(groups, times, low) - above)
+
+
+def _within(groups: Sequence[np.ndarray], times: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """How many units have at most this rank, which differs between resamples: [resamples].  See `_threshold`."""
+    return sum(n * np.searchsorted(own, rank, side="right") for n, own in zip(times.T, groups, strict=True))
 
 
 def top_share(rollouts: pd.DataFrame, top: float = TOP, n_boot: int = N_BOOT) -> pd.DataFrame:
@@ -203,26 +217,26 @@ def top_share(rollouts: pd.DataFrame, top: float = TOP, n_boot: int = N_BOOT) ->
     units, problems, seeds; ordered by lift.  Each resample has a threshold of its own.
     """
     long = units(rollouts)
-    long = long.assign(problem=long.groupby(["benchmark", "id"]).ngroup()).sort_values("entropy", ascending=False)
-    kinds, names = pd.factorize(long["class"], sort=True)
-    falling, problem = -long["entropy"].to_numpy(), long["problem"].to_numpy()
-    sizes = long.groupby(["problem", kinds]).size().unstack(fill_value=0).to_numpy(float)
+    long = long.assign(problem=long.groupby(["benchmark", "id"]).ngroup(), rank=_ranks(long["entropy"]))
+    times = np.vstack(multiplicities(long, n_boot))
+    threshold, part = _threshold(_by_problem(long, times.shape[1]), times, top)
+    counts = []
+    for _, own in long.groupby("class"):
+        groups = _by_problem(own, times.shape[1])
+        above, at = (_within(groups, times, rank) for rank in (threshold - 1, threshold))
+        counts.append((above + part * (at - above), times @ [len(g) for g in groups]))
+    best, counted = np.array(counts).transpose(1, 2, 0)  # [1 + n_boot, classes]
+    share, overall = (n / n.sum(-1, keepdims=True) for n in (best, counted))
+    table = pd.DataFrame({"class": sorted(set(long["class"]))})
+    for name, values in (("share", share), ("overall", overall), ("lift", _ratio(share, overall))):
+        table = _with_interval(table, name, values[0], values[1:])
+    return _finish(table, counted[0], long, "lift")
 
-    def shares(times: np.ndarray) -> np.ndarray:
-        """[3, classes] if each problem counts so many times."""
-        weights = times[problem]
-        above, at, part = _threshold(falling, weights, top)
-        sure, split = (np.bincount(kinds[i], weights[i], len(names)) for i in (slice(above), slice(above, at)))
-        best, counted = sure + part * split, times @ sizes
-        share, overall = best / best.sum(), counted / counted.sum()
-        return np.stack([share, overall, _ratio(share, overall)])
 
-    observed, drawn = multiplicities(long, n_boot)
-    resampled = np.array([shares(times) for times in drawn]).reshape(-1, 3, len(names))
-    table = pd.DataFrame({"class": names})
-    for i, name in enumerate(("share", "overall", "lift")):
-        table = _with_interval(table, name, shares(observed)[i], resampled[:, i])
-    return _finish(table, sizes.sum(0), long, "lift")
+def _by_problem(long: pd.DataFrame, problems: int) -> list[np.ndarray]:
+    """The ranks of each problem's units, sorted."""
+    ordered = long[["problem", "rank"]].sort_values(["problem", "rank"])
+    return np.split(ordered["rank"].to_numpy(), np.searchsorted(ordered["problem"], np.arange(1, problems)))
 
 
 def connector_readings(rollouts: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
