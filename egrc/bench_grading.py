@@ -9,6 +9,10 @@ Workloads of completions (a few sentences, then a box), half of them right, half
 
 Each is graded by the pool, warm, and by `egrc.grading.grade` in one thread; they take turns, each turn with a new pool
 and new problems, because a shared machine drifts.  *Decided* is the share of answers that needed no math-verify.
+Processor time (of the caller and the workers) says what free cores would do where the machine is busy.
+
+Of real benchmarks, every gold answer is also given as the answer to its own problem: those that then do not count as
+correct are named.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 from egrc import benchmarks, graders, grading, paths
 from egrc.atomic import write_json
@@ -53,8 +58,20 @@ def bench(folder: Path | None = None, turns: int = 3, n: int = 2000, workers: in
             rows.append({"workload": name, "answers": len(pairs), **_measured(pairs, workers)})
             print(f"bench: turn {turn + 1}/{turns}, {name}", file=sys.stderr, flush=True)
     report["workloads"] = summary(pd.DataFrame(rows))
+    report["gold"] = against_itself(folder, workers) if folder else {}
     write_json(out or paths.DATA / "bench" / "grading.json", report)
     return table(report)
+
+
+def against_itself(folder: Path, workers: int) -> dict[str, Any]:
+    """By benchmark of the folder: rows, and the gold answers that do not verify against themselves, with the reason."""
+    found = {}
+    with Pool(workers) as pool:
+        for name in benchmarks.REGISTRY:
+            if checked := benchmarks.check(name, folder):
+                exceptions = benchmarks.unverified(checked.problems, pool)
+                found[name] = {"rows": len(checked.problems), "exceptions": exceptions}
+    return found
 
 
 def workloads(folder: Path | None, n: int) -> dict[str, Callable[[random.Random], list[Pair]]]:
@@ -79,7 +96,8 @@ def answered(golds: Sequence[str], draw: random.Random) -> list[Pair]:
 
 
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
-    """By workload: answers, share decided, and answers a second, median over turns with extremes."""
+    """By workload: answers, share decided, processor ms an answer of the pool (median over turns), answers a second
+    (median with extremes)."""
     found: dict[str, Any] = {}
     for name, group in rows.groupby("workload", sort=False):
         rates = {
@@ -87,7 +105,8 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
             for kind, s in ((kind, group["answers"] / group[kind]) for kind in ("pool", "one_thread"))
         }
         decided = round(float(group["decided"].mean()), 3)
-        found[str(name)] = {"answers": int(group["answers"].iloc[0]), "decided": decided, **rates}
+        cpu = round(float(1000 * (group["processor"] / group["answers"]).median()), 2)
+        found[str(name)] = {"answers": int(group["answers"].iloc[0]), "decided": decided, "cpu_ms": cpu, **rates}
     return found
 
 
@@ -103,21 +122,31 @@ def table(report: dict[str, Any]) -> str:
             "decided (%)": f"{100 * w['decided']:.0f}",
             f"pool of {report['workers']}": spread(w["pool"]),
             "math-verify, one thread": spread(w["one_thread"]),
+            "processor ms an answer, pool": f"{w['cpu_ms']:.2f}",
         }
         for name, w in report["workloads"].items()
     }
     said = f"Answers a second, median of {report['turns']} turns (extremes); target {report['target']:.0f}; "
     said += f"load of the machine before: {report['load_before']:.1f} on {report['machine']['cpus']} cores."
-    return f"{said}\n\n{pd.DataFrame(rows).T.to_markdown()}"
+    return f"{said}\n\n{pd.DataFrame(rows).T.to_markdown()}\n\n{_gold(report['gold'])}"
+
+
+def _gold(found: dict[str, Any]) -> str:
+    if not found:
+        return "No real benchmarks were given."
+    rows = ", ".join(f"{name} {of['rows']}" for name, of in found.items())
+    exceptions = [f"\n* `{line}`" for of in found.values() for line in of["exceptions"]]
+    said = f"Gold answers against themselves, every row ({rows}): "
+    return f"{said}{'these do not verify:' if exceptions else 'all verify.'}{''.join(exceptions)}"
 
 
 def _measured(pairs: list[Pair], workers: int) -> dict[str, float]:
     """Seconds of each grader, and the share of answers that texts decide.  Raises RuntimeError if they differ."""
     with Pool(workers) as pool:
         pool.grade([(rf"\boxed{{{gold}}}", gold) for gold, _ in graders.WARM_UP] * workers)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), _processor_seconds()
         ours = pool.grade(pairs)
-        seconds = {"pool": time.perf_counter() - began}
+        seconds = {"pool": time.perf_counter() - began, "processor": _processor_seconds() - used}
     began = time.perf_counter()
     theirs = [grading.grade(completion, gold, limit=PATIENCE) for completion, gold in pairs]
     seconds["one_thread"] = time.perf_counter() - began
@@ -126,6 +155,13 @@ def _measured(pairs: list[Pair], workers: int) -> dict[str, float]:
     both = zip(pairs, ours, strict=True)
     decided = [graders.decide(gold, grade.extracted or "") is not None for (_, gold), grade in both]
     return seconds | {"decided": sum(decided) / len(pairs)}
+
+
+def _processor_seconds() -> float:
+    """Of this process and all that it started and that still run."""
+    here = psutil.Process()
+    times = [process.cpu_times() for process in (here, *here.children(recursive=True))]
+    return sum(t.user + t.system for t in times)
 
 
 def _number(draw: random.Random) -> str:

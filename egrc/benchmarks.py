@@ -37,6 +37,8 @@ from egrc.problems import SUFFIXES, Problem, ProblemError
 if TYPE_CHECKING:  # takes seconds, and a local file needs none of it
     from datasets import Dataset
 
+    from egrc.pool import Pool
+
 VARIABLE = "EGRC_BENCHMARKS"
 """Environment variable that names a folder with one folder per benchmark."""
 PROMPT = "{problem}\n\nPut the final answer in \\boxed{}."
@@ -260,6 +262,14 @@ def survey(data: Path | str | None = None) -> tuple[pd.DataFrame, list[Checked]]
         )
         found += [checked] if checked else []
     return pd.DataFrame(lines), found
+
+
+def unverified(problems: Sequence[Problem], pool: Pool) -> list[str]:
+    """Accepted answers that the grader does not take for correct when they are given as the answer: one line each."""
+    asked = [(p, answer) for p in problems for answer in p.gold]
+    grades = pool.grade((rf"\boxed{{{answer}}}", p.gold) for p, answer in asked)
+    pairs = zip(asked, grades, strict=True)
+    return [f"{p.id}: {gold.brief(answer)}: {grade.reason}" for (p, answer), grade in pairs if not grade.correct]
 
 
 def _folder(data: Path | str | None) -> Path | None:

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import shlex
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -161,13 +162,16 @@ def commands(scale: str, arm: str = "egrc") -> dict[str, tuple[Command, ...]]:
     several = ("--num_machines", str(NODES), "--machine_rank", "0", "--main_process_ip", "FIRST_NODE")
     gpus = ",".join(str(i + 1) for i in range(TRAINING))
     return {
-        "one GPU": (_accelerate("single_gpu", 1, train),),
-        f"one node, {NODE} GPUs": (_accelerate("ddp", NODE, train),),
-        f"one node, {NODE} GPUs, DeepSpeed ZeRO-2": (_accelerate("zero2", NODE, train),),
-        f"{NODES} nodes of {NODE} GPUs (on each; --machine_rank 1 on the second; the data folder must be shared)": (
+        "one GPU, vLLM colocated": (_accelerate("single_gpu", 1, train),),
+        f"one node, {NODE} GPUs, vLLM colocated": (_accelerate("ddp", NODE, train),),
+        f"one node, {NODE} GPUs, vLLM colocated, DeepSpeed ZeRO-2 (needs `pip install deepspeed`)": (
+            _accelerate("zero2", NODE, train),
+        ),
+        f"{NODES} nodes of {NODE} GPUs, vLLM colocated (the same on each, with --machine_rank 1 on the second, "
+        "the first one's address for FIRST_NODE, and one data folder for both)": (
             _accelerate("ddp", NODES * NODE, train, (*several, "--main_process_port", "29500")),
         ),
-        f"vLLM as a server on GPU 0, training on {TRAINING} others (in two shells)": (
+        f"one node, vLLM as a server on GPU 0, training on {TRAINING} others (in two shells)": (
             _serve(scale),
             replace(
                 _accelerate("ddp", TRAINING, (*train, "--on", "vllm=server")),
@@ -175,6 +179,15 @@ def commands(scale: str, arm: str = "egrc") -> dict[str, tuple[Command, ...]]:
             ),
         ),
     }
+
+
+def how_to_start(scale: str) -> str:
+    """The commands as text, each group under what it is for; on GPUs after the environment that they need."""
+    from egrc.gpu import INSTALL
+
+    first = {"once: an environment with vLLM, beside .venv": (INSTALL, "source .venv-gpu/bin/activate")}
+    groups = (first if on_gpu(scale) else {}) | commands(scale)
+    return "\n\n".join(f"# {name}\n" + "\n".join(map(str, group)) for name, group in groups.items())
 
 
 def _accelerate(config: str, processes: int, train: tuple[str, ...], more: tuple[str, ...] = ()) -> Command:
@@ -301,7 +314,9 @@ def _try_command(name: str, command: Command) -> Tried:
                 parser().parse_args(words[words.index("egrc") + 1 :])
     except SystemExit:
         return Tried(name, False, errors.getvalue().strip().splitlines()[-1])
-    return Tried(name, None if words[0] == "vllm" else True, f"{command.words[0]}: {len(command.words)} words")
+    if words[0] == "vllm":
+        return Tried(name, None, "vLLM's own parser is asked where it is installed")
+    return Tried(name, True, f"{command.words[0]}'s parser and ours know every option")
 
 
 def _run_of(words: list[str]) -> tuple[Any, Any]:
@@ -323,10 +338,11 @@ def report(scale: str) -> str:
     if gpu:
         sections.append(("Memory and seconds of a step, estimated", f"{_text(readable(grid(scale)), 1)}\n\n{ASSUMED}"))
     sections.append(("The estimator against measured memory (CPU)", _measured()))
-    tried = try_options(scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of names that the next transformers will have changed
+        tried = try_options(scale)
     sections.append(("Options on the installed versions", "\n".join(_line(t) for t in tried)))
-    lines = [f"# {name}\n" + "\n".join(map(str, group)) for name, group in commands(scale).items()]
-    sections.append(("Commands" + f" ({NOT_RUN})" * gpu, "\n\n".join(lines)))
+    sections.append(("Commands" + f" ({NOT_RUN})" * gpu, how_to_start(scale)))
     return "\n\n".join(f"{title}\n{'-' * len(title)}\n{text}" for title, text in sections) + "\n"
 
 

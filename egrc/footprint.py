@@ -73,6 +73,8 @@ def run_and_say(scale: str, arm: str, steps: int) -> None:
 
     def note(step: int, model: Any) -> None:
         if step == 0:
+            for weight in model.parameters():  # those of a mapped file are resident only once they were read
+                weight.sum()
             before.append(_resident_peak())
 
     with tempfile.TemporaryDirectory() as work:

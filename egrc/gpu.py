@@ -13,6 +13,7 @@ them with the hub's own config where that is in the cache, and `policy` refuses 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -42,8 +43,11 @@ USER, ASSISTANT, THINK, END = "<｜User｜>", "<｜Assistant｜>", "<think>", "<
 TRAIN = ("agentica-org/DeepScaleR-Preview-Dataset", "b6ae8c60f5c1f2b594e2140b91c49c9ad0949e29")
 """Data set and commit: about 40,000 problems (AIME and AMC before 2023, Omni-MATH, STILL).  [ours]"""
 VLLM = "0.31.0"
-"""The newest vLLM that TRL 1.16 names as supported.  Its own metadata ask for torch 2.13.0, which is ours, and for
-transformers below 5.18, which ours is not: whether it runs beside them has not been tried."""
+"""The newest vLLM that TRL 1.16 names as supported.  Its metadata ask for our torch, and for an older transformers than
+our lock's; the extra `vllm` has versions that all metadata admit.  TRL's trainer imports vLLM in both modes, also where
+a server generates, so one environment must hold them all."""
+INSTALL = "python3 -m venv .venv-gpu && .venv-gpu/bin/pip install -e '.[vllm]'"
+"""How that environment is made."""
 _MARKS = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>")
 
 log = logging.getLogger(__name__)
@@ -106,12 +110,14 @@ class Gpu:
         return self.HUB
 
     def preflight(self, config: Config, hardware: Hardware) -> None:
-        """Before anything long: vLLM, the GPU and its memory, the model on the hub, the problems.
+        """Before anything long: the GPU, vLLM (to train), the GPU's memory, the model on the hub, the problems.
 
         Raises ConfigError (`HubError` and `BenchmarkError` are such), in one line that says what to do.
         """
-        require_vllm(hardware)
-        require_gpu(self.name, needed=lambda total: self.needed_gb(config, hardware, total), hardware=hardware)
+        require_gpu(self.name)
+        if config.arm != "base":
+            require_vllm(hardware)
+        require_memory(self.name, lambda total: self.needed_gb(config, hardware, total), hardware)
         hub.require(self.HUB, self.REVISION)
         self._training_problems()
 
@@ -231,38 +237,50 @@ class Gpu7B(Gpu):
 # --- what the machine must have -----------------------------------------------------------------------------------
 
 
+def require_gpu(scale: str) -> None:
+    """Raises ConfigError without a GPU, or where one process sees several: torch would split batches over them."""
+    import torch
+
+    if not torch.cuda.is_available():
+        build = "" if torch.version.cuda else f" (torch {torch.__version__} is a build without CUDA)"
+        raise ConfigError(
+            f"scale {scale} needs a GPU, and torch sees none{build}: `python -m egrc dry-run --scale {scale}` says "
+            "which would do; the scales pocket and smol run on a CPU"
+        )
+    if launch.ranks() == 1 and (seen := torch.cuda.device_count()) > 1:
+        raise ConfigError(
+            f"one process, and it sees {seen} GPUs: start one for each with `accelerate launch --config_file "
+            f"configs/accelerate/ddp.yaml --num_processes {seen} -m egrc train ...`, or set CUDA_VISIBLE_DEVICES=0"
+        )
+
+
 def require_vllm(hardware: Hardware) -> None:
     """Raises ConfigError where the hardware settings want vLLM and it is not installed."""
     if hardware.vllm and find_spec("vllm") is None:
         raise ConfigError(
-            f"vLLM is not installed: `pip install vllm=={VLLM}` into this environment, or let transformers generate, "
-            "many times more slowly: --on vllm=''"
+            f"vLLM is not installed: make an environment that has it, `{INSTALL}` ({NOT_RUN}), or let transformers "
+            "generate, many times more slowly: --on vllm=''"
         )
 
 
-def require_gpu(scale: str, needed: Callable[[float], float], hardware: Hardware) -> None:
-    """Raises ConfigError without a GPU, or where less is free on it than is `needed` (GB, of its total GB)."""
+def require_memory(scale: str, needed: Callable[[float], float], hardware: Hardware) -> None:
+    """Raises ConfigError where less is free on the GPU than is `needed` (GB, of its total GB)."""
     import torch
 
-    if not torch.cuda.is_available():
-        raise ConfigError(
-            f"scale {scale} needs a GPU, and torch sees none: `python -m egrc dry-run --scale {scale}` says which "
-            "would do; the scales pocket and smol run on a CPU"
-        )
-    free, total = (b / GB for b in torch.cuda.mem_get_info())
+    own = int(os.environ.get("LOCAL_RANK", "0"))  # asking another rank's GPU would take memory there
+    free, total = (b / GB for b in torch.cuda.mem_get_info(own))
     if needed(total) > free:
         raise ConfigError(
             f"too little memory: about {needed(total):.0f} GB are needed (an estimate), {free:.0f} of {total:.0f} GB "
-            f"are free: free the GPU, or use --on {_smaller(hardware)}, or a larger one; "
-            f"`python -m egrc dry-run --scale {scale}` shows each part"
+            f"are free: free the GPU, or {_smaller(hardware)}; `python -m egrc dry-run --scale {scale}` shows each part"
         )
 
 
 def _smaller(hardware: Hardware) -> str:
     ways = ["micro_batch=1"] if hardware.micro_batch != 1 else []
     ways += [] if hardware.gradient_checkpointing else ["gradient_checkpointing=True"]
-    ways += ["vllm=server"] if hardware.vllm == "colocate" else []
-    return " ".join(ways) or "vllm=''"
+    ways += [] if hardware.vllm == "server" else ["vllm=server"]
+    return f"use --on {' '.join(ways)}, or a larger one" if ways else "use a larger one"
 
 
 # --- training problems --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ def snapshot(repo: str, revision: str) -> Path:
     """Folder of a model's files at one commit, fetched at the first call, then from the cache.  Raises HubError."""
     from huggingface_hub import snapshot_download
 
+    require(repo, revision)  # one question, where fetching would try again and again
     with explained(repo, revision):
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
 
@@ -41,7 +43,6 @@ def require(repo: str, revision: str, kind: str = "model") -> None:
 @contextmanager
 def explained(repo: str, revision: str) -> Iterator[None]:
     """Turn the hub library's errors into `HubError`."""
-    import httpx2
     from huggingface_hub import errors
 
     named = f"{repo} at revision {revision[:12]}"
@@ -62,9 +63,11 @@ def explained(repo: str, revision: str) -> Iterator[None]:
         raise HubError(
             f"no {repo} on the hub, or it is private: check the name, or log in with `hf auth login`"
         ) from error
-    except errors.OfflineModeIsEnabled as error:
-        raise HubError(f"{named} is not in the cache, and HF_HUB_OFFLINE is set: unset it, or {elsewhere}") from error
-    except (errors.LocalEntryNotFoundError, httpx2.TransportError) as error:
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, *_unreachable()) as error:
+        if isinstance(error, errors.OfflineModeIsEnabled) or isinstance(error.__cause__, errors.OfflineModeIsEnabled):
+            raise HubError(
+                f"{named} is not in the cache, and HF_HUB_OFFLINE is set: unset it, or {elsewhere}"
+            ) from error
         raise HubError(
             f"the hub cannot be reached, and {named} is not in the cache: check network and proxy, or {elsewhere}"
         ) from error
@@ -75,3 +78,8 @@ def explained(repo: str, revision: str) -> Iterator[None]:
         raise HubError(
             f"cannot keep {named} in the cache: {error.strerror or error}: free some space, or move the cache (HF_HOME)"
         ) from error
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """What is raised where no answer comes: the hub library asks by httpx2, before its version 2 by httpx."""
+    return tuple(sys.modules[name].TransportError for name in ("httpx", "httpx2") if name in sys.modules)

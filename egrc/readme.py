@@ -38,6 +38,16 @@ def bench_section() -> str:
     return "\n".join(f"Scale `{file.stem}`. {file.read_text(encoding='utf-8')}" for file in files)
 
 
+def grading_section() -> str:
+    """What `python -m egrc.bench_grading` wrote."""
+    from egrc import bench_grading
+
+    file = DATA / "bench" / "grading.json"
+    if not file.exists():
+        return "Not measured yet.\n"
+    return f"{bench_grading.table(json.loads(file.read_text(encoding='utf-8')))}\n"
+
+
 def results_section(scale: str = "pocket") -> str:
     """The headline's two quantities for every trained arm, with the benchmark that lost most beside the mean."""
     from egrc import headline, records, tables
@@ -78,6 +88,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "results": results_section,
     "claims": claims_section,
     "world": world_section,
+    "grading": grading_section,
     "bench": bench_section,
 }
 

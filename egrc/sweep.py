@@ -1,4 +1,4 @@
-"""The runs that a scale's figures and tables need, two side by side, resuming what was begun."""
+"""The runs that a scale's figures and tables need, side by side on a CPU, resuming what was begun."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from egrc import paths, scales
+from egrc import launch, paths, scales
 from egrc.config import Config
 from egrc.jobs import Job, run_jobs
 
@@ -29,12 +29,13 @@ def _rough_length(config: Config) -> float:
 def sweep(
     scale: str, data: Path | None = None, trust: bool = True, arms: Sequence[str] | None = None
 ) -> None:
-    """Make every record of a scale (of some arms) that is missing or stale.
+    """Make every record of a scale (of some arms) that is missing or stale: two at a time, on a GPU one.
 
     Each run is a process of its own with one torch thread; its log is in build/logs.  Where `data` is not this
     process's own data folder it has another base model, so this process cannot judge what is stale: with
     `trust=False` each run's process finds out for itself.
-    Raises JobsError if any run failed, after all others have ended.
+    Raises ConfigError before any of them if this machine cannot make them; JobsError if any run failed, after all
+    others have ended.
     """
     from egrc.run import is_done
 
@@ -42,7 +43,10 @@ def sweep(
     wanted = needed(scale, arms)
     if trust:
         wanted = [c for c in wanted if not is_done(paths.run_folder(data, scale, c.arm, c.seed), c)]
-    run_jobs([_job(config, data) for config in wanted])
+    hardware = scales.hardware(scale)
+    if wanted:  # once, instead of once in the log of every run
+        launch.check(wanted[0], hardware, scales.world(scale))
+    run_jobs([_job(config, data) for config in wanted], at_once=2 if hardware.dtype == "float32" else 1)
 
 
 def _job(config: Config, data: Path) -> Job:

@@ -15,11 +15,13 @@ from egrc.pool import Pool
 
 def test_summary_by_hand():
     seconds = [(1.0, 4.0), (2.0, 5.0), (0.5, 10.0)]
-    rows = [{"workload": "w", "answers": 100, "pool": a, "one_thread": b, "decided": 0.25} for a, b in seconds]
+    same = {"workload": "w", "answers": 100, "decided": 0.25}
+    rows = [same | {"pool": a, "one_thread": b, "processor": 0.3 * a} for a, b in seconds]
     assert summary(pd.DataFrame(rows)) == {
         "w": {
             "answers": 100,
             "decided": 0.25,
+            "cpu_ms": 3.0,
             "pool": {"median": 100.0, "low": 50.0, "high": 200.0},
             "one_thread": {"median": 20.0, "low": 10.0, "high": 25.0},
         }
@@ -55,7 +57,19 @@ def test_a_tiny_benchmark_keeps_its_report(tmp_path, monkeypatch):
     assert report["workloads"]["aime25"]["answers"] == 30
     assert report["workloads"]["aime25"]["decided"] == report["workloads"]["numbers"]["decided"] == 1
     assert all(w["pool"]["median"] > 0 and w["one_thread"]["median"] > 0 for w in report["workloads"].values())
-    assert "aime25" in text and "target 500" in text
+    assert all(w["cpu_ms"] > 0 for w in report["workloads"].values())
+    assert report["gold"] == {"aime25": {"rows": 30, "exceptions": []}}
+    assert "aime25" in text and "target 500" in text and "every row (aime25 30): all verify." in text
+
+
+def test_a_gold_answer_that_does_not_verify_is_named(tmp_path):
+    (tmp_path / "math500").mkdir()
+    rows = [{"unique_id": name, "problem": name, "answer": answer} for name, answer in (("a", "1"), ("b", r"\text{ }"))]
+    (tmp_path / "math500" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = bench_grading.against_itself(tmp_path, workers=1)["math500"]
+    assert found["rows"] == 2 and [line.split(":")[0] for line in found["exceptions"]] == ["math500/b"]
+    shown = bench_grading._gold({"math500": found})
+    assert "these do not verify:\n* `math500/b" in shown
 
 
 def test_graders_that_differ_are_an_error(monkeypatch):

@@ -544,6 +544,7 @@ def test_the_command_reads_local_copies_and_fails_if_one_is_faulty(tmp_path: Pat
     assert main(["benchmarks", "--data", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"aime25 .* \S+/aime25/test\.jsonl +2 +none", shown)
+    assert shown.endswith("Gold answers that the grader does not take for equal to themselves:\nnone\n")
     write(tmp_path, "minerva", [NATIVE["minerva"][0][0], {"question": "\ufffd", "answer": "\\frac{1"}, {}])
     assert main(["benchmarks", "--data", str(tmp_path)]) == 1
     shown = capsys.readouterr().out

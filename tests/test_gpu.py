@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import errno
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,9 +57,21 @@ def test_what_the_hub_refuses_is_one_line_with_the_way_out(
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setattr(hub, "require", lambda *_: None)
     with pytest.raises(HubError, match=remedy) as raised:
         hub.snapshot("owner/model", "a" * 40)
     assert "\n" not in str(raised.value) and "owner/model" in str(raised.value)
+
+
+def test_the_hub_library_before_version_2_is_understood_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its errors are httpx's; version 2 has those of httpx2."""
+
+    class Refused(Exception):
+        pass
+
+    monkeypatch.setitem(sys.modules, "httpx", SimpleNamespace(TransportError=Refused))
+    with pytest.raises(HubError, match="cannot be reached"), hub.explained("owner/model", "rev"):
+        raise Refused
 
 
 def test_only_data_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -104,36 +118,71 @@ def test_without_network_or_cache_the_command_ends_in_one_line(
     assert main(["generate", "--scale", "gpu", "What is 1 + 1?"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("egrc: ") and err.count("\n") == 1
-    assert Gpu.HUB in err and "hf download" in err
+    assert Gpu.HUB in err and "HF_HUB_OFFLINE is set: unset it" in err and "hf download" in err
 
 
 # --- what the machine must have -----------------------------------------------------------------------------------
 
 
-def test_checks_come_before_any_work_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, hardware = scales.config("gpu", "egrc"), scales.hardware("gpu")
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A made-up machine: change it, and the checks see it so."""
+    has = SimpleNamespace(gpus=1, vllm=True, free=70.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has.gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: has.gpus)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(has.free * 1e9), int(80e9)))
+    monkeypatch.setattr(gpu, "find_spec", lambda name: SimpleNamespace() if has.vllm else None)
     monkeypatch.setattr(hub, "snapshot", lambda *_: pytest.fail("loads weights"))
-    monkeypatch.setattr(hub, "require", lambda *_: pytest.fail("asks the hub before the machine is known to do"))
-    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"vLLM is not installed: `pip install vllm==.*--on vllm="):
-        launch.check(config, hardware, Gpu())
-    with pytest.raises(ConfigError, match="scale gpu needs a GPU.*dry-run --scale gpu"):
-        launch.check(config, replace(hardware, vllm=""), Gpu())
-
-
-@pytest.mark.parametrize(("free", "enough"), [(3.0, False), (70.0, True)])
-def test_too_little_memory_names_what_is_needed(monkeypatch: pytest.MonkeyPatch, free: float, enough: bool) -> None:
-    config, hardware, world = scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu()
-    monkeypatch.setattr(gpu, "find_spec", lambda name: SimpleNamespace())
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(free * 1e9), int(80e9)))
     monkeypatch.setattr(hub, "require", lambda *_: None)
     monkeypatch.setattr(Gpu, "_training_problems", lambda self: [])
-    if enough:
-        launch.check(config, hardware, world)
-        return
-    with pytest.raises(ConfigError, match=r"about \d+ GB are needed \(an estimate\), 3 of 80 GB are free.*vllm=server"):
-        launch.check(config, hardware, world)
+    return has
+
+
+@pytest.mark.parametrize(
+    ("lacks", "message"),
+    [
+        ({"gpus": 0, "vllm": False, "free": 0.0}, r"scale gpu needs a GPU, and torch sees none.*dry-run --scale gpu"),
+        ({"gpus": 8, "vllm": False, "free": 0.0}, r"sees 8 GPUs: .*--num_processes 8 .*or set CUDA_VISIBLE_DEVICES=0"),
+        ({"vllm": False, "free": 0.0}, r"vLLM is not installed: .*pip install -e '\.\[vllm\]'.*--on vllm="),
+        ({"free": 3.0}, r"about \d+ GB are needed \(an estimate\), 3 of 80 GB are free: .* --on vllm=server, or a"),
+    ],
+)
+def test_what_the_machine_lacks_is_said_before_any_work(
+    machine: SimpleNamespace, lacks: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most fundamental first: nobody is to install vLLM for a machine without a GPU."""
+    vars(machine).update(lacks)
+    monkeypatch.setattr(hub, "require", lambda *_: pytest.fail("asks the hub before the machine is known to do"))
+    with pytest.raises(ConfigError, match=message) as raised:
+        launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_machine_that_will_do_is_asked_no_more(machine: SimpleNamespace) -> None:
+    launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
+    machine.vllm = False  # the base is not trained
+    launch.check(scales.config("gpu", "base"), scales.hardware("gpu"), Gpu())
+
+
+def test_each_rank_looks_at_its_own_gpu(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (int(80e9), int(80e9)))
+    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    machine.gpus = 2  # of two nodes
+    launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "way"),
+    [
+        (Hardware(), "--on micro_batch=1 gradient_checkpointing=True vllm=server"),
+        (Hardware(micro_batch=1, gradient_checkpointing=True, vllm="server"), "^use a larger one$"),
+    ],
+)
+def test_too_little_memory_names_only_what_is_not_yet_done(hardware: Hardware, way: str) -> None:
+    assert re.search(way, gpu._smaller(hardware))
 
 
 def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +442,8 @@ def tried() -> dict[str, dryrun.Tried]:
 
 def test_every_option_is_known_to_the_installed_versions(tried: dict[str, dryrun.Tried]) -> None:
     assert [t for t in tried.values() if t.ok is False] == []
-    assert {"EGRCConfig, vLLM colocate", "EGRCConfig, vLLM server", "vllm serve", "one GPU"} <= tried.keys()
+    assert {"EGRCConfig, vLLM colocate", "EGRCConfig, vLLM server", "vllm serve"} <= tried.keys()
+    assert dryrun.commands("gpu").keys() <= tried.keys()
     configs = {f"configs/accelerate/{name}.yaml" for name in ("single_gpu", "ddp", "zero2")}
     assert configs <= tried.keys()
 

@@ -48,6 +48,9 @@ What a `make` target runs is checked in test_repository.py."""
 NOT_RUN = {
     "accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes 8 -m egrc train --scale gpu "
     "--arm egrc --seed 0": "needs eight GPUs; test_gpu parses it, test_ranks trains on two processes",
+    "python3 -m venv .venv-gpu": "downloads gigabytes with the next one",
+    ".venv-gpu/bin/pip install -e '.[vllm]'": "downloads gigabytes; test_repository looks at what it may resolve to",
+    "source .venv-gpu/bin/activate": "enters what the two before it make",
     "make paper": "its parts are run by test_notebooks, test_figures and test_paper",
     "make paper SCALE=pocket FRESH=1": "trains everything, for most of an hour; test_paper runs it with stand-ins",
     "make paper SCALE=smol FRESH=1": "takes minutes and 7 GB; test_smol trains and evaluates that scale",

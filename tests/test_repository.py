@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from egrc import gpu
+
 ROOT = Path(__file__).parents[1]
 LAYOUT = {
     *("environment.yml", "notebooks", "egrc", "data", "figures", "tests", "configs", "Makefile", "README.md"),
@@ -51,8 +53,8 @@ def tracked() -> list[Path]:
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
-    """Name, normalised, to version, of requirements that must all be exact."""
-    split = [re.fullmatch(r"([\w.-]+)==([\w.]+)", requirement) for requirement in requirements]
+    """Name, normalised, to version, of requirements that must all be exact, or end at a version."""
+    split = [re.fullmatch(r"([\w.-]+?)(?:==|>=[\w.]+,<=)([\w.]+)", requirement) for requirement in requirements]
     assert all(split), [line for line, match in zip(requirements, split, strict=True) if not match]
     return {normal(match[1]): match[2] for match in split if match}
 
@@ -89,10 +91,19 @@ def test_the_lock_is_what_is_installed():
     assert wrong == {}
 
 
+def test_only_what_vllm_needs_older_has_a_range_and_just_so_wide():
+    """So `pip install -e '.[vllm]'` finds a solution, and every other environment gets the pins."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ranges = dict(line.split(",")[0].split(">=") for line in project["dependencies"] if ">=" in line)
+    extra = pins(project["optional-dependencies"]["vllm"])
+    assert extra.pop("vllm") == gpu.VLLM
+    assert {normal(name): low for name, low in ranges.items()} == extra
+
+
 @pytest.mark.parametrize("file", ["pyproject.toml", "environment.yml"])
 def test_every_dependency_has_its_reason(file):
     lines = (ROOT / file).read_text().splitlines()
-    pinned = [line for line in lines if re.match(r'\s+(- |")[\w-]+=+\d', line)]
+    pinned = [line for line in lines if re.match(r'\s+(- |")[\w-]+[>=]+\d', line)]
     assert len(pinned) >= len(project_pins())
     assert [line for line in pinned if not re.search(r"\s# .{5,}", line)] == []
 

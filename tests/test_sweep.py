@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import stub_records
 
-from egrc import fingerprint, jobs, paths, records, scales, sweep
+from egrc import fingerprint, jobs, launch, paths, records, scales, sweep
 from egrc.arms import MAIN
 from egrc.config import ConfigError
 from egrc.jobs import Job, JobsError, duration, run_jobs
@@ -141,7 +141,7 @@ def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
     stub_records.write(tmp_path, "joint", 1, code={"egrc.run": "0"})
     (tmp_path / "runs/pocket/egrc/seed-2/run.json").unlink()
     asked = []
-    monkeypatch.setattr(sweep, "run_jobs", asked.extend)
+    monkeypatch.setattr(sweep, "run_jobs", lambda jobs, at_once: asked.extend(jobs))
     sweep.sweep("pocket", tmp_path)
     assert {j.name for j in asked} == {"joint/seed-1", "egrc/seed-2"}
     assert all(j.env["EGRC_DATA"] == str(tmp_path) for j in asked)
@@ -149,6 +149,21 @@ def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
     sweep.sweep("pocket", tmp_path, trust=False)
     assert len(asked) == len(sweep.needed("pocket"))
     assert jobs.PROGRESS.search(b"pocket/joint/seed-1 training 3/200, 9 s left")
+
+
+def test_a_machine_that_cannot_make_the_runs_is_told_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "run_jobs", lambda *_, **__: pytest.fail("starts runs"))
+    with pytest.raises(ConfigError, match="scale gpu needs a GPU"):
+        sweep.sweep("gpu", tmp_path)
+
+
+@pytest.mark.parametrize(("scale", "at_once"), [("pocket", 2), ("gpu", 1)])
+def test_a_gpu_has_one_run_at_a_time(scale, at_once, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(launch, "check", lambda *_: None)
+    monkeypatch.setattr(sweep, "run_jobs", lambda jobs, at_once: asked.append(at_once))
+    sweep.sweep(scale, tmp_path, trust=False)
+    assert asked == [at_once]
 
 
 def test_a_study_needs_its_own_arms_at_every_seed():
