@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from egrc import benchmarks, gold, grading, hub, launch
+from egrc import benchmarks, gold, hub, launch
 from egrc.config import Config, ConfigError
 from egrc.contamination import decontaminate
 from egrc.launch import LONGEST_PROMPT, Hardware
 from egrc.memory import GB, Load, Shape, memory
+from egrc.pool import Pool
 from egrc.problems import HANDMADE, Problem, key
 from egrc.problems import load as load_problems
 
@@ -87,6 +88,7 @@ class Gpu:
     def __init__(self) -> None:
         self._train: list[Problem] = []
         self._tests: dict[str, list[Problem]] = {}
+        self._grader: Pool | None = None
 
     # --- the model
 
@@ -200,8 +202,12 @@ class Gpu:
     # --- answers and tokens
 
     def correct(self, completion: str, answer: str) -> bool:
-        """Does what follows '</think>' state this answer?  Thinking that does not end has not answered."""
-        return grading.correct(THINK + completion, answer)
+        """Does what follows '</think>' state this answer?  Thinking that does not end has not answered.
+
+        Asked of a grading worker: nothing that a model writes in a long run may hang or end the run.
+        """
+        self._grader = self._grader or Pool(workers=1)
+        return self._grader.correct(THINK + completion, answer)
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
         """As at scale smol: by a token's own spelling, numbers digit by digit."""
@@ -258,8 +264,8 @@ def require_vllm(hardware: Hardware) -> None:
     """Raises ConfigError where the hardware settings want vLLM and it is not installed."""
     if hardware.vllm and find_spec("vllm") is None:
         raise ConfigError(
-            f"vLLM is not installed: make an environment that has it, `{INSTALL}` ({NOT_RUN}), or let transformers "
-            "generate, many times more slowly: --on vllm=''"
+            f"vLLM is not installed: make an environment that has it, `{INSTALL}` ({NOT_RUN}), activate it and start "
+            "again, or let transformers generate, many times more slowly: --on vllm=''"
         )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -51,13 +54,14 @@ def test_a_tiny_benchmark_keeps_its_report(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_grading, "Pool", lambda workers: Pool(workers, limit=20))
     some = {name: make for name, make in workloads(tmp_path, 8).items() if name in ("numbers", "aime25")}
     monkeypatch.setattr(bench_grading, "workloads", lambda folder, n: some)
+    monkeypatch.setattr(bench_grading, "_processor_seconds", itertools.count().__next__)  # one second for each pool
     text = bench(tmp_path, turns=1, n=8, workers=1, out=tmp_path / "report.json")
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report["workloads"]) == ["numbers", "aime25"]
     assert report["workloads"]["aime25"]["answers"] == 30
     assert report["workloads"]["aime25"]["decided"] == report["workloads"]["numbers"]["decided"] == 1
     assert all(w["pool"]["median"] > 0 and w["one_thread"]["median"] > 0 for w in report["workloads"].values())
-    assert all(w["cpu_ms"] > 0 for w in report["workloads"].values())
+    assert [w["cpu_ms"] for w in report["workloads"].values()] == [1000 / 8, 33.33]
     assert report["gold"] == {"aime25": {"rows": 30, "exceptions": []}}
     assert "aime25" in text and "target 500" in text and "every row (aime25 30): all verify." in text
 
@@ -77,6 +81,15 @@ def test_graders_that_differ_are_an_error(monkeypatch):
     monkeypatch.setattr(bench_grading, "Pool", Nothing)
     with pytest.raises(RuntimeError, match="something in the pool, None without"):
         bench_grading._measured([("a", "b")], 1)
+
+
+def test_processor_time_is_also_that_of_children():
+    work = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\nsys.stdin.read()"
+    before = bench_grading._processor_seconds()
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline()
+        assert bench_grading._processor_seconds() - before >= 0.29
+        child.stdin.close()
 
 
 class Nothing:

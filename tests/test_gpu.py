@@ -6,6 +6,7 @@ import copy
 import errno
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -339,6 +340,15 @@ def test_thinking_and_answer(completion: str, parts: tuple[str, str]) -> None:
     assert split(completion) == parts
 
 
+@pytest.fixture(scope="module")
+def world() -> Iterator[Gpu]:
+    """One for all gradings, because its worker takes a second to start."""
+    made = Gpu()
+    yield made
+    if made._grader:
+        made._grader.close()
+
+
 @pytest.mark.parametrize(
     ("completion", "right"),
     [
@@ -348,8 +358,15 @@ def test_thinking_and_answer(completion: str, parts: tuple[str, str]) -> None:
         ("6 x 7 is 42</think>", False),
     ],
 )
-def test_only_what_follows_thinking_counts(completion: str, right: bool) -> None:
-    assert Gpu().correct(completion, "42") is right
+def test_only_what_follows_thinking_counts(world: Gpu, completion: str, right: bool) -> None:
+    assert world.correct(completion, "42") is right
+
+
+def test_a_hostile_rollout_costs_its_reward_and_no_more(world: Gpu) -> None:
+    """A factorial that no thread of ours could be stopped in; the next rollout is graded as ever."""
+    assert not world.correct(r"</think>\boxed{100000000!}", "42")
+    assert world._grader and world._grader.counts["time limit"] == 1
+    assert world.correct(r"</think>\boxed{42}", "42")
 
 
 def test_token_classes_reach_to_the_heads_last_row() -> None:

@@ -228,5 +228,5 @@ def test_comparison_reads_what_was_measured(tmp_path) -> None:
 
 def test_estimates_are_near_what_was_measured() -> None:
     found = footprint.comparison()
-    assert {"pocket/egrc", "pocket/accuracy"} <= set(found.index)
+    assert {"pocket/egrc", "pocket/accuracy", "smol/egrc"} <= set(found.index)
     assert (found["error"].abs() < 0.25).all(), found
