@@ -56,10 +56,7 @@ def before_and_after(
     settings = (temperature, cap or scales.config(scale, "base").cap, seed)
     answers = {"base": _answer(model, tokenizer, asked, *settings)}
     if adapter is not None:
-        from peft import PeftModel
-
-        trained = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-        answers["adapter"] = _answer(trained, tokenizer, asked, *settings)
+        answers["adapter"] = _answer(_adapted(model, adapter), tokenizer, asked, *settings)
     return answers
 
 
@@ -80,6 +77,17 @@ def check_adapter(folder: Path, scale: str) -> None:
     ours = _portable(scales.world(scale).policy_path())
     if named != ours:
         raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {ours!r}: name its scale")
+
+
+def _adapted(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:  # cut, or not what its settings say
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the adapter in {adapter} cannot be used: {said}: copy or export it again") from error
 
 
 def _prompt(scale: str) -> Callable[[str], str]:

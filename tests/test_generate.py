@@ -110,3 +110,18 @@ def test_a_missing_folder_is_one_line(capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(["generate", "--adapter", str(tmp_path / "none"), "3 + 4 ?"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("egrc: ") and "has no adapter_config.json" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+def test_weights_that_are_cut_or_of_another_shape_are_one_line(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rank: int | None
+) -> None:
+    shutil.copytree(adapter, tmp_path / "a")
+    if rank is None:
+        (tmp_path / "a" / ADAPTER[1]).write_bytes((adapter / ADAPTER[1]).read_bytes()[:100])
+    else:
+        said = json.loads((adapter / ADAPTER[0]).read_text()) | {"r": rank}
+        (tmp_path / "a" / ADAPTER[0]).write_text(json.dumps(said))
+    assert main(["generate", "--adapter", str(tmp_path / "a"), "5 *4 -2 +3 ?"]) == 2
+    err = capsys.readouterr().err
+    assert "cannot be used: " in err and err.endswith("copy or export it again\n") and "Traceback" not in err
