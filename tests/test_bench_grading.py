@@ -88,7 +88,7 @@ def test_processor_time_is_also_that_of_children():
     before = bench_grading._processor_seconds()
     with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline()
-        assert bench_grading._processor_seconds() - before >= 0.29
+        assert bench_grading._processor_seconds() - before > 0.2
         child.stdin.close()
 
 
