@@ -237,7 +237,7 @@ def _push(objective: str) -> Callable[[Rows], Found]:
 
 
 def _of_tug(tug: pd.DataFrame, ask: Callable[..., tuple[float, float, float]]) -> Found:
-    alone = tuple(ask(own, n_boot=1)[0] for _, own in tug.groupby("seed"))
+    alone = tuple(ask(own)[0] for _, own in tug.groupby("seed"))
     return Found(*ask(tug), tug["problem"].nunique(), len(alone), alone)
 
 

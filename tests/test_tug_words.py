@@ -161,14 +161,14 @@ def test_facts_and_columns(look: tug_words.Look, table: pd.DataFrame) -> None:
 
 def test_the_reading_functions_take_it(table: pd.DataFrame) -> None:
     for name in ("connector", tug_words.STRICT):
-        estimate, low, high = gradients.norm_ratio(table, token_class=name, n_boot=20)
+        estimate, low, high = gradients.norm_ratio(table, token_class=name)
         assert low <= estimate <= high and estimate > 0
     for objective in ("accuracy", "compression"):
-        whole = gradients.push(table, objective, n_boot=20)[0]
-        parts = [gradients.push(table, objective, name, n_boot=20)[0] for name in CLASSES]
+        whole = gradients.push(table, objective)[0]
+        parts = [gradients.push(table, objective, name)[0] for name in CLASSES]
         assert sum(parts) == pytest.approx(whole, rel=1e-3, abs=1e-6)
-    strict = gradients.push(table.assign(scores=table["scores_strict"]), "accuracy", n_boot=20)[0]
-    assert strict != gradients.push(table, "accuracy", n_boot=20)[0]
+    strict = gradients.push(table.assign(scores=table["scores_strict"]), "accuracy")[0]
+    assert strict != gradients.push(table, "accuracy")[0]
 
 
 def test_a_killed_part_goes_on_where_it_was(look: tug_words.Look, tmp_path: Path) -> None:

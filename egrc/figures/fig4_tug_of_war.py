@@ -22,7 +22,6 @@ SCALES = ("pocket",)
 
 ARMS = ("accuracy", "compression", "joint")
 SETS = ("all", *CLASSES)
-N_BOOT = 1000
 TITLES = {"all": "all tokens", "other": "other tokens", **{c: f"{c}s" for c in ("connector", "number", "operator")}}
 
 
@@ -31,7 +30,7 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
     of permuted classes), then the same cosine of each seed."""
     trained = table[table["arm"].isin(ARMS)]
     seeds = gradients.summary(trained[trained["permutation"] == -1])
-    return pd.concat([gradients.tug(trained, N_BOOT), seeds.drop(columns="permutation")], ignore_index=True)
+    return pd.concat([gradients.tug(trained), seeds.drop(columns="permutation")], ignore_index=True)
 
 
 def panel(ax: Axes, drawn: pd.DataFrame, arm: str) -> None:
@@ -50,7 +49,7 @@ def caption(drawn: pd.DataFrame) -> list[str]:
     runs = drawn.dropna(subset="seed")[["arm", "seed"]].drop_duplicates().itertuples(index=False, name=None)
     lacking = tables.missing(ARMS, runs)
     return [
-        "Thin: one seed; thick: mean over seeds with its 95% interval (bootstrap over problems). Grey band: the same "
+        "Thin: one seed; thick: mean over seeds with its 95% interval (jackknife over problems). Grey band: the same "
         "cosine of random sets of as many tokens of the same problems, lowest to highest. 1: both objectives move the "
         "adapter alike; 0: they do not touch each other; −1: what one does the other undoes. A gap: a gradient "
         "vanishes. Each row is the policy of one arm while it trains; the two objectives are the same in all rows.",
@@ -76,5 +75,5 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         for ax in axes[-1]:
             ax.set_xlabel("training step")
         bottom = style.caption(figure, caption(drawn))
-        figure.subplots_adjust(left=0.085, right=0.99, top=0.92, bottom=bottom, hspace=0.25, wspace=0.1)
+        figure.subplots_adjust(left=0.1, right=0.99, top=0.92, bottom=bottom, hspace=0.25, wspace=0.1)
     return figure, drawn

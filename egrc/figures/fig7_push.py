@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from egrc.analysis import gradients, rows
 from egrc.analysis.gradients import Estimate
@@ -27,7 +28,6 @@ MEASUREMENT = {"pocket": "tug", "smol": "tug_words"}
 OBJECTIVES = ("accuracy", "compression")
 ARMS = ("accuracy", "compression", "joint")
 SHAPES = {"accuracy": "^", "compression": "s"}
-N_BOOT = 1000
 LABELS = {
     "ratio": "gradient norm / that of random sets",
     "push": "push on the connectors' mass\n(change per unit step)",
@@ -42,10 +42,10 @@ OF: dict[str, Callable[..., Estimate]] = {"ratio": gradients.norm_ratio, "push":
 def line(table: pd.DataFrame, quantity: str, objective: str, token_class: str) -> list[dict[str, object]]:
     """One number of an arm at a step, over its seeds with its interval, then of each seed alone."""
     name = {"quantity": quantity, "objective": objective, "token_class": token_class}
-    value, low, high = OF[quantity](table, objective, token_class, n_boot=N_BOOT)
+    value, low, high = OF[quantity](table, objective, token_class)
     lines: list[dict[str, object]] = [name | {"value": value, "low": low, "high": high}]
     for seed, own in table.groupby("seed"):
-        lines.append(name | {"seed": seed, "value": OF[quantity](own, objective, token_class, n_boot=1)[0]})
+        lines.append(name | {"seed": seed, "value": OF[quantity](own, objective, token_class)[0]})
     return lines
 
 
@@ -100,6 +100,7 @@ def by_class(ax: Axes, drawn: pd.DataFrame, quantity: str) -> None:
     shown = ["all tokens" if n == "all" else n.replace(" (", "\n(") for n in names]
     dots.name_rows(ax, shown, [dots.colour(n) for n in names])
     ax.axvline(1 if quantity == "ratio" else 0, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(LABELS[quantity])
 
 
@@ -123,12 +124,13 @@ def caption(drawn: pd.DataFrame, trained: bool) -> list[str]:
     """How to read the figure, and what is missing from it."""
     seeds = drawn["seed"].nunique()
     return [
-        "Markers: mean over seeds, with 95% intervals (bootstrap over problems); ticks and thin lines: one seed. "
+        "Markers: mean over seeds, with 95% intervals (jackknife over problems); ticks and thin lines: one seed. "
         "Gradients are with respect to the adapter, summed over a batch of frozen rollouts: tokens have cancelled each "
         "other. Grey bars: random sets of as many tokens of the same problems (lowest to highest). Push: first-order "
         "change of the mean probability of a connector, for a step of unit length along the objective's gradient, less "
         "what shuffled advantages would do (dashed: 0); the classes' parts add up to all tokens.",
-        "Below: rows as above, for connectors (ratio) and all tokens (push), while the arm named on top is trained."
+        "Below: rows as above, for connectors (ratio) and all tokens (push), while the arm named on top is trained. "
+        "A band that leaves its panel: hardly any connector is left."
         if trained
         else "Training was not watched at this scale.",
         f"Only {seeds} seed{'s' * (seeds > 1)}." if seeds < 3 else "",
@@ -143,6 +145,9 @@ def training(figure: Figure, grid: GridSpec, drawn: pd.DataFrame) -> None:
             along(ax, drawn, quantity, arm)
             ax.tick_params(labelleft=column == 0)
             if row == 0:
+                # as far as the lines go: where hardly a connector is left, a ratio's band has no end
+                highest = drawn.loc[(drawn["arm"] != "base") & (drawn["quantity"] == quantity), "value"].max()
+                ax.set_ylim(0, 1.05 * highest)
                 ax.set_title(f"arm {arm}", color=style.colour(arm), fontweight="bold")
             if column == 0:
                 ax.set_ylabel(LABELS[quantity].replace(" / ", " /\n"))
