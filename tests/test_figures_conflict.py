@@ -108,7 +108,7 @@ def drawn(data: Path) -> Iterator[Drawn]:
     """Each figure with its numbers, with few resamples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dilemma, "load", lambda *names: study())  # needs no records
-        for module in MODULES.values():
+        for module in (fig3_conflict, fig5_dilemma):
             patch.setattr(module, "N_BOOT", 50)
         yield {name: module.draw("pocket", data) for name, module in MODULES.items()}
 
@@ -166,7 +166,6 @@ def test_figure_4_has_a_panel_for_each_arm_and_set_with_its_control(drawn: Drawn
 
 
 def test_missing_seeds_and_arms_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fig4_tug_of_war, "N_BOOT", 20)
     file = measure.file("tug", "pocket", tmp_path)
     write_parquet(file, tug(("joint",), seeds=2))
     said = " ".join(t.get_text() for t in texts(fig4_tug_of_war.draw("pocket", tmp_path)[0]))
