@@ -79,6 +79,20 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--temperature", type=float, default=0.6, help="default: 0.6; 0 is greedy")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--cap", type=int, default=0, help="tokens after which the answer is cut; default: the scale's")
+    c = command("evaluate", evaluate_, "put benchmarks to a model, and record the graded answers")
+    c.add_argument("--benchmark", required=True, nargs="+")
+    c.add_argument("--data", type=Path, help="folder with <benchmark>/test.jsonl; default: EGRC_BENCHMARKS, or the hub")
+    c.add_argument("--adapter", type=Path, help="folder of an adapter; default: the base model alone")
+    c.add_argument("--samples", type=int, metavar="K", help="answers to each problem")
+    c.add_argument("--temperature", type=float, help="0 is greedy")
+    c.add_argument("--top-p", type=float)
+    c.add_argument("--cap", type=int, help="tokens after which an answer is cut")
+    c.add_argument("--problems", type=int, metavar="N", help="only so many, chosen by a hash of their text; 0 for all")
+    c.add_argument("--seed", type=int)
+    c.add_argument("--backend", help="transformers or vllm")
+    c.add_argument("--batch", type=int, help="answers that transformers generates side by side")
+    c.add_argument("--out", type=Path, help="data folder to write to; default: the committed evaluations")
+    c.add_argument("--fresh", action="store_true", help="anew, even if it is there")
     c = command("grade", grade_, "grade JSON lines with 'gold' and 'completion'", scale=None)
     c.add_argument("file", metavar="FILE.jsonl", help="- for standard input")
     c.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
@@ -358,6 +372,22 @@ def generate_(a: Arguments) -> None:
 
     answers = before_and_after(a.scale, a.problem, a.adapter, a.temperature, a.seed, a.cap)
     print("\n\n".join(f"{who}: {answer}" for who, answer in answers.items()))
+
+
+def evaluate_(a: Arguments) -> None:
+    from dataclasses import replace
+
+    from egrc import examine
+
+    asked = ("samples", "temperature", "top_p", "cap", "problems", "seed", "backend", "batch")
+    given = {name: getattr(a, name) for name in asked if getattr(a, name) is not None}
+    protocol = replace(examine.PROTOCOLS[a.scale], **given)
+    plans = [examine.plan(a.scale, b, a.data, a.adapter, protocol, a.out, a.fresh) for b in a.benchmark]
+    for planned in plans:
+        name = "/".join(planned.settings[k] for k in ("scale", "who", "benchmark"))
+        there = planned.target.is_file() and not a.fresh
+        file = examine.run(planned, a.fresh, Progress(name))
+        print(f"egrc: {paths.shown(file)}{' is already there (--fresh makes it anew)' * there}", flush=True)
 
 
 def grade_(a: Arguments) -> None:
