@@ -14,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from egrc import fingerprint, paths
+from egrc import fingerprint, intervals, paths
 from egrc.ask import COLUMNS
 from egrc.records import RecordError
 
@@ -89,7 +90,7 @@ def code(scale: str) -> dict[str, str]:
 
     What chooses, reads and writes out the problems is not among them: its outcome is hashed itself.
     """
-    entries = ["egrc.ask", "egrc.pool", *(["egrc.pocket"] if scale == "pocket" else [])]
+    entries = ("egrc.ask", "egrc.pocket.verdicts" if scale == "pocket" else "egrc.pool")
     found: dict[str, Path] = {}
     for entry in entries:
         found |= fingerprint.reachable(entry, leave_out=fingerprint.NOT_HASHED)
@@ -129,3 +130,120 @@ def _changed(key: str, then: Any, now: Any) -> str:
     if isinstance(then, dict) and isinstance(now, dict):
         return f"{key}: {' '.join(sorted(k for k in then.keys() | now.keys() if then.get(k) != now.get(k)))}"
     return f"{key}: {then} then, {now} now"
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+ESTIMATES = ("accuracy", "majority", "mean_tokens", "thinking_tokens", "answer_tokens", "truncated")
+SHARES = ("accuracy", "majority", "truncated")
+PROTOCOL = ("benchmark", "samples", "temperature", "top_p", "cap", "seed", "asked", "prompts")
+"""Of the settings: what two evaluations must share to be compared."""
+N_BOOT = 2000
+
+
+def majority(rows: pd.DataFrame) -> pd.Series:
+    """Chance that a vote among each problem's samples is right, by id.
+
+    Correct answers are one party, since all equal the gold one; others are one where they are written alike (blanks and
+    case aside), so that wrong answers may split what is one.  Cut answers, and those that state nothing, do not vote.
+    The largest party wins; of several that are equally large, each is as likely.  Without votes the problem is lost.
+    """
+    said = rows["extracted"].astype(object).where(rows["extracted"].notna(), "")
+    said = said.map(lambda text: "".join(str(text).lower().split()))
+    party = said.where(~rows["correct"], "\0")  # no answer is written so
+    votes = rows.assign(party=party)[~rows["truncated"] & (rows["correct"] | (said != ""))]
+    sizes = votes.groupby(["id", "party"]).size()
+    winners = sizes[sizes == sizes.groupby("id").transform("max")].reset_index()
+    won = (winners["party"] == "\0").groupby(winners["id"]).mean()
+    return won.reindex(rows["id"].unique(), fill_value=0.0)
+
+
+def by_problem(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line for each problem, by id: means over its samples, columns `ESTIMATES` ('accuracy': share correct)."""
+    mean = rows.groupby("id", sort=False)[["correct", *ESTIMATES[3:5], "tokens", "truncated"]].mean()
+    named = mean.rename(columns={"correct": "accuracy", "tokens": "mean_tokens"})
+    return named.assign(majority=majority(rows))[list(ESTIMATES)]
+
+
+def estimates(rows: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
+    """Each of `ESTIMATES` of one benchmark's rows, with its 95% interval: a bootstrap over problems, given the samples.
+
+    'accuracy' is pass@1: the chance that one answer is right, estimated by the mean over samples, then over problems.
+    """
+    values = by_problem(rows)
+    observed, drawn = intervals.resample(values.to_numpy(float), ["all"] * len(values), N_BOOT)
+    found = {name: intervals.estimate(observed[0, i], drawn[:, 0, i]) for i, name in enumerate(ESTIMATES)}
+    return found | {name: _share(found[name], values[name]) for name in SHARES}
+
+
+def _share(found: tuple[float, float, float], values: pd.Series) -> tuple[float, float, float]:
+    """A share's interval.  Where every problem has 0, or every one 1, resampling finds no spread at all: then the exact
+    binomial bound (Clopper and Pearson) on that many problems, which for 0 of n is near 3.7/n."""
+    estimate, _, _ = found
+    if values.nunique() > 1 or estimate not in (0, 1):
+        return found
+    beyond = 1 - ((1 - intervals.LEVEL) / 2) ** (1 / len(values))
+    return (0.0, 0.0, beyond) if estimate == 0 else (1.0, 1 - beyond, 1.0)
+
+
+def table(found: list[Evaluation]) -> pd.DataFrame:
+    """One line for each evaluation: scale, who, benchmark, its protocol, then each estimate, its `_low` and `_high`."""
+    lines = []
+    for evaluation in found:
+        kept = ("scale", "who", "benchmark", "problems", "samples", "temperature", "top_p", "cap", "seed")
+        line = {key: evaluation.settings[key] for key in kept}
+        for name, values in estimates(evaluation.rows).items():
+            line |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def compare(
+    a: Evaluation, b: Evaluation, statistic: str | intervals.Statistic = "accuracy"
+) -> tuple[float, float, float]:
+    """Estimate and 95% interval of a against b on one benchmark; see `egrc.intervals.paired_bootstrap`.
+
+    Raises RecordError where they were not asked the same in the same way.
+    """
+    other = [key for key in PROTOCOL if a.settings[key] != b.settings[key]]
+    if other:
+        raise RecordError(f"{a.name} and {b.name} differ in {', '.join(other)}: evaluate both alike to compare them")
+    return intervals.paired_bootstrap(a.rows, b.rows, statistic)
+
+
+def narrower(rows: pd.DataFrame, samples: list[int], n_boot: int = N_BOOT) -> pd.DataFrame:
+    """How wide pass@1's interval is with fewer samples: columns samples, accuracy, low, high, width.
+
+    The first k samples of each problem are used; problems are resampled as always, so what remains as k grows is what
+    the problems differ by.  Raises ValueError where a problem has fewer samples.
+    """
+    lines = []
+    for k in samples:
+        some = rows[rows["sample"] < k]
+        values = some.groupby("id", sort=False)["correct"].agg(["mean", "size"])
+        if (values["size"] != k).any():
+            raise ValueError(f"{k} samples are wanted, a problem has {int(values['size'].min())}")
+        observed, drawn = intervals.resample(values[["mean"]].to_numpy(float), ["all"] * len(values), n_boot)
+        estimate, low, high = _share(intervals.estimate(observed[0, 0], drawn[:, 0, 0]), values["mean"])
+        lines.append({"samples": k, "accuracy": estimate, "low": low, "high": high, "width": high - low})
+    return pd.DataFrame(lines)
+
+
+def cut_at(rows: pd.DataFrame, caps: list[int]) -> pd.DataFrame:
+    """What a lower cap would have done to these very answers: columns cap, truncated, accuracy, accuracy_of_whole,
+    mean_tokens.
+
+    An answer longer than the cap is cut, and wrong.  Exact, since what stands before a cap does not depend on it.
+    """
+    lines = []
+    for cap in caps:
+        cut = rows["truncated"] | (rows["tokens"] > cap)
+        right = rows["correct"] & ~cut
+        lines.append(
+            {
+                **{"cap": cap, "truncated": cut.mean(), "accuracy": right.mean()},
+                "accuracy_of_whole": right[~cut].mean() if (~cut).any() else np.nan,
+                "mean_tokens": rows["tokens"].clip(upper=cap).mean(),
+            }
+        )
+    return pd.DataFrame(lines)

@@ -1,4 +1,4 @@
-"""Every evaluated number in one tidy table."""
+"""Every evaluated number in one tidy table: of the runs, and of the benchmarks that were asked by themselves."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ from pathlib import Path
 
 import pandas as pd
 
-from egrc import records, scales
+from egrc import evaluations, records, scales
 from egrc.evaluate import summarise
 
-COLUMNS = [
+RUN = [
     *("scale", "arm", "seed", "benchmark", "temperature", "problems", "samples"),
     *("accuracy", "mean_tokens", "truncated", "floor_tokens", "stale"),
 ]
+MORE = ["source", "top_p", "cap", "accuracy_low", "accuracy_high", "majority", "thinking_tokens", "answer_tokens"]
+COLUMNS = RUN + MORE
+"""Those of `MORE` came later: of a run they are empty but for `source`, `top_p` and `cap`."""
 
 
 def results(scale: str | None = None, data: Path | None = None) -> pd.DataFrame:
     """One row per scale, arm, seed, benchmark and temperature; no means over benchmarks.
 
-    Columns: problems, samples (per problem), accuracy and truncated (shares), mean_tokens and floor_tokens
-    (completion tokens, end of sequence included; no floor where none is known), stale (why, or None).
+    Columns: `source` ('run', or 'evaluation': then `arm` is who answered and `seed` the sampling's), problems, samples
+    (per problem), temperature, top_p, cap, accuracy (pass@1) and truncated (shares), mean_tokens and floor_tokens
+    (completion tokens, end of sequence included; no floor where none is known), stale (why, or None); of an evaluation
+    also the accuracy's 95% interval, the majority vote, and tokens of thinking and answer apart.
     Raises RecordError for a damaged record.
     """
-    parts = [_rows(record) for record in records.load_all(scale, data)]
-    return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
+    parts = [_run(record) for record in records.load_all(scale, data)]
+    parts += [_evaluation(found) for found in evaluations.load_all(scale, data)]
+    return pd.concat([p.reindex(columns=COLUMNS) for p in parts], ignore_index=True) if parts else _none()
 
 
-def _rows(record: records.Record) -> pd.DataFrame:
+def _none() -> pd.DataFrame:
+    return pd.DataFrame(columns=COLUMNS)
+
+
+def _run(record: records.Record) -> pd.DataFrame:
     world = scales.world(record.scale)
     table = summarise(record.evaluation)
     table = table[table["benchmark"] != "mean"]
@@ -37,4 +47,14 @@ def _rows(record: records.Record) -> pd.DataFrame:
         seed=record.seed,
         floor_tokens=table["benchmark"].map(floors),
         stale=records.stale(record),
+        source="run",
+        top_p=1.0,
+        cap=record.meta["config"]["cap"],
     )
+
+
+def _evaluation(found: evaluations.Evaluation) -> pd.DataFrame:
+    table = evaluations.table([found]).rename(columns={"who": "arm"})
+    floor = scales.world(found.settings["scale"]).floor_tokens(found.settings["benchmark"])
+    known = float("nan") if floor is None else floor
+    return table.assign(floor_tokens=known, stale=evaluations.stale(found), source="evaluation")
