@@ -29,6 +29,10 @@ KEYS = (
 prompt, `asked` (`egrc.benchmarks.digest`), hash of the `prompts`, hashes of the `code`."""
 
 
+class NotEvaluated(RecordError):
+    """Nothing was evaluated yet; the message names the command."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One benchmark asked of one model."""
@@ -116,9 +120,12 @@ def stale(evaluation: Evaluation) -> str | None:
 
 
 def require_same(path: Path, settings: dict[str, Any]) -> None:
-    """Stop where a finished evaluation is not what these settings would make.  Raises RecordError."""
+    """Stop where a finished evaluation is not what these settings would make, other versions of libraries aside.
+
+    Raises RecordError, which names what differs.
+    """
     then = load(path).settings
-    changed = [key for key in settings if then[key] != settings[key]]
+    changed = [key for key in settings if key != "versions" and then[key] != settings[key]]
     if changed:
         said = ", ".join(_changed(key, then[key], settings[key]) for key in changed)
         raise RecordError(
@@ -205,10 +212,19 @@ def compare(
 
     Raises RecordError where they were not asked the same in the same way.
     """
-    other = [key for key in PROTOCOL if a.settings[key] != b.settings[key]]
-    if other:
-        raise RecordError(f"{a.name} and {b.name} differ in {', '.join(other)}: evaluate both alike to compare them")
-    return intervals.paired_bootstrap(a.rows, b.rows, statistic)
+    return compare_all([(a, b)], statistic)
+
+
+def compare_all(
+    pairs: list[tuple[Evaluation, Evaluation]], statistic: str | intervals.Statistic = "accuracy"
+) -> tuple[float, float, float]:
+    """`compare` of several benchmarks: the statistic of plain means over them.  Raises RecordError."""
+    for a, b in pairs:
+        other = [key for key in PROTOCOL if a.settings[key] != b.settings[key]]
+        if other:
+            raise RecordError(f"{a.name} and {b.name} differ in {', '.join(other)}: evaluate both alike")
+    sides = (pd.concat([pair[side].rows for pair in pairs], ignore_index=True) for side in (0, 1))
+    return intervals.paired_bootstrap(*sides, statistic, n_boot=N_BOOT)
 
 
 def narrower(rows: pd.DataFrame, samples: list[int], n_boot: int = N_BOOT) -> pd.DataFrame:

@@ -100,7 +100,8 @@ def _arms(scale: str) -> list[str]:
 
 def draw(scale: str, say: Say = print) -> list[Path]:
     """Draw every figure and write the tables; returns their files.  Same records, same bytes."""
-    from egrc import tables
+    from egrc import table2, tables
+    from egrc.evaluations import NotEvaluated
     from egrc.figures import FIGURES, style
 
     written = []
@@ -110,11 +111,13 @@ def draw(scale: str, say: Say = print) -> list[Path]:
             continue
         try:
             figure, drawn = module.draw(scale)
-        except measure.NotMade as reason:
+        except (measure.NotMade, NotEvaluated) as reason:
             say(f"egrc: {name} is not drawn: {reason}")
             continue
         written += style.save(figure, drawn, paths.figures(scale) / name)
     written += tables.write(scale, out=paths.figures(scale))
+    if scale == "pocket":  # table 2 is of all scales, and stands once
+        written += table2.write(out=paths.figures(scale))
     for file in written:
         say(f"egrc: wrote {paths.shown(file)}")
     return written

@@ -16,6 +16,7 @@ from egrc.atomic import write_text
 from egrc.gpu import NOT_RUN
 from egrc.paths import DATA, FIGURES, shown
 from egrc.records import RecordError
+from egrc.show import Shown
 
 SETS = (*benchmarks.SIX, "minerva")
 NO_COPY = "no copy of the set at hand"
@@ -30,6 +31,8 @@ PUBLISHED = (
 )
 """Columns of the published numbers: accuracy in %, mean completion tokens, tokens as a share of the base's, and the
 change of accuracy in the source's words."""
+COMMAND = "python -m egrc evaluate --scale {scale} --benchmark {benchmark} --data DIR"
+"""What makes rows; without --data the set comes from the hub."""
 NOTES = (
     "Ours: estimate [95% interval]. pass@1 is the mean over k samples of each problem, then over problems; intervals "
     "resample problems, given the samples; where no problem was solved, or all were, they are the exact binomial ones. "
@@ -52,6 +55,19 @@ def published(data: Path = DATA) -> pd.DataFrame:
     if list(table.columns) != list(PUBLISHED) or not table["source"].str.len().all():
         raise RecordError(f"{shown(file)}: expected the columns {', '.join(PUBLISHED)}, and a source in each row")
     return table
+
+
+def status(scale: str, data: Path = DATA) -> Shown:
+    """What was evaluated at a scale, as text for a notebook; where nothing was, why, and the command that would."""
+    found = evaluations.load_all(scale, data)
+    if found:
+        lines = [f"{e.name}: {e.settings['problems']} problems x {e.settings['samples']} samples" for e in found]
+        stale = [f"  stale: {reason}" if (reason := evaluations.stale(e)) else "" for e in found]
+        said = "\n".join(a + b for a, b in zip(lines, stale, strict=True))
+    else:
+        why = NOT_RUN if scale.startswith("gpu") else "no evaluations yet"
+        said = f"{scale}: {why}\n{COMMAND.format(scale=scale, benchmark=' '.join(SETS))}"
+    return Shown(said, markdown=f"```text\n{said}\n```")
 
 
 def ours(data: Path = DATA) -> pd.DataFrame:

@@ -132,8 +132,11 @@ def test_two_models_are_compared_problem_by_problem(tmp_path):
     arm = write(tmp_path, rows({"a": "rr", "b": "r1"}), who="egrc-seed-0")
     assert compare(arm, base)[0] == pytest.approx(0.5)  # 0.75 - 0.25; each problem gains 0.5, so
     assert compare(arm, base)[1:] == (0.5, 0.5)
+    other = [write(tmp_path, rows({"a": a, "b": b}), who=w, benchmark="aime24") for a, b, w in [
+        ("11", "11", "base"), ("11", "r1", "egrc-seed-0")]]  # fmt: skip
+    assert evaluations.compare_all([(arm, base), (other[1], other[0])])[0] == pytest.approx((0.5 + 0.25) / 2)
     hotter = write(tmp_path, who="other", temperature=1.0, asked="e")
-    with pytest.raises(RecordError, match="smol/other/gsm8k and smol/base/gsm8k differ in temperature, asked"):
+    with pytest.raises(RecordError, match="smol/other/gsm8k and smol/base/gsm8k differ in temperature, asked: "):
         compare(hotter, base)
 
 
@@ -190,7 +193,7 @@ def test_its_code_is_what_answers_and_grades_and_no_more():
 
 def test_other_settings_do_not_replace_a_finished_evaluation(tmp_path):
     found = write(tmp_path, code={"a": "1", "b": "1"})
-    evaluations.require_same(found.path, {"cap": 100, "code": {"a": "1", "b": "1"}})
+    evaluations.require_same(found.path, {"cap": 100, "code": {"a": "1", "b": "1"}, "versions": {"torch": "other"}})
     with pytest.raises(RecordError, match=r"made otherwise \(cap: 100 then, 50 now, code: b\): --fresh replaces it"):
         evaluations.require_same(found.path, {"cap": 50, "code": {"a": "1", "b": "2"}})
 

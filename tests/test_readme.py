@@ -32,6 +32,10 @@ RUN = {
     "python -m egrc train --scale pocket --arm egrc --seed 3 --set steps=20 --out build/mine": (
         f"python -m egrc train --scale pocket --arm egrc --seed 3 --set {TINY} --out {{tmp}}"
     ),
+    "python -m egrc evaluate --scale pocket --benchmark forward-3 --samples 4 --problems 50 --out build/mine": (
+        "python -m egrc evaluate --scale pocket --benchmark forward-3 --samples 2 --problems 2 --out {tmp}"
+    ),
+    "python -m egrc evaluate --scale pocket --benchmark forward-3 --adapter data/runs/pocket/egrc/seed-0/adapter": None,
     "make dry-run SCALE=gpu": "python -m egrc dry-run --scale gpu",
     "python -m egrc export --scale pocket --arm egrc --seed 0 --out build/adapter": (
         "python -m egrc export --scale pocket --arm egrc --seed 0 --out {tmp}/adapter"
@@ -51,6 +55,12 @@ NOT_RUN = {
     "python3 -m venv .venv-gpu": "downloads gigabytes with the next one",
     ".venv-gpu/bin/pip install -e '.[vllm]'": "downloads gigabytes; test_repository looks at what it may resolve to",
     "source .venv-gpu/bin/activate": "enters what the two before it make",
+    "python -m egrc evaluate --scale smol --benchmark aime24 amc23 gsm8k math500 --data DIR": (
+        "needs copies of the sets and half an hour; test_examine evaluates, test_smol generates"
+    ),
+    "python -m egrc evaluate --scale gpu --benchmark math500 --samples 16 --backend vllm": (
+        "needs a GPU and vLLM; test_generation calls a stand-in of vLLM"
+    ),
     "make paper": "its parts are run by test_notebooks, test_figures and test_paper",
     "make paper SCALE=pocket FRESH=1": "trains everything, for most of an hour; test_paper runs it with stand-ins",
     "make paper SCALE=smol FRESH=1": "takes minutes and 7 GB; test_smol trains and evaluates that scale",

@@ -1,0 +1,113 @@
+"""Figure 11: benchmarks put to models, one by one: pass@1 beside the vote, tokens, and what was cut at the cap.
+
+On top the pocket world's own six kinds, base and trained; below the six benchmarks and Minerva, for the one real model
+that was asked, with the empty places of the sets and models that were not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from egrc import benchmarks, evaluations, table2
+from egrc.evaluations import NotEvaluated
+from egrc.figures import dots, style
+from egrc.gpu import NOT_RUN
+from egrc.paths import DATA
+
+SCALES = ("pocket",)
+SHOWN = {
+    "accuracy": "pass@1 (filled) and\nmajority vote (open)",
+    "mean_tokens": "tokens\n(an answer)",
+    "truncated": "cut at the cap\n(share)",
+}
+ROWS = ("pocket", "smol")
+
+
+def tidy(data: Path = DATA) -> pd.DataFrame:
+    """`egrc.evaluations.table` of pocket and smol.  Raises NotEvaluated where neither was asked anything."""
+    table = evaluations.table([e for scale in ROWS for e in evaluations.load_all(scale, data)])
+    if table.empty:
+        raise NotEvaluated("no evaluations of benchmarks: make some with `python -m egrc evaluate`")
+    return table
+
+
+def names(drawn: pd.DataFrame, scale: str) -> list[str]:
+    """The benchmarks of a row of panels, those without rows included."""
+    there = list(dict.fromkeys(drawn.loc[drawn["scale"] == scale, "benchmark"]))
+    return there if scale == "pocket" else list(table2.SETS)
+
+
+def panel(ax: Axes, own: pd.DataFrame, rows: list[str], quantity: str) -> None:
+    """One quantity of every benchmark, a dot for each who."""
+    whos = list(dict.fromkeys(own["who"]))
+    for number, who in enumerate(whos):
+        tint = style.colour(who.split("-seed-")[0])
+        for _, line in own[own["who"] == who].iterrows():
+            y = rows.index(line["benchmark"]) + 0.26 * (number - (len(whos) - 1) / 2)
+            dots.dot(ax, y, *(line[quantity + part] for part in ("", "_low", "_high")), tint)
+            if quantity == "accuracy":
+                ax.plot(line["majority"], y, "o", color="none", markeredgecolor=tint, markersize=6.6, zorder=4)
+    ax.set_xlim(left=-0.02 if quantity != "mean_tokens" else 0)
+
+
+def absent(ax: Axes, rows: list[str], there: set[str]) -> None:
+    """Say in an empty row why it is empty."""
+    for y, name in enumerate(rows):
+        if name not in there:
+            why = "not recorded" if name in table2.AT_HAND else table2.NO_COPY
+            ax.text(0.03, y, why, transform=ax.get_yaxis_transform(), va="center", color=style.GREY, style="italic",
+                    fontsize=6.5)  # fmt: skip
+
+
+def title(own: pd.DataFrame, scale: str) -> str:
+    """Who was asked, and how."""
+    if own.empty:
+        return scale
+    line = own.iloc[0]
+    who = "pocket world" if scale == "pocket" else table2.MODELS[scale]
+    asked = f"k = {line['samples']}, T = {line['temperature']:g}, top-p = {line['top_p']:g}, cap = {line['cap']}"
+    return f"{who}: {asked}, n = {own['problems'].min()} to {own['problems'].max()} problems a set"
+
+
+def caption(drawn: pd.DataFrame) -> list[str]:
+    """How to read the figure, and what is missing from it."""
+    arms = ", ".join(table2.MODELS[s] for s in ("gpu", "gpu-7b"))
+    return [
+        "Markers: mean over the k samples of each problem, then over problems, with 95% intervals (bootstrap over "
+        "problems; the exact binomial one where all problems fared alike). A cut answer is wrong. Vote: the most "
+        "frequent final answer of a problem, ties shared. Each row of panels has a protocol of its own: compare "
+        "within a row only. There is no mean over sets: they differ in size and difficulty.",
+        f"{arms}: {NOT_RUN}.",
+    ]
+
+
+def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
+    """The figure and the numbers in it, from the recorded evaluations.  Raises NotEvaluated, or RecordError."""
+    drawn = tidy(data)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 5.2))
+        axes = figure.subplots(len(ROWS), len(SHOWN))
+        for line, part in zip(axes, ROWS, strict=True):
+            own, rows = drawn[drawn["scale"] == part], names(drawn, part)
+            for ax, (quantity, words) in zip(line, SHOWN.items(), strict=True):
+                panel(ax, own, rows, quantity)
+                titles = [b if part == "pocket" else benchmarks.get(b).title for b in rows]
+                dots.name_rows(ax, titles if ax is line[0] else [""] * len(rows))
+                ax.set_xlabel(words)
+            if part != "pocket":
+                absent(line[0], rows, set(own["benchmark"]))
+            line[0].set_title(title(own, part), loc="left", fontsize=7.5)
+        whos = dict.fromkeys(drawn["who"])
+        entries = [
+            Line2D([], [], color=style.colour(w.split("-seed-")[0]), marker="o", markersize=4, linewidth=1, label=w)
+            for w in whos
+        ]
+        figure.legend(handles=entries, loc="upper right", ncols=len(entries), frameon=False, fontsize=7.5)
+        bottom = style.caption(figure, caption(drawn))
+        figure.subplots_adjust(left=0.12, right=0.985, top=0.93, bottom=bottom + 0.05, wspace=0.1, hspace=0.5)
+    return figure, drawn

@@ -1,0 +1,97 @@
+"""Table 2: ours with interval and protocol, empty places with their reason, and published rows that stay apart."""
+
+import pandas as pd
+import pytest
+from test_evaluations import rows, write
+
+from egrc import benchmarks, evaluations, table2
+from egrc.gpu import NOT_RUN
+from egrc.paths import DATA
+from egrc.records import RecordError
+
+
+@pytest.fixture
+def data(tmp_path):
+    """One set asked of the smol base; the published numbers as committed."""
+    write(tmp_path, rows({"a": "rr", "b": "1x"}), benchmark="math500", problems=2, cap=100)
+    write(tmp_path, scale="pocket", benchmark="forward-3", code=evaluations.code("pocket"))
+    (tmp_path / "published.csv").write_bytes((DATA / "published.csv").read_bytes())
+    return tmp_path
+
+
+def test_every_place_has_a_number_or_a_reason(data):
+    table = table2.overview(table2.ours(data)).set_index("model")
+    assert list(table.columns) == [benchmarks.get(b).title for b in table2.SETS]
+    smol = table.loc["SmolLM2-135M-Instruct, base"]
+    assert smol["MATH-500"] == "50.0 [0.0, 100.0] @ 33"  # (10 + 11 + 10 + 100) / 4
+    assert smol["GSM8K"] == "not recorded" and smol["AIME 2025"] == smol["Minerva"] == table2.NO_COPY
+    gpu = table.drop(index=smol.name)
+    assert (gpu == NOT_RUN).all(axis=None) and len(gpu) == 4
+    assert not table.index.str.contains("pocket").any()
+
+
+def test_our_rows_carry_their_protocol(data):
+    (line,) = table2.details(table2.ours(data)).to_dict("records")
+    assert (line["set"], line["n"], line["k"], line["T"], line["top_p"], line["cap"]) == (
+        "MATH-500", "2", "2", "0.6", "0.95", "100",
+    )  # fmt: skip
+    assert line["pass@1 (%)"] == line["majority (%)"] == "50.0 [0.0, 100.0]"
+    assert line["tokens"].startswith("33 [") and line["cut (%)"] == "25.0 [0.0, 50.0]"
+
+
+def test_an_adapter_gets_a_row_of_its_own(data):
+    write(data, rows({"a": "rr", "b": "11"}), benchmark="math500", who="egrc-seed-0")
+    table = table2.overview(table2.ours(data)).set_index("model")
+    assert table.loc["SmolLM2-135M-Instruct, egrc-seed-0", "MATH-500"].startswith("50.0")
+
+
+def test_published_rows_have_a_source_and_their_kind_of_numbers():
+    table = table2.published()
+    assert tuple(table.columns) == table2.PUBLISHED
+    assert set(table["method"]) >= {"base", "DA-DLER", "DLER", "DOT-4K", "LC-R1", "TokenSqueeze", "EGRC"}
+    known = table[table["accuracy"] != ""]
+    assert known["accuracy"].astype(float).between(0, 100).all() and known["tokens"].astype(float).gt(100).all()
+    assert (table["source"].str.len() > 10).all() and (table["protocol"].str.len() > 10).all()
+    assert (table.loc[table["accuracy"] == "", "length_share"].str.fullmatch(r"\d+(-\d+)?%")).all()
+
+
+def test_published_rows_stand_apart_and_say_so(data):
+    text = table2.markdown(table2.parts(data))
+    ours, theirs = text.split("## Published, under protocols of their own")
+    assert "DLER" in theirs and "DLER" not in ours and "SmolLM2" in ours and "SmolLM2" not in theirs
+    assert "no row of ours may be ranked among them" in ours
+
+
+def test_bad_published_numbers_are_refused(data):
+    file = data / "published.csv"
+    file.write_text("model,method\na,b\n")
+    with pytest.raises(RecordError, match="published.csv: expected the columns model, method"):
+        table2.published(data)
+    pd.DataFrame([["x"] * 8 + [""]], columns=table2.PUBLISHED).to_csv(file, index=False)
+    with pytest.raises(RecordError, match="a source in each row"):
+        table2.published(data)
+    file.unlink()
+    with pytest.raises(RecordError, match="cannot be read"):
+        table2.published(data)
+
+
+def test_both_files_are_written_and_repeat(data, tmp_path):
+    one, two = (table2.write(data, tmp_path / name) for name in ("one", "two"))
+    assert [p.name for p in one] == ["table2.md", "table2.tex"]
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    latex = one[1].read_text()
+    assert latex.count(r"\begin{longtable}") == latex.count(r"\end{longtable}") == 3 and r"top\_p" in latex
+
+
+def test_without_rows_the_table_still_stands(tmp_path):
+    (tmp_path / "published.csv").write_bytes((DATA / "published.csv").read_bytes())
+    text = table2.markdown(table2.parts(tmp_path))
+    assert "## Ours, with protocol\n\nNone yet." in text
+    assert table2.latex(table2.parts(tmp_path)).count(r"\begin{longtable}") == 2
+
+
+def test_a_scale_says_what_there_is_or_why_not(data):
+    assert "smol/base/math500: 2 problems x 2 samples" in table2.status("smol", data).text
+    said = table2.status("gpu", data).text
+    assert said.startswith(f"gpu: {NOT_RUN}\npython -m egrc evaluate --scale gpu")
+    assert "no evaluations yet" in table2.status("gpu-7b", data).text or NOT_RUN in table2.status("gpu-7b", data).text
