@@ -17,6 +17,7 @@ from egrc.results import COLUMNS, results
 
 COMMANDS = [
     *("train", "results", "claims", "power", "records", "base", "sweep", "paper", "figures", "bench", "world", "clean"),
+    "evaluate",
 ]
 
 

@@ -52,7 +52,8 @@ def panel(ax: Axes, own: pd.DataFrame, rows: list[str], quantity: str) -> None:
             dots.dot(ax, y, *(line[quantity + part] for part in ("", "_low", "_high")), tint)
             if quantity == "accuracy":
                 ax.plot(line["majority"], y, "o", color="none", markeredgecolor=tint, markersize=6.6, zorder=4)
-    ax.set_xlim(left=-0.02 if quantity != "mean_tokens" else 0)
+    right = max(ax.get_xlim()[1], 0.1)  # of a share that is 0 everywhere, the interval must not look wide
+    ax.set_xlim(-0.03 * right, right)
 
 
 def absent(ax: Axes, rows: list[str], there: set[str]) -> None:
@@ -71,7 +72,8 @@ def title(own: pd.DataFrame, scale: str) -> str:
     line = own.iloc[0]
     who = "pocket world" if scale == "pocket" else table2.MODELS[scale]
     asked = f"k = {line['samples']}, T = {line['temperature']:g}, top-p = {line['top_p']:g}, cap = {line['cap']}"
-    return f"{who}: {asked}, n = {own['problems'].min()} to {own['problems'].max()} problems a set"
+    n = " to ".join(str(n) for n in dict.fromkeys((own["problems"].min(), own["problems"].max())))
+    return f"{who}: {asked}, n = {n} problems a set"
 
 
 def caption(drawn: pd.DataFrame) -> list[str]:
