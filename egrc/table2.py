@@ -14,7 +14,7 @@ import pandas as pd
 from egrc import benchmarks, evaluations
 from egrc.atomic import write_text
 from egrc.gpu import NOT_RUN
-from egrc.paths import DATA, FIGURES, shown
+from egrc.paths import DATA, FIGURES, ROOT, shown
 from egrc.records import RecordError
 from egrc.show import Shown
 
@@ -26,6 +26,7 @@ MODELS = {"smol": "SmolLM2-135M-Instruct", "gpu": "R1-Distill-Qwen-1.5B", "gpu-7
 """By scale.  The pocket world has problems of its own: table 1."""
 WANTED = {"smol": ("base",), "gpu": ("base", "egrc"), "gpu-7b": ("base", "egrc")}
 """Who is listed even where there are no rows."""
+GIVEN = ROOT / "data" / "published.csv"
 PUBLISHED = (
     *("model", "method", "benchmark", "accuracy", "tokens", "length_share", "accuracy_change", "protocol", "source"),
 )
@@ -45,9 +46,8 @@ NOTES = (
 )
 
 
-def published(data: Path = DATA) -> pd.DataFrame:
+def published(file: Path = GIVEN) -> pd.DataFrame:
     """The published numbers, columns `PUBLISHED`, empty text where a source gives none.  Raises RecordError."""
-    file = data / "published.csv"
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -146,7 +146,7 @@ def parts(data: Path = DATA) -> dict[str, pd.DataFrame]:
     return {
         "What there is: pass@1 in % [95% interval] @ mean tokens": overview(table),
         "Ours, with protocol": details(table),
-        "Published, under protocols of their own": shown_published(published(data)),
+        "Published, under protocols of their own": shown_published(published()),
     }
 
 
