@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import egrc
 from egrc.config import Config
@@ -27,8 +28,14 @@ def _digest(content: bytes) -> str:
 
 
 def config_hash(config: Config) -> str:
-    """Hash of the settings as canonical JSON (keys sorted, no spaces)."""
-    return _digest(json.dumps(asdict(config), sort_keys=True, separators=(",", ":")).encode())
+    """Hash of the settings as canonical JSON (keys sorted, no spaces), without those that are off (None)."""
+    return _digest(json.dumps(_on(asdict(config)), sort_keys=True, separators=(",", ":")).encode())
+
+
+def _on(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {name: _on(value) for name, value in settings.items() if value is not None}
+    return [_on(value) for value in settings] if isinstance(settings, (list, tuple)) else settings
 
 
 @cache
@@ -90,13 +97,16 @@ def reachable(
 def code_hashes(scale: str, arm: str) -> dict[str, str]:
     """Module name to hash for the code that a run reaches, and 'base model' for the weights it starts from.
 
-    The arm 'base' is never trained, so it reaches the evaluation only.
+    The arm 'base' is never trained, so it reaches the evaluation only; only TokenSqueeze reaches its own trainer.
     Raises FileNotFoundError without base weights.
     """
     from egrc import scales
 
     ours = scales.SCALES[scale].world.split(":")[0]
     others = {s.world.split(":")[0] for s in scales.SCALES.values()} - {ours}
+    of, _ = scales.SCALES[scale].variants.get(arm, (arm, {}))
+    if of != "tokensqueeze":
+        others |= {"egrc.squeeze"}
     files: dict[str, Path] = {}
     for entry in ("egrc.evaluate" if arm == "base" else "egrc.run", ours):
         files |= reachable(entry, leave_out=NOT_HASHED | others)
