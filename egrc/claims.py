@@ -9,7 +9,8 @@ them; the primary reading decides, and where several are primary all of them hav
     not testable    this scale cannot decide it: the note says why
     not measured    a measurement or a record is missing: the note names the command that makes it
 
-Intervals are over problems GIVEN the seeds; where a seed alone lies on the other side, the note says so.
+Intervals are over problems GIVEN the seeds (bootstrap; of gradients, jackknife: see `egrc.analysis.gradients`); where a
+seed alone lies on the other side, the note says so.
 """
 
 from __future__ import annotations
@@ -429,7 +430,7 @@ def _why_not(claim: Claim, rows: Rows) -> str:
 # --- as text ------------------------------------------------------------------------------------------------------
 
 WIDTH = 120
-HOW = "* decides its claim; where several do, all have to hold.  Intervals: 95%, bootstrap over units, given the seeds."
+HOW = "* decides its claim; where several do, all have to hold.  Intervals: 95% over units, given the seeds."
 
 
 def interval(line: pd.Series) -> str:
