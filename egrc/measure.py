@@ -205,10 +205,15 @@ def verify(name: str, scale: str, say: Say = print) -> bool:
     part = module(name).parts(scale)[-1]
     again, table = make_part(name, scale, part, lambda done, total: None), load(name, scale)
     rows = table.merge(again[["part"]].drop_duplicates(), on="part").reset_index(drop=True)
-    if not rows.equals(again.reset_index(drop=True)):
+    if not _without_nulls(rows).equals(_without_nulls(again.reset_index(drop=True))):
         say(f"{name}: {reason}; part {part} now differs: measure it again")
         return False
     path = file(name, scale).with_suffix(".json")
     write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **stamp(name, scale)})
     say(f"{name}: {reason}; part {part} agrees, re-stamped")
     return True
+
+
+def _without_nulls(table: pd.DataFrame) -> pd.DataFrame:
+    """With one sign for what is missing: a column that one part lacks is None there, and NaN once parts are joined."""
+    return table.astype(object).where(table.notna(), None)

@@ -116,6 +116,14 @@ def test_verify_measures_a_part_again_and_restamps_only_what_agrees(toy):
     assert measure.stale("toy", "pocket")
 
 
+def test_a_column_that_one_part_lacks_is_no_difference(toy):
+    said = {"long/0": "a", "short/0": None}
+    toy.measure = lambda scale, part, work, say: pd.DataFrame({"value": [0, 1], "text": said[part]})
+    measure.make("toy", "pocket")
+    toy.code["egrc.analysis.toy"].write_text("x = 2")
+    assert measure.verify("toy", "pocket", lambda line: None)
+
+
 def test_changed_inputs_cannot_be_verified(toy):
     measure.make("toy", "pocket")
     toy.found["run"] = "2"
