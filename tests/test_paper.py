@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import stub_records
 
-from egrc import figures, fingerprint, jobs, measure, paper, paths, scales, sweep, tables
+from egrc import figures, fingerprint, jobs, measure, paper, paths, scales, sweep, table2, tables
 from egrc.config import ConfigError
 from egrc.jobs import Job, JobsError
 from egrc.records import RecordError
@@ -94,9 +94,11 @@ def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(home
     monkeypatch.setitem(sys.modules, "made_up_figure", SimpleNamespace(draw=draw))
     monkeypatch.setitem(sys.modules, "elsewhere", SimpleNamespace(draw=draw, SCALES=("smol",)))
     monkeypatch.setattr(tables, "write", lambda scale, out: ["table"])
+    monkeypatch.setattr(table2, "write", lambda out: ["benchmarks"])
     said = []
-    assert paper.draw("pocket", said.append) == ["table"]
-    assert said == ["egrc: fig is not drawn: no table", "egrc: wrote table"]
+    assert paper.draw("pocket", said.append) == ["table", "benchmarks"]
+    assert said == ["egrc: fig is not drawn: no table", "egrc: wrote table", "egrc: wrote benchmarks"]
+    assert paper.draw("smol", said.append) == ["table"]  # table 2 is of all scales, and stands once
 
 
 # --- fresh ---
