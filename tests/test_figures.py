@@ -27,7 +27,7 @@ OF_RUNS = ("fig1_training", "fig2_frontier")
 
 @pytest.fixture(scope="module")
 def draw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Drawn]:
-    """A figure by name, of the records of all arms and three seeds, or of two arms and two seeds; each is drawn once."""
+    """A figure by name, of the records of all arms and three seeds, or of two arms and two seeds; drawn once each."""
     folder = tmp_path_factory.mktemp("records")
     data = {
         True: synthetic.write_runs(folder / "all"),
