@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from egrc.ask import Question
 from egrc.atomic import write_json, write_parquet
 from egrc.config import ConfigError
 from egrc.export import ADAPTER
-from egrc.generation import BACKENDS, Backend, Sampling, require_vllm
+from egrc.generation import BACKENDS, Backend, Sampling
 from egrc.problems import Problem, key
 
 OnProgress = Callable[[str, int, int], None]
+ROOM = 1.2
+"""A GPU must have at least so many times the weights' size free.  [ours]"""
 
 
 @dataclass(frozen=True)
@@ -228,17 +231,33 @@ def check_names(scale: str, benchmark: str) -> None:
 
 
 def _check_machine(world: scales.World, protocol: Protocol) -> None:
-    if protocol.backend == "vllm":
-        require_vllm()
-    if protocol.cap >= context(world):
-        most = context(world)
+    if protocol.backend == "vllm" and find_spec("vllm") is None:
+        from egrc.gpu import INSTALL
+
+        raise ConfigError(
+            f"vLLM is not installed: make an environment that has it, `{INSTALL}`, and activate it; or leave out "
+            "--backend vllm and let transformers generate"
+        )
+    if protocol.cap >= (most := context(world)):
         raise ConfigError(f"cap={protocol.cap}: the model of scale {world.name} reads {most} tokens, prompt included")
     if hasattr(world, "REVISION"):  # a model of the hub
         from egrc import gpu, hub
 
-        gigabytes = 2 * world.shape().base() / 1e9
-        gpu.require_gpu(world.name, lambda total: 1.2 * gigabytes, scales.hardware(world.name))
+        gpu.require_gpu(world.name)
+        _check_memory(2 * world.shape().base() / 1e9)
         hub.require(world.HUB, world.REVISION)
+
+
+def _check_memory(weights: float) -> None:
+    """Raises ConfigError where the weights (GB, in bfloat16) leave no room on the GPU for the answers' cache."""
+    import torch
+
+    free = torch.cuda.mem_get_info()[0] / 1e9
+    if ROOM * weights > free:
+        raise ConfigError(
+            f"too little memory: the weights take {weights:.0f} GB, the answers more, and {free:.0f} GB are free: free "
+            "the GPU, or use a larger one"
+        )
 
 
 def context(world: scales.World) -> int:

@@ -105,6 +105,15 @@ def test_without_a_gpu_the_paper_s_models_are_not_loaded(tmp_path, monkeypatch):
         plan("gpu", "gsm8k", out=tmp_path)
 
 
+def test_a_gpu_that_is_full_is_named_before_anything_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(examine, "chosen", lambda *_: [])
+    monkeypatch.setattr("egrc.gpu.require_gpu", lambda scale: None)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (3e9, 80e9))
+    monkeypatch.setattr("egrc.hub.require", None)
+    with pytest.raises(ConfigError, match="the weights take 4 GB, the answers more, and 3 GB are free"):
+        plan("gpu", "gsm8k", out=tmp_path)
+
+
 # --- what is asked ---
 
 
