@@ -1,12 +1,21 @@
-"""The settings of one run, frozen: `Phase` and `Gate` make a `Recipe`; a recipe and its scale make a `Config`."""
+"""The settings of one run, frozen: `Phase` and `Gate` make a `Recipe`; a recipe and its scale make a `Config`.
+
+A setting that is None is off and does not count in a config's hash, so a younger one leaves older records as they are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-Shaping = Literal["none", "exponential"]
-Advantage = Literal["absolute", "group", "separate", "within_correct"]
+Shaping = Literal["none", "exponential", "linear", "relative", "sigmoid", "step", "longest", "dual"]
+Advantage = Literal[
+    "absolute", "group", "separate", "within_correct", "steps",
+    "batch_centred", "batch_scaled", "centred", "leave_one_out",
+]  # fmt: skip
+Cut = Literal["solved", "outlier"]
+Tokens = Literal["entropy_floor", "kl_cov"]
+Signal = Literal["length", "shuffled"]
 
 
 class ConfigError(ValueError):
@@ -29,15 +38,28 @@ class Phase:
     budget: int
     """L: completions are cut at this many tokens, and a cut one earns 0."""
     shaping: Shaping = "none"
-    """'exponential' multiplies the reward of a correct answer by exp(-lambda x), lambda = -ln(r)/L."""
+    """What a correct answer earns by its length; see `egrc.reward` (the paper's: 'exponential') and `egrc.peers`."""
     r: float = 1.0
-    """Reward of a correct answer of exactly L tokens under exponential shaping, in (0, 1]."""
+    """Reward of a correct answer of exactly L tokens under exponential or linear shaping, in (0, 1]."""
     beta: float = 1.0
     """Scale of the absolute advantage beta * R (paper); not a KL coefficient."""
     length_weight: float = 0.0
-    """Weight of the length term beside correctness in the decomposed advantages [ours]."""
+    """Weight of the length term beside correctness: in the decomposed advantages [ours], and in the peers' rewards."""
     temperature: float = 1.0
     """Sampling temperature of the rollouts, used in scoring them too."""
+    scale: int | None = None
+    """L of the shaping, where it is not the budget."""
+    reliable: float | None = None
+    """Share of a group's rollouts that must be correct before length counts in it; the others are trained on
+    correctness alone, group-relative [ours]."""
+    cut: Cut | None = None
+    """Cut the rollouts of some groups shorter than the budget; see `egrc.peers`."""
+    cut_at: float | None = None
+    """'solved': the shorter budget as a fraction of the budget; 'outlier': standard deviations above the mean."""
+    tokens: Tokens | None = None
+    """Which tokens are left out of the update; see `egrc.peers`."""
+    tokens_at: float | None = None
+    """'entropy_floor': the floor as a fraction of the base model's entropy; 'kl_cov': the share left out."""
 
     def __post_init__(self) -> None:
         _require(self.advantage in get_args(Advantage), f"advantage={self.advantage!r}: choose {get_args(Advantage)}")
@@ -47,6 +69,13 @@ class Phase:
         _require(self.beta > 0, f"beta={self.beta}: must be positive")
         _require(self.length_weight >= 0, f"length_weight={self.length_weight}: must not be negative")
         _require(self.temperature > 0, f"temperature={self.temperature}: sampling needs a positive temperature")
+        _require(self.scale is None or self.scale >= 1, f"scale={self.scale}: at least 1 token")
+        _require(self.reliable is None or 0 < self.reliable <= 1, f"reliable={self.reliable}: a share in (0, 1]")
+        for name, kinds in (("cut", Cut), ("tokens", Tokens)):
+            kind, at = getattr(self, name), getattr(self, f"{name}_at")
+            _require(kind is None or kind in get_args(kinds), f"{name}={kind!r}: choose {get_args(kinds)}")
+            _require((kind is None) == (at is None), f"{name}={kind!r}, {name}_at={at}: give both or neither")
+            _require(at is None or at > 0, f"{name}_at={at}: must be positive")
 
 
 @dataclass(frozen=True)
@@ -67,6 +96,14 @@ class Gate:
     """1 is the paper's two-stage schedule; 0 never leaves the first phase."""
     soft: bool = False
     """Blend the two phases' advantages by where the entropy stands between low and high, instead of switching."""
+    signal: Signal | None = None
+    """What is read in place of the entropy: 'length' (mean tokens of a completion), or 'shuffled' (each reading is
+    replaced by one drawn from all so far, which keeps their level and loses their course).  A control [ours]."""
+    every: int | None = None
+    """A phase lasts exactly so many steps, whatever the signal says.  A control [ours]."""
+    guard: float | None = None
+    """Compression ends at once when the connectors' share of tokens is below this fraction of its start, and does not
+    begin again before it has recovered [ours]."""
 
     def __post_init__(self) -> None:
         _require(0 < self.low < self.high, f"low={self.low}, high={self.high}: hysteresis needs 0 < low < high")
@@ -74,6 +111,9 @@ class Gate:
         _require(self.window >= 1, f"window={self.window}: at least 1 step")
         _require(self.dwell >= self.window, f"dwell={self.dwell}: at least the window ({self.window})")
         _require(self.max_switches >= 0, f"max_switches={self.max_switches}: not negative")
+        _require(self.signal is None or self.signal in get_args(Signal), f"signal={self.signal!r}: {get_args(Signal)}")
+        _require(self.every is None or self.every >= 1, f"every={self.every}: at least 1 step")
+        _require(self.guard is None or 0 < self.guard < 1, f"guard={self.guard}: a fraction between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -85,16 +125,28 @@ class Recipe:
     any other when it has risen."""
     gate: Gate = Gate(max_switches=0)
     """Ignored with a single phase."""
+    trl: dict[str, Any] | None = None
+    """Further fields of TRL's `GRPOConfig`, by name: what TRL itself offers against the loss of entropy."""
 
     def __post_init__(self) -> None:
         _require(len(self.phases) in (1, 2), f"{len(self.phases)} phases: a recipe has one or two")
+
+    def changed(self, trl: dict[str, Any] | None = None, **phases: dict[str, Any]) -> Recipe:
+        """With other fields in phases, by the phase's name, and other settings of TRL's.  Raises ConfigError."""
+        known = {phase.name for phase in self.phases}
+        _require(phases.keys() <= known, f"no phase {sorted(phases.keys() - known)}: this arm has {sorted(known)}")
+        try:
+            made = tuple(replace(phase, **phases.get(phase.name, {})) for phase in self.phases)
+        except TypeError as error:
+            raise ConfigError(f"no such field of a phase ({error})") from error
+        return replace(self, phases=made, trl={**(self.trl or {}), **trl} if trl else self.trl)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> Recipe:
-        return cls(tuple(Phase(**p) for p in d["phases"]), Gate(**d["gate"]))
+        return cls(tuple(Phase(**p) for p in d["phases"]), Gate(**d["gate"]), d.get("trl"))
 
 
 @dataclass(frozen=True)

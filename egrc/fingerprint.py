@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import egrc
 from egrc.config import Config
@@ -27,8 +28,14 @@ def _digest(content: bytes) -> str:
 
 
 def config_hash(config: Config) -> str:
-    """Hash of the settings as canonical JSON (keys sorted, no spaces)."""
-    return _digest(json.dumps(asdict(config), sort_keys=True, separators=(",", ":")).encode())
+    """Hash of the settings as canonical JSON (keys sorted, no spaces), without those that are off (None)."""
+    return _digest(json.dumps(_on(asdict(config)), sort_keys=True, separators=(",", ":")).encode())
+
+
+def _on(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {name: _on(value) for name, value in settings.items() if value is not None}
+    return [_on(value) for value in settings] if isinstance(settings, (list, tuple)) else settings
 
 
 @cache

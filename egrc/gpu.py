@@ -370,7 +370,7 @@ def whose(config: Config) -> pd.DataFrame:
         ("weight of length in stage 2", second.length_weight, OURS),
     ]
     gate = vars(config.recipe.gate).items()
-    lines += [(f"gate: {name}", value, OURS) for name, value in gate if name != "max_switches"]
+    lines += [(f"gate: {name}", value, OURS) for name, value in gate if name != "max_switches" and value is not None]
     left_out = ("scale", "arm", "recipe", "seed")
     lines += [(name, value, OURS) for name, value in vars(config).items() if name not in left_out]
     return pd.DataFrame(lines, columns=["setting", "value", "whose"])

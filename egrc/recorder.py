@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ class Recorder:
         """Add one step's plain numbers and what the gate made of it."""
         if self.folder is not None:
             self.steps.append(row)
-            self.decisions.append(asdict(decision))
+            self.decisions.append(decision.row())
 
     def rollout(self, **row: Any) -> None:
         """Add one rollout; fields as in `ROLLOUT_SCHEMA`."""

@@ -6,7 +6,8 @@ loss, LoRA through peft, optimiser and schedule, checkpoints, logging, distribut
 Added here:
  1. Rewards: correctness, length clipping and shaping of the gate's phase, as the first reward function; those
     of the user are added to it.
- 2. Advantages of the phase replace TRL's, which always subtract a mean.
+ 2. Advantages of the phase replace TRL's, which always subtract a mean.  They may differ from token to token, and a
+    phase may leave tokens out of the update, by their entropy or probability.
  3. Temperature of the phase in sampling AND in scoring (TRL fixes the latter at the start), and its length
     budget. The vLLM backends are given both as well; that path is not yet run on a GPU.
  4. Entropy at T=1 from the very logits that the loss is computed from, reduced over ranks by tokens: every
@@ -28,6 +29,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,91 +42,31 @@ from torch.utils.data import Sampler
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head
 
 from egrc import atomic
-from egrc.advantage import advantages
-from egrc.config import ConfigError, Gate, Phase, Recipe
+from egrc.advantage import phase_advantages, step_brevity, step_lengths, step_moments
+from egrc.config import ConfigError, Phase, Recipe
 from egrc.controller import EntropyGate
 from egrc.entropy import TokenClasses, TokenScores, class_sums, lexical_classes, probe_entropy, score_tokens
+from egrc.history import History
+from egrc.peers import entropy_floor, kl_cov
 from egrc.recorder import Recorder
-from egrc.reward import in_time, shaped_reward
+from egrc.reward import budgets, in_time, shaped_reward
+from egrc.settings import EGRCConfig
 
 PLAIN_LOGITS = 2**28
 """Logits (rollouts x tokens x vocabulary) up to which they are scored in one piece, 1 GB in float32.  Beyond, TRL's
 fused head scores them in tiles: 16,000 tokens on a vocabulary of 150,000 would otherwise take 10 GB a copy."""
+STEP_OPENER = "operator"
+"""The class of tokens at which a step of thought begins: a computation.  [ours]"""
 HEAD_OUTPUTS = ("log_probs", "entropy", "log_sum_sq_probs")
 STATE_FILE = "egrc_state.json"
 """Written last into a checkpoint's folder: a checkpoint without it was cut short."""
 
 Grader = Callable[[str, Any], bool]
-
-
-def default_recipe(max_completion_length: int) -> Recipe:
-    """Compress under the full length, then explore under half of it at a higher temperature.  [ours]"""
-    return Recipe(
-        phases=(
-            Phase("compress", "absolute", max_completion_length, "exponential", r=0.1),
-            Phase(
-                "explore",
-                "within_correct",
-                -(-max_completion_length // 2),
-                length_weight=0.1,
-                temperature=1.2,
-            ),
-        ),
-        gate=Gate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=20, max_switches=1),
-    )
-
-
-@dataclass
-class EGRCConfig(GRPOConfig):
-    """TRL's `GRPOConfig` and five fields of our own.
-
-    Changed defaults: `loss_type='dr_grpo'` (no length preference of its own), and no bfloat16 where there is
-    no GPU. `temperature` is the phase's, `max_completion_length` the largest budget allowed.  Raises
-    ConfigError.
-    """
-
-    recipe: Recipe | dict | None = field(
-        default=None, metadata={"help": "What to train, as `egrc.config.Recipe`. None: `default_recipe`."}
-    )
-    probe_every: int = field(default=10, metadata={"help": "Steps between readings on the probe prefixes."})
-    record_rollouts_every: int = field(default=20, metadata={"help": "Steps between kept rollouts."})
-    record_rollouts: int = field(default=16, metadata={"help": "How many rollouts are kept then."})
-    record_dir: str | None = field(default=None, metadata={"help": "Folder of the records. None: no records."})
-    loss_type: str = field(default="dr_grpo", metadata={"help": "TRL's loss aggregation."})
-
-    def __post_init__(self) -> None:
-        if self.bf16 is None and not torch.cuda.is_available():
-            self.bf16 = False
-        super().__post_init__()
-        if self.max_completion_length is None:
-            raise ConfigError("max_completion_length=None: set it to the largest budget, in tokens")
-        if self.recipe is None:
-            self.recipe = default_recipe(self.max_completion_length)
-        if isinstance(self.recipe, Recipe):
-            self.recipe = self.recipe.to_dict()  # plain values, so that the arguments still go to JSON
-        recipe = Recipe.from_dict(self.recipe)
-        self.temperature = recipe.phases[0].temperature
-        for phase in recipe.phases:
-            if phase.budget > self.max_completion_length:
-                raise ConfigError(
-                    f"phase {phase.name!r}: budget {phase.budget} above max_completion_length="
-                    f"{self.max_completion_length}; raise the latter"
-                )
-        if self.num_iterations != 1 or self.steps_per_generation != self.gradient_accumulation_steps:
-            raise ConfigError(
-                f"num_iterations={self.num_iterations}, steps_per_generation={self.steps_per_generation}: "
-                "training is on-policy; set num_iterations=1 and steps_per_generation="
-                f"gradient_accumulation_steps={self.gradient_accumulation_steps}"
-            )
-        if self.save_total_limit == 1:
-            raise ConfigError("save_total_limit=1: a kill while saving would leave no checkpoint; set 2 or more")
-        if self.probe_every < 1 or self.record_rollouts_every < 1 or self.record_rollouts < 0:
-            raise ConfigError("probe_every and record_rollouts_every start at 1, record_rollouts at 0")
 
 
 def math_correct(completion: str, answer: Any) -> bool:
@@ -208,6 +150,8 @@ class EGRCTrainer(GRPOTrainer):
     args: EGRCConfig
     _batch: _Batch
     _scores: TokenScores
+    _pushes: tuple[Tensor, Tensor]
+    """Advantages and mask of the micro-batch under way, both [B, T]."""
     _extra_rewards: Tensor
     _head_temperature: float | None = None
 
@@ -234,6 +178,7 @@ class EGRCTrainer(GRPOTrainer):
             peft_config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
 
         self.gate = EntropyGate(Recipe.from_dict(args.recipe))
+        self.history = History()
         self.correct = correct
         self.recorder = Recorder(None)
         super().__init__(
@@ -248,6 +193,7 @@ class EGRCTrainer(GRPOTrainer):
             raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
         rows = self.model.get_output_embeddings().weight.shape[0]
         self.token_classes = token_classes or lexical_classes(self._tokenizer, size=rows)
+        _check_classes(self.gate.recipe, self.token_classes)
         self.probe_prefixes = list(probe_prefixes or [])
         if self.accelerator.is_main_process:
             self.recorder = Recorder(args.record_dir)
@@ -271,13 +217,22 @@ class EGRCTrainer(GRPOTrainer):
             facts = torch.tensor(
                 [[g and e for g, e in zip(graded, ended, strict=True)], list(map(len, completion_ids)), ended]
             ).T.contiguous()
-            mine = self._batch = _Batch(prompts, texts, answer, completion_ids, *_columns(facts))
-            reward = self._blend(lambda phase: shaped_reward(mine.correct, mine.length, mine.terminated, phase))
             everyone = self.accelerator.gather(facts.to(self.accelerator.device)).cpu()
-            mine.correct, mine.length, mine.terminated = _columns(everyone)
-            return reward.tolist()
+            batch = self._batch = _Batch(prompts, texts, answer, completion_ids, *_columns(everyone))
+            if self.model.training:
+                self.history.update(batch.correct, batch.length, self.num_generations)
+            return self._blend(self._shaped_reward)[self._own(len(texts))].tolist()
 
         return egrc
+
+    def _own(self, n: int) -> slice:
+        """Where this rank's n rollouts are among those of all."""
+        return slice(self.accelerator.process_index * n, (self.accelerator.process_index + 1) * n)
+
+    def _shaped_reward(self, phase: Phase) -> Tensor:
+        batch = self._batch
+        group = self.num_generations if self.model.training else self.num_generations_eval
+        return shaped_reward(batch.correct, batch.length, batch.terminated, phase, group, self.history)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -308,27 +263,45 @@ class EGRCTrainer(GRPOTrainer):
         batch.reward = self._blend(self._phase_reward)
         batch.advantage = self._blend(self._phase_advantage)
         self._logs["advantages"].extend(batch.advantage.tolist())
-        n = len(inputs)
-        own = batch.advantage[rank * n : (rank + 1) * n]
+        own = self._blend(lambda phase: self._token_advantage(phase, output))
         output["advantages"] = own.to(output["advantages"].device)
-        output["rollout"] = torch.arange(n)  # TRL shuffles the rows before it splits them
+        output["rollout"] = torch.arange(len(inputs))  # TRL shuffles the rows before it splits them
         return output
 
     def _phase_reward(self, phase: Phase) -> Tensor:
-        batch = self._batch
-        return shaped_reward(batch.correct, batch.length, batch.terminated, phase) + self._extra_rewards
+        return self._shaped_reward(phase) + self._extra_rewards
+
+    def _in_time(self, phase: Phase) -> tuple[Tensor, int | Tensor]:
+        """Who is correct within the phase's budget, and that budget."""
+        facts = self._batch.correct, self._batch.length, self._batch.terminated
+        budget = budgets(*facts, phase, self.num_generations)
+        return in_time(*facts, budget), budget
 
     def _phase_advantage(self, phase: Phase) -> Tensor:
-        batch = self._batch
-        return advantages(
-            phase.advantage,
-            in_time(batch.correct, batch.length, batch.terminated, phase.budget),
-            self._phase_reward(phase),
-            batch.length,
-            self.num_generations,
-            phase.beta,
-            phase.length_weight,
-        )
+        good, _ = self._in_time(phase)
+        return phase_advantages(phase, good, self._phase_reward(phase), self._batch.length, self.num_generations)
+
+    def _token_advantage(self, phase: Phase, output: dict[str, Tensor]) -> Tensor:
+        """This rank's advantages as TRL's loss takes them: [n], or [n, T] in a phase whose tokens differ."""
+        ids, mask = output["completion_ids"].cpu(), output["completion_mask"].cpu()
+        own, (good, budget) = self._own(len(ids)), self._in_time(phase)
+        found = self._phase_advantage(phase)[own]
+        if any(p.cut or p.advantage == "steps" for p in self.gate.recipe.phases):
+            found = found.unsqueeze(1).expand(ids.shape)
+        if phase.advantage == "steps":
+            found = found + phase.length_weight * self._step_brevity(ids, mask, good)
+        if isinstance(budget, Tensor):
+            found = found * (torch.arange(ids.shape[1]) < budget[own].unsqueeze(1))
+        return found
+
+    def _step_brevity(self, ids: Tensor, mask: Tensor, good: Tensor) -> Tensor:
+        """[n, T]: how brief the step of each token is, among those of its group's correct rollouts on all ranks."""
+        own, group = self._own(len(ids)), self.num_generations
+        opens = self.token_classes.ids.cpu()[ids] == self.token_classes.names.index(STEP_OPENER)
+        lengths, counted = step_lengths(opens, mask)
+        moments = self.accelerator.gather(step_moments(lengths, counted).to(self.accelerator.device)).cpu()
+        moments = (moments * good.unsqueeze(1)).view(-1, group, 3).sum(1).repeat_interleave(group, 0)
+        return step_brevity(lengths, counted, good[own], moments[own])
 
     def _enter_phase(self, phase: Phase) -> None:
         self.temperature = phase.temperature
@@ -362,16 +335,16 @@ class EGRCTrainer(GRPOTrainer):
             ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
             plain = len(ids) * logits_to_keep * vocabulary <= PLAIN_LOGITS
             score = self._score_plain if plain else self._score_fused
-            scores, output = score(
-                model,
-                {"input_ids": ids, "attention_mask": mask, "use_cache": False, **router},
-                logits_to_keep,
-                entropy_grad=compute_entropy and self._entropy_bonus_enabled,
-            )
-            logps.append(scores.logp)
+            batch = {"input_ids": ids, "attention_mask": mask, "use_cache": False, **router}
+            entropy_grad = compute_entropy and self._entropy_bonus_enabled
+            scores, output = score(model, batch, logits_to_keep, entropy_grad)
             if compute_entropy:  # the pass of the loss, always in one piece
                 self._scores = scores
                 entropies.append(scores.entropy_sampling)
+                again = partial(score, model, batch, logits_to_keep, entropy_grad=False)
+                logps.append(self._stop_gradients(scores, again))
+            else:
+                logps.append(scores.logp)
             if compute_aux_loss:
                 aux_losses.append(output.aux_loss)
         return (
@@ -379,6 +352,20 @@ class EGRCTrainer(GRPOTrainer):
             torch.cat(entropies) if entropies else None,
             torch.stack(aux_losses).mean() if aux_losses else None,
         )
+
+    def _stop_gradients(self, scores: TokenScores, score_again: Callable[[], tuple]) -> Tensor:
+        """Log-probabilities whose gradient stops at the tokens that the phase leaves out of the update."""
+        phase, logp = self.gate.phase, scores.logp.detach()
+        if phase.tokens is None or phase.tokens_at is None or not self.model.training:
+            return scores.logp
+        advantage, mask = self._pushes
+        if phase.tokens == "kl_cov":
+            keep = kl_cov(logp, advantage, mask, phase.tokens_at)
+        else:
+            with torch.no_grad(), self.accelerator.unwrap_model(self.model).disable_adapter():
+                base = score_again()[0].entropy_sampling
+            keep = entropy_floor(logp, advantage, scores.entropy_sampling.detach(), phase.tokens_at * base)
+        return torch.where(keep, scores.logp, logp)
 
     def _score_plain(self, model, batch, keep, entropy_grad):
         with self.accelerator.autocast():
@@ -420,6 +407,8 @@ class EGRCTrainer(GRPOTrainer):
         return found[1].view(hidden.shape[:2])
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        advantages, mask = inputs["advantages"], inputs["completion_mask"]
+        self._pushes = (advantages if advantages.dim() == 2 else advantages.unsqueeze(1).expand(mask.shape)), mask
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
             value = loss.item()
@@ -434,7 +423,7 @@ class EGRCTrainer(GRPOTrainer):
         scores, tokens, mask = self._scores, inputs["completion_ids"], inputs["completion_mask"]
         if "tool_mask" in inputs:
             mask = mask * inputs["tool_mask"]
-        pull = inputs["advantages"].abs().unsqueeze(1) * scores.gradient
+        pull = self._pushes[0].abs() * scores.gradient
         values = torch.stack([torch.ones_like(scores.entropy), scores.entropy, scores.entropy_sampling, pull])
         self._sums += class_sums(values, tokens, mask, self.token_classes)
         if self._keeps_rollouts():
@@ -470,9 +459,11 @@ class EGRCTrainer(GRPOTrainer):
         sums, loss = everyone[:, :-1].sum(0).view_as(self._sums), everyone[:, -1].mean().item()
         tokens, entropy, entropy_sampling, _ = (sums.sum(1) / sums[0].sum()).tolist()
         step, phase, weights, batch = self.state.global_step, self.gate.phase, self.gate.weights, self._batch
-        decision = self.gate.update(step, entropy)
-        self._generated_tokens += int(batch.length.sum())
         names, count = self.token_classes.names, sums[0].sum().item()
+        shares = dict(zip(names, (sums[0] / count).tolist(), strict=True))
+        reading = _mean(batch.length) if self.gate.gate.signal == "length" else entropy
+        decision = self.gate.update(step, reading, shares.get("connector"))
+        self._generated_tokens += int(batch.length.sum())
         n = len(batch.length)
         by_class = (sums / sums[0]).tolist()
         row = {
@@ -493,7 +484,7 @@ class EGRCTrainer(GRPOTrainer):
             "entropy_total": entropy * count / n,
             "connectors_mean": dict(zip(names, (sums[0] / n).tolist(), strict=True)).get("connector", math.nan),
             **{f"entropy_{c}": v for c, v in zip(names, by_class[1], strict=True)},
-            **{f"share_{c}": v for c, v in zip(names, (sums[0] / count).tolist(), strict=True)},
+            **{f"share_{c}": v for c, v in shares.items()},
             **{f"gradient_{c}": v for c, v in zip(names, by_class[3], strict=True)},
             **self._probe(step),
             "loss": loss,
@@ -554,11 +545,13 @@ class EGRCTrainer(GRPOTrainer):
         fresh: dict[str, Any] = {
             "step": 0,
             "gate": EntropyGate(recipe).state_dict(),
+            "history": History().state_dict(),
             "generated_tokens": 0,
             "seconds": 0.0,
         }
         state = fresh if checkpoint is None else self._read_state(checkpoint)
         self.gate.load_state_dict(state["gate"])
+        self.history.load_state_dict(state["history"])
         self._generated_tokens = state["generated_tokens"]
         self._clock = time.perf_counter() - state["seconds"]
         self.recorder.resume(state["step"])
@@ -588,6 +581,7 @@ class EGRCTrainer(GRPOTrainer):
                 "step": self.state.global_step,
                 "recipe": self.args.recipe,
                 "gate": self.gate.state_dict(),
+                "history": self.history.state_dict(),
                 "generated_tokens": self._generated_tokens,
                 "seconds": self._elapsed(),
             }
@@ -643,6 +637,14 @@ def _mean(x: Tensor) -> float:
 
 def _weight_of_compress(recipe: Recipe, weights: Sequence[float]) -> float:
     return math.fsum(w for w, phase in zip(weights, recipe.phases, strict=True) if phase.name == "compress")
+
+
+def _check_classes(recipe: Recipe, classes: TokenClasses) -> None:
+    needed = {STEP_OPENER: any(phase.advantage == "steps" for phase in recipe.phases)}
+    needed["connector"] = recipe.gate.guard is not None
+    missing = [name for name, asked in needed.items() if asked and name not in classes.names]
+    if missing:
+        raise ConfigError(f"the recipe needs the token classes {missing}, but there are only {classes.names}")
 
 
 def _check_dataset(dataset: Dataset | IterableDataset | None, args: EGRCConfig) -> None:

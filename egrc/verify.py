@@ -98,7 +98,8 @@ def cells(file: Path) -> list[dict[str, str]]:
 def _gate_difference(record: records.Record) -> str | None:
     from egrc.controller import replay
 
-    new = [vars(d) for d in replay(record.config.recipe, [d["entropy"] for d in record.decisions])]
+    entropies, masses = ([d.get(name) for d in record.decisions] for name in ("entropy", "mass"))
+    new = [vars(d) for d in replay(record.config.recipe, entropies, masses)]
     for a, b in zip(new, record.decisions, strict=True):
         differing = [key for key in a if key in b and not _same(a[key], b[key])]
         if differing:

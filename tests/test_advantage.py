@@ -125,5 +125,5 @@ def test_bad_groups_are_errors(kind: str) -> None:
 
 def test_unknown_kind_lists_the_valid_ones() -> None:
     correct, length = tensors([(True, 1)] * 2)
-    with pytest.raises(ConfigError, match="absolute, group, separate or within_correct"):
+    with pytest.raises(ConfigError, match="absolute, group, separate, within_correct"):
         advantages("other", correct, correct.float(), length, 2)

@@ -29,7 +29,8 @@ from egrc.config import ConfigError, Phase, Recipe
 from egrc.controller import replay
 from egrc.entropy import CLASSES, token_entropy
 from egrc.reward import shaped_reward
-from egrc.trainer import EGRCConfig, EGRCTrainer, default_recipe, math_correct
+from egrc.settings import default_recipe
+from egrc.trainer import EGRCConfig, EGRCTrainer, math_correct
 
 COLUMNS = [
     *(["step", "phase", "weight_compress", "temperature", "budget", "accuracy", "reward", "advantage_positive_share"]),
