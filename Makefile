@@ -2,6 +2,7 @@
 # Variables that may be given on the command line:
 SCALE ?= pocket
 ARM ?=
+ARMS ?=
 SEEDS ?= 0 1 2
 FRESH ?=
 ARGS ?=
@@ -43,8 +44,8 @@ endif
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=pocket|smol|gpu] [FRESH=1|all: train anew]
-	$(EGRC) paper --scale $(SCALE) $(if $(filter-out 0,$(FRESH)),--fresh $(if $(filter all,$(FRESH)),all))
+paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=pocket|smol|gpu] [FRESH=1|all: train anew] [ARMS="egrc joint": only these anew]
+	$(EGRC) paper --scale $(SCALE) $(if $(filter-out 0,$(FRESH)),--fresh $(if $(filter all,$(FRESH)),all)) $(if $(ARMS),--arms $(ARMS))
 
 test: $(READY) $(WHEEL)  ## lint and all tests, end-to-end ones included [ARGS="pytest's arguments"]
 	$(PY) -m ruff check .

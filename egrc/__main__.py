@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("what", choices=["list", "verify"])
     command("base", base, "train the scale's base model")
     c = command("sweep", sweep_, "make every record of a scale that is missing or stale")
-    c.add_argument("--study", help="those of one study instead of the main arms")
+    c.add_argument("--study", nargs="+", default=[], help="those of these studies instead of the main arms")
     c = command("measure", measure_, "make the measurements of a scale that are missing or stale")
     c.add_argument("names", nargs="*", metavar="NAME", help="default: all of the scale")
     c.add_argument("--list", action="store_true", help="only say what there is, and what is missing or stale")
@@ -60,10 +60,12 @@ def parser() -> argparse.ArgumentParser:
         "--fresh", nargs="?", const="main", choices=["main", "all"],
         help="train the base model and the main arms anew ('all': the studies and measurements, too)",
     )  # fmt: skip
+    c.add_argument("--arms", nargs="+", help="train these arms anew first, at each of their seeds")
     command("figures", figures, "only the figures and tables")
     command("bench", bench_, "measure time and memory")
     command("world", world_, "measure the world's own criteria")
     c = command("search", search_, "run the trials that choose each arm's settings")
+    c.add_argument("--arms", nargs="+", help="only the trials of these")
     c.add_argument("--trial", nargs=2, metavar=("ARM", "K"), help="only this one, in this process")
     c = command("benchmarks", benchmarks_, "list the real benchmarks, and check the local copies of them", scale=None)
     c.add_argument("--data", type=Path, help="folder with <benchmark>/test.jsonl; default: EGRC_BENCHMARKS")
@@ -274,7 +276,8 @@ def sweep_(a: Arguments) -> None:
     from egrc import scales
     from egrc.sweep import sweep
 
-    sweep(a.scale, arms=scales.study(a.scale, a.study) if a.study else None)
+    runs = {run: None for name in a.study for run in scales.study_runs(a.scale, name)}  # each once, in order
+    sweep(a.scale, runs=list(runs) if a.study else None)
 
 
 def measure_(a: Arguments) -> int:
@@ -300,7 +303,7 @@ def measure_(a: Arguments) -> int:
 def paper_(a: Arguments) -> None:
     from egrc.paper import paper
 
-    paper(a.scale, a.fresh)
+    paper(a.scale, a.fresh, arms=a.arms)
 
 
 def figures(a: Arguments) -> None:
@@ -331,10 +334,12 @@ def search_(a: Arguments) -> None:
     if a.trial:
         print(json.dumps(search.run_trial(a.scale, a.trial[0], int(a.trial[1])), indent=1))
         return
-    table = search.search(a.scale)
+    table = search.search(a.scale, a.arms)
     print(table.to_string(index=False, float_format="{:.3f}".format))
     for arm, trials in search.TRIALS[a.scale].items():
-        print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
+        if set(range(len(trials))) <= set(table.trial[table.arm == arm]):
+            print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
+    print(f"egrc-plus: {search.plus(table) or 'not all candidates were tried yet'}")
 
 
 def benchmarks_(a: Arguments) -> int:

@@ -7,9 +7,10 @@ share one trainer, base model, rollout budget and evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from egrc.config import ConfigError, Gate, Phase, Recipe
+from egrc.config import Advantage, ConfigError, Gate, Phase, Recipe, Shaping
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,91 @@ def explore_phase(s: Lengths) -> Phase:
     )
 
 
+# --- peers: what a reader would pick instead (sources and differences in `egrc.peers` and `egrc.advantage`) -----------
+
+CLIP_HIGHER = {"epsilon": 0.2, "epsilon_high": 0.28}
+
+
+def dler_phase(s: Lengths) -> Phase:
+    """DLER: truncation, group-mean baseline, batch std."""
+    return Phase("truncate", "batch_scaled", s.compress_budget)
+
+
+def rewarded(advantage: Advantage, shaping: Shaping, weight: float) -> Callable[[Lengths], Recipe]:
+    """One phase under the full length, all in the reward."""
+    return lambda s: Recipe((Phase("train", advantage, s.cap, shaping, length_weight=weight),))
+
+
+def joint_with(trl: dict[str, Any] | None = None, **changes: Any) -> Callable[[Lengths], Recipe]:
+    """The joint objective and one remedy against the loss of entropy, in the gate's stead."""
+    return lambda s: Recipe((replace(joint_phase(s), **changes),), trl=trl)
+
+
+PEERS: dict[str, Callable[[Lengths], Recipe]] = {
+    "truncation": lambda s: Recipe((truncation_phase(s),)),
+    "dler": lambda s: Recipe((dler_phase(s),), trl=CLIP_HIGHER),
+    "da-dler": lambda s: Recipe((replace(dler_phase(s), cut="solved", cut_at=0.5),), trl=CLIP_HIGHER),
+    "dot": lambda s: Recipe((Phase("truncate", "group", s.cap, cut="outlier", cut_at=1.5),)),
+    "arora-zanette": rewarded("leave_one_out", "sigmoid", 0.2),
+    "laser-d": rewarded("group", "step", 0.5),
+    "lc-r1": rewarded("centred", "longest", 1.0),
+    "deepcompress": rewarded("group", "dual", 0.1),
+    "entropy-floor": joint_with(tokens="entropy_floor", tokens_at=0.5),
+    "kl-cov": joint_with(tokens="kl_cov", tokens_at=0.002),
+    "adaptive-entropy": joint_with({"use_adaptive_entropy": True, "entropy_target": 0.2}),  # Skywork-OR1, by TRL
+    "top-entropy": joint_with({"top_entropy_quantile": 0.2}),  # the 80/20 rule, by TRL
+}
+
+# --- ours, beyond the paper: candidates for `egrc-plus` ---------------------------------------------------------------
+# Every arm that compresses hard loses hole-3: there the compact mode is not mastered yet, a right search ends in a
+# wrong answer, and still it is shorter.  With one pressure for all problems the easy ones carry the hard ones along.
+
+RELIABLE = 0.75
+"""Share of a group that must be correct before length counts in it."""
+BRIEF = 0.3
+"""Weight of a step's brevity beside correctness."""
+PRICE = 0.3
+"""r of relative shaping: brevity buys off no more than about a third of the accuracy."""
+
+
+def reliable_phases(s: Lengths) -> tuple[Phase, Phase]:
+    """Length counts only where a problem is solved reliably; elsewhere correctness alone, with room to try."""
+    compress = replace(compress_phase(s), budget=s.cap, scale=s.compress_budget, reliable=RELIABLE)
+    return compress, replace(explore_phase(s), budget=s.compress_budget, reliable=RELIABLE)
+
+
+def steps_phase(s: Lengths) -> Phase:
+    """Correctness in the group, and brevity of each step instead of the chain: another try costs nothing."""
+    return Phase("compress", "steps", s.cap, length_weight=BRIEF)
+
+
+def relative_phase(s: Lengths) -> Phase:
+    """Phase 1 with a price of length that is the same for every problem, long or short."""
+    return replace(compress_phase(s), budget=s.cap, shaping="relative", r=PRICE)
+
+
+def cycling(gate: Gate) -> Gate:
+    """The gate as often as it likes: back to compression when entropy has stopped rising, too."""
+    return replace(gate, flat=1e-4, dwell=12, max_switches=100)
+
+
+OURS: dict[str, Callable[[Lengths], Recipe]] = {
+    # many cycles: what compression took from the entropy, exploration may give back before the next round
+    "egrc-cycles": lambda s: Recipe((compress_phase(s), explore_phase(s)), cycling(s.gate)),
+    # many cycles that end before connectors, and with them the ways to branch, are extinct
+    "egrc-guard": lambda s: Recipe((compress_phase(s), explore_phase(s)), replace(cycling(s.gate), guard=0.2)),
+    # length by difficulty: easy problems are compressed, hard ones first learnt
+    "egrc-reliable": lambda s: Recipe(reliable_phases(s), s.gate),
+    # length at a price in accuracy: a mode that is half as long and less than half as often right does not pay
+    "egrc-relative": lambda s: Recipe((relative_phase(s), reliable_phases(s)[1]), s.gate),
+    # brevity of steps, not of the chain
+    "egrc-steps": lambda s: Recipe((steps_phase(s), explore_phase(s)), s.gate),
+    # both: steps first, then the chain, each only where a problem is solved reliably
+    "egrc-steps-reliable": lambda s: Recipe(
+        (replace(steps_phase(s), reliable=RELIABLE), reliable_phases(s)[1]), s.gate
+    ),
+}
+
 ARMS: dict[str, Callable[[Lengths], Recipe]] = {
     "base": lambda s: Recipe((accuracy_phase(s),)),  # never trained, only evaluated
     "accuracy": lambda s: Recipe((accuracy_phase(s),)),
@@ -73,7 +159,8 @@ ARMS: dict[str, Callable[[Lengths], Recipe]] = {
     "joint": lambda s: Recipe((joint_phase(s),)),
     "egrc": lambda s: Recipe((compress_phase(s), explore_phase(s)), s.gate),
     "egrc-reversed": lambda s: Recipe((explore_phase(s), compress_phase(s)), s.gate),
-    "truncation": lambda s: Recipe((truncation_phase(s),)),
+    **PEERS,
+    **OURS,
 }
 MAIN = ("base", "accuracy", "compression", "joint", "egrc", "egrc-reversed")
 """The arms of the first figures and of table 1; the others belong to a study (`egrc.scales`)."""

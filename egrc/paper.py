@@ -3,7 +3,7 @@
 Fresh runs gather in build/fresh/<scale> and replace the records in data/ only when all of them are there, so
 that it can be stopped and started again at any time, and the old records stand until then.  Studies and measurements
 follow where the fresh runs have made them stale (the same machine and versions give the same bits, so nothing is), or
-all of them on demand.
+all of them on demand.  A study that was not trained yet, or not wholly, is named; all else is made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Literal
 
 from egrc import measure, paths, records, scales
 from egrc.atomic import publish_folder, write_json
+from egrc.config import ConfigError
 from egrc.jobs import Job, run_jobs
-from egrc.sweep import needed, sweep
+from egrc.sweep import main, needed, sweep
 
 EPOCH = "1763424000"  # any fixed date: files that carry a date of making are the same bytes every time
 TIMES = "paper_times.json"
@@ -29,10 +30,13 @@ Say = Callable[[str], None]
 Fresh = Literal["main", "all"] | None
 
 
-def paper(scale: str, fresh: Fresh = None, say: Say = print) -> dict[str, float]:
+def paper(
+    scale: str, fresh: Fresh = None, say: Say = print, arms: Sequence[str] | None = None
+) -> dict[str, float]:
     """Make everything of a scale; returns the seconds of each part, which also go to build/paper_times.json.
 
-    `fresh`: 'main' makes the base model and the main arms anew, 'all' the studies and measurements, too.
+    `fresh`: 'main' makes the base model and the main arms anew, 'all' the studies and measurements, too.  `arms`: only
+    these anew, at each of their seeds, from the base model that is there.
 
     Raises
     ------
@@ -43,14 +47,16 @@ def paper(scale: str, fresh: Fresh = None, say: Say = print) -> dict[str, float]
     """
     times: dict[str, float] = {}
     began = time.monotonic()
-    if fresh:
+    if fresh or arms:
         with _timed(times, "runs"):
-            make_fresh(scale, say, everything=fresh == "all")
+            make_fresh(scale, say, everything=fresh == "all", arms=arms)
     with _timed(times, "records"):
         say("egrc: checking the records")
         check(scale)
     for name in measure.missing(scale):
         say(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
+    for name, (there, all_) in untrained(scale).items():
+        say(f"egrc: study {name}: {there} of {all_} runs (`python -m egrc sweep --study {name} --scale {scale}`)")
     say("egrc: drawing the figures and running the notebooks")
     jobs = [_products_job(scale), *_notebook_jobs(scale, say)]  # the longest first: two share the time
     run_jobs(jobs)
@@ -58,7 +64,7 @@ def paper(scale: str, fresh: Fresh = None, say: Say = print) -> dict[str, float]
     times["total"] = time.monotonic() - began
     write_json(
         paths.BUILD / TIMES,
-        {"scale": scale, "fresh": bool(fresh), "seconds": {k: round(v, 1) for k, v in times.items()}},
+        {"scale": scale, "fresh": bool(fresh or arms), "seconds": {k: round(v, 1) for k, v in times.items()}},
     )
     for part, seconds in times.items():
         say(f"  {part:<28} {seconds:7.1f} s")
@@ -76,10 +82,11 @@ def _timed(times: dict[str, float], part: str) -> Iterator[None]:
 def check(scale: str, data: Path | None = None) -> None:
     """Stop by name if a needed record is missing, or a record or measurement of the scale is stale.
 
-    A measurement that was not made yet is no reason to stop: what needs it says so.  Raises RecordError.
+    A measurement, or a study's run, that was not made yet is no reason to stop: what needs it says so.
+    Raises RecordError.
     """
     data = data or paths.DATA
-    lacking = [c for c in needed(scale, _arms(scale)) if not paths.run_folder(data, scale, c.arm, c.seed).exists()]
+    lacking = [c for c in needed(scale) if not paths.run_folder(data, scale, c.arm, c.seed).exists()]
     if lacking:
         names = "\n".join(f"  {c.scale}/{c.arm}/seed-{c.seed}" for c in lacking)
         raise records.RecordError(
@@ -90,9 +97,15 @@ def check(scale: str, data: Path | None = None) -> None:
     measure.require_fresh(scale)
 
 
-def _arms(scale: str) -> list[str]:
-    """The main arms of a scale, and those of its studies."""
-    return [*scales.runs(scale)[0], *scales.extras(scale)]
+def untrained(scale: str) -> dict[str, tuple[int, int]]:
+    """Of each study with runs that are missing: how many are there, of how many."""
+    wanted = {name: scales.study_runs(scale, name) for name in scales.SCALES[scale].studies}
+    there = {name: sum(_recorded(scale, *run) for run in runs) for name, runs in wanted.items()}
+    return {name: (there[name], len(runs)) for name, runs in wanted.items() if there[name] < len(runs)}
+
+
+def _recorded(scale: str, arm: str, seed: int) -> bool:
+    return paths.run_folder(paths.DATA, scale, arm, seed).exists()
 
 
 # --- figures, tables, notebooks -------------------------------------------------------------------
@@ -157,33 +170,49 @@ def _log(name: str) -> Path:
 # --- fresh ----------------------------------------------------------------------------------------
 
 
-def make_fresh(scale: str, say: Say = print, everything: bool = False) -> None:
-    """Train the base model (where a scale has its own) and the runs, replace the records, let the others follow."""
-    arms = _arms(scale) if everything else None
+def make_fresh(
+    scale: str, say: Say = print, everything: bool = False, arms: Sequence[str] | None = None
+) -> None:
+    """Train the base model (where a scale has its own) and the runs, replace the records, let the others follow.
+
+    With `arms`, only these, on the base model that is there.  Raises ConfigError for unknown names.
+    """
+    runs = _fresh_runs(scale, everything, arms)
     fresh = paths.BUILD / "fresh" / scale
+    own_base = has_own_base(scale) and not arms
     # what is given (problem files, say), but nothing that is about to be made
-    made = shutil.ignore_patterns("runs", "base", "measurements", "*.tmp")
+    made = shutil.ignore_patterns("runs", *(["base"] if own_base else []), "measurements", "*.tmp")
     shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
     base = Path(scale) / "base"
-    if has_own_base(scale) and not (fresh / base).exists():
+    if own_base and not (fresh / base).exists():
         say("egrc: training the base model, about 15 minutes")
         command = [sys.executable, "-m", "egrc", "base", "--scale", scale]
         run_jobs([Job("base model", command, paths.BUILD / "logs" / scale / "base.log", {"EGRC_DATA": str(fresh)})])
     say(f"egrc: training the runs of scale {scale}, two side by side; logs are in build/logs/{scale}")
-    sweep(scale, fresh, trust=False, arms=arms)
-    if has_own_base(scale):
+    sweep(scale, fresh, trust=False, runs=runs)
+    if own_base:
         publish_folder(fresh / base, paths.DATA / base)
-    for config in needed(scale, arms):
+    for config in needed(scale, runs):
         publish_folder(*(paths.run_folder(d, scale, config.arm, config.seed) for d in (fresh, paths.DATA)))
     shutil.rmtree(fresh)
     follow(scale, say, everything)
 
 
+def _fresh_runs(scale: str, everything: bool, arms: Sequence[str] | None) -> list[tuple[str, int]]:
+    known = [*main(scale), *scales.extras(scale)]
+    if arms is None:
+        return known if everything else main(scale)
+    if unknown := sorted(set(arms) - {arm for arm, _ in known}):
+        raise ConfigError(f"no runs of {', '.join(unknown)} at scale {scale!r}: choose from {sorted(dict(known))}")
+    return [run for run in known if run[0] in arms]
+
+
 def follow(scale: str, say: Say = print, everything: bool = False) -> None:
-    """Make what depends on the main runs and is missing or stale: the studies' runs, then the measurements (or all)."""
-    if scales.extras(scale):
-        say("egrc: the studies' runs that are missing or stale")
-        sweep(scale, arms=scales.extras(scale))
+    """Make what depends on the main runs and is stale (or all): the studies' runs, then the measurements."""
+    runs = [run for run in scales.extras(scale) if everything or _recorded(scale, *run)]
+    if runs:
+        say("egrc: the studies' runs that are stale")
+        sweep(scale, runs=runs)
     for name in measure.names(scale):
         say(f"egrc: measurement {name}")
         measure.make(name, scale, fresh=everything)

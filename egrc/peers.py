@@ -132,6 +132,7 @@ def entropy_floor(logp: Tensor, advantage: Tensor, entropy: Tensor, floor: Tenso
 
     After Know Your Limits (2511.10618), which trains a language model towards each token's estimated entropy, not below
     it.  Its form here is [ours]: the estimate is a fraction of the base model's entropy at the same place, and a push
-    sharpens where A (log p + H) > 0: a token likelier than the average is raised, or a rarer one lowered.
+    counts as sharpening where A (log p + H) > 0: a token likelier than the average is raised, or a rarer one lowered
+    (the entropy's change to first order, but for a term that does not depend on the token).
     """
     return (entropy > floor) | (advantage * (logp + entropy) <= 0)

@@ -213,7 +213,7 @@ def load(scale: str, arm: str, seed: int, data: Path | None = None) -> Record:
 
 
 def load_all(scale: str | None = None, data: Path | None = None, studies: bool = False) -> list[Record]:
-    """All records (of a scale): arms in the order of `egrc.arms`, then seeds; those that only a study names only
+    """All records (of a scale): arms in the order of `egrc.arms`, then seeds; runs that only a study names only
     with `studies`.  Raises RecordError."""
     from egrc import scales
     from egrc.arms import ARMS
@@ -222,7 +222,7 @@ def load_all(scale: str | None = None, data: Path | None = None, studies: bool =
     files = ((data or paths.DATA) / "runs").glob(f"{scale or '*'}/*/seed-*/run.json")
     found = [Record.load(file.parent) for file in files]
     if not studies:
-        found = [r for r in found if r.scale not in scales.SCALES or r.arm not in scales.extras(r.scale)]
+        found = [r for r in found if r.scale not in scales.SCALES or (r.arm, r.seed) not in scales.extras(r.scale)]
     return sorted(found, key=lambda r: (r.scale, order.get(r.arm, len(order)), r.arm, r.seed))
 
 
@@ -230,8 +230,7 @@ def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]
     """The records of one study, in its own order of arms, then seeds.  Raises RecordError if one is missing."""
     from egrc import scales
 
-    _, seeds = scales.runs(scale)
-    return [load(scale, arm, seed, data) for arm in scales.study(scale, study) for seed in seeds]
+    return [load(scale, arm, seed, data) for arm, seed in scales.study_runs(scale, study)]
 
 
 def stale(record: Record) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from egrc.arms import MAIN, Lengths, recipe
+from egrc.arms import MAIN, OURS, PEERS, Lengths, recipe
 from egrc.config import Config, ConfigError, Gate
 from egrc.launch import Hardware
 
@@ -64,15 +64,80 @@ class Scale:
     variants: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """Arms under a name of their own: another arm, and the settings in which it differs."""
     studies: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Questions beyond the first figures, by name: the arms or variants that answer each, at every one of `seeds`."""
+    """Questions beyond the first figures, by name: the arms or variants that answer each."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
+    more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    """By study and arm: the seeds, where a study asks for others than `seeds`."""
     hardware: Hardware = Hardware()
     """What it asks of a machine; `train --on NAME=VALUE` changes it for the machine at hand."""
 
 
 DILEMMA_R = (0.8, 0.2)
 """Reward of a correct answer of L tokens: hardly any pressure, and more; the main arms press harder (0.05)."""
+
+SWITCH_STEP, SWITCH_LENGTH = 51, 0.33
+"""Where the recorded `egrc` runs switched, on average: the step, and the smoothed length as a fraction of its start.
+Another signal that is set to switch at the same place differs from the entropy in WHEN each run does (a test compares
+both with the records)."""
+
+BACK = Gate(low=0.9, high=1.2, flat=1e-4, dwell=12)
+"""A gate that also finds its way back to compression (entropy has stopped rising) [ours]."""
+
+Variants = dict[str, tuple[str, dict[str, Any]]]
+ABLATIONS: Variants = {
+    # phase 1, one part at a time
+    "egrc-no-clipping": ("egrc", {"compress": {"budget": 320, "scale": 160}}),
+    "egrc-not-positive-only": ("egrc", {"compress": {"advantage": "batch_centred"}}),
+    "egrc-group-relative": ("egrc", {"compress": {"advantage": "group"}}),
+    "egrc-linear": ("egrc", {"compress": {"shaping": "linear"}}),
+    "egrc-no-shaping": ("egrc", {"compress": {"shaping": "none"}}),
+    # phase 2: the other two readings of its decomposition, and its temperature
+    "egrc-separate": ("egrc", {"explore": {"advantage": "separate"}}),
+    "egrc-correctness-only": ("egrc", {"explore": {"advantage": "group"}}),
+    "egrc-temperature-1": ("egrc", {"explore": {"temperature": 1.0}}),
+    # the gate
+    "egrc-two-switches": ("egrc", {"gate": replace(BACK, max_switches=2)}),
+    "egrc-soft": ("egrc", {"gate": Gate(low=0.8, high=1.0, soft=True)}),
+    "egrc-fixed": ("egrc", {"gate": Gate(low=0.9, high=1.2, every=SWITCH_STEP)}),
+    "egrc-by-length": ("egrc", {"gate": Gate(low=SWITCH_LENGTH, high=1.2, signal="length")}),
+    "egrc-shuffled": ("egrc", {"gate": Gate(low=0.9, high=1.2, signal="shuffled")}),
+    # settings
+    "egrc-r0.02": ("egrc", {"r": 0.02}),
+    "egrc-L120": ("egrc", {"compress_budget": 120}),
+    "egrc-L240": ("egrc", {"compress_budget": 240}),
+    "egrc-dapo": ("egrc", {"loss_type": "dapo"}),
+}
+"""`egrc` with one thing changed, at scale pocket; `egrc-reversed` and `egrc-cycles` (many switches) belong to them."""
+
+OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
+LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
+    "egrc": OTHER_R,
+    "truncation": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
+    "dler": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
+    "da-dler": {"cut0.35": {"truncate": {"cut_at": 0.35}}, "cut0.25": {"truncate": {"cut_at": 0.25}}},
+    "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
+    "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.4, 0.8)},
+    "laser-d": {f"w{w}": {"train": {"length_weight": w}} for w in (0.25, 1.0)},
+    "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 2.0)},
+    "deepcompress": {f"w{w}": {"train": {"length_weight": w}} for w in (0.05, 0.4)},
+    **dict.fromkeys(("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"), OTHER_R),
+}
+"""Two more length settings of each method, by the variant's suffix, so that fronts are compared and not points."""
+
+STRONGEST: tuple[str, ...] = ()
+"""The three peers whose fronts are compared, once study peers has run."""
+CLOSEST = ("deepcompress", "entropy-floor")
+"""The seed paper's two neighbours among the peers: as many seeds as `egrc` itself."""
+FIVE = (0, 1, 2, 3, 4)
+PLUS: str | None = None
+"""Which of `egrc.arms.OURS` is called `egrc-plus`: `egrc.search.plus` chooses, on training problems."""
+
+
+def fronts(*arms: str) -> Variants:
+    """Variants of methods at other lengths."""
+    return {f"{arm}-{suffix}": (arm, at) for arm in arms for suffix, at in LENGTHS[arm].items()}
+
 
 GPU = Scale(  # not yet run on a GPU
     "egrc.gpu:Gpu",
@@ -123,6 +188,9 @@ SCALES: dict[str, Scale] = {
             **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
             **{f"truncation-L{budget}": ("truncation", {"compress_budget": budget}) for budget in (90, 50)},
             "joint-grpo": ("joint", {"loss_type": "grpo"}),
+            **ABLATIONS,
+            **fronts(*LENGTHS),
+            **({"egrc-plus": (PLUS, {})} if PLUS else {}),
         },
         # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
         studies={
@@ -131,6 +199,14 @@ SCALES: dict[str, Scale] = {
                 "egrc", *(f"egrc-r{r}" for r in DILEMMA_R),
                 "compression", "truncation-L90", "truncation-L50", "joint-grpo",
             ),
+            "peers": ("egrc", *PEERS),
+            "ablations": ("egrc", "egrc-reversed", "egrc-cycles", *ABLATIONS),
+            "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *OURS),
+            **({"fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST))} if STRONGEST else {}),
+        },
+        more_seeds={
+            "peers": dict.fromkeys(("egrc", *CLOSEST), FIVE),
+            "plus": dict.fromkeys(("egrc", "egrc-plus"), FIVE),
         },
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
@@ -175,10 +251,20 @@ def study(scale: str, name: str) -> tuple[str, ...]:
     return studies[name]
 
 
-def extras(scale: str) -> tuple[str, ...]:
-    """The arms that only studies name, each once."""
-    s = _scale(scale)
-    return tuple(dict.fromkeys(arm for arms in s.studies.values() for arm in arms if arm not in s.arms))
+def study_runs(scale: str, name: str) -> list[tuple[str, int]]:
+    """Arm and seed of every run of a study, in its own order.  Raises `ConfigError`, which lists the valid names."""
+    s, arms = _scale(scale), study(scale, name)
+    return [(arm, seed) for arm in arms for seed in s.more_seeds.get(name, {}).get(arm, s.seeds)]
+
+
+def extras(scale: str) -> dict[tuple[str, int], set[str]]:
+    """The runs (arm, seed) that only studies name, with the names of these studies."""
+    s, found = _scale(scale), dict[tuple[str, int], set[str]]()
+    for name in s.studies:
+        for run in study_runs(scale, name):
+            if run[0] not in s.arms or run[1] not in s.seeds:
+                found.setdefault(run, set()).add(name)
+    return found
 
 
 def world(scale: str) -> World:
@@ -193,15 +279,20 @@ def hardware(scale: str) -> Hardware:
 
 
 def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
-    """The frozen settings of one run.  Raises `ConfigError` for unknown names and values out of range."""
+    """The frozen settings of one run.  Raises `ConfigError` for unknown names and values out of range.
+
+    Settings are fields of `Config` and of `Lengths`; a phase's name with some of its fields as a dict; or `trl`.
+    """
     s = _scale(scale)
-    known = sorted(set(Config.__dataclass_fields__) | set(Lengths.__dataclass_fields__))
-    unknown = sorted(set(overrides) - set(known))
-    if unknown:
-        raise ConfigError(f"no setting {unknown}: choose from {known}")
     of, settings_of_variant = s.variants.get(arm, (arm, {}))
     given = {**s.overrides, **s.per_arm.get(of, {}), **settings_of_variant, **overrides}
     lengths = replace(s.lengths, **{k: v for k, v in given.items() if k in Lengths.__dataclass_fields__})
+    made = recipe(of, lengths)
+    phases = [phase.name for phase in made.phases]
+    known = sorted({*Config.__dataclass_fields__, *Lengths.__dataclass_fields__, *phases, "trl"})
+    unknown = sorted(set(overrides) - set(known))
+    if unknown:
+        raise ConfigError(f"no setting {unknown}: choose from {known}")
     settings = {"cap": lengths.cap} | {k: v for k, v in given.items() if k in Config.__dataclass_fields__}
-    return Config(scale=scale, arm=arm, recipe=recipe(of, lengths), seed=seed, **settings)
-
+    made = made.changed(**{k: v for k, v in given.items() if k in (*phases, "trl")})
+    return Config(scale=scale, arm=arm, recipe=made, seed=seed, **settings)

@@ -14,6 +14,10 @@ accuracy to spare.  It was replaced after the trials (training problems, seed 10
 Before the trials, pilots on seed 90 (compression, accuracy and egrc at 3e-3; egrc at 1e-3) set what all arms share: the
 gate's band, from how entropy per token falls under compression, and a rate below 3e-3, at which exploring diverged.
 
+Peers and candidates for `egrc-plus` came later, at the rate that all the first arms had chosen; each got as many
+trials: a peer as it is, and pressed harder; a candidate as it is, and with smaller updates, twice as many, on the same
+rollouts.  `plus` says which candidate is called `egrc-plus`; its rule was written before its trials.
+
 The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket all do), else
 they stand in `per_arm`; a test compares the two.
 """
@@ -23,25 +27,54 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from egrc import paths, scales
+from egrc.arms import OURS
 from egrc.atomic import write_csv, write_json
+from egrc.config import ConfigError
 from egrc.headline import REMOVED
 from egrc.jobs import Job, run_jobs
 
+BY_BENCHMARK = "accuracy_best_"
+"""Columns of the accuracy on one benchmark each, at the base's best temperature."""
 SEED = 100
 """Of every trial; records use 0, 1, 2, ..."""
 PROBLEMS = 150
 """Training problems a benchmark on which a trial is judged."""
 
 RATES: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 2e-3})
-TRIALS: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
-    "pocket": dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), RATES)
+SMALLER: dict[str, Any] = {"prompts_per_step": 8, "steps": 200}
+HARDER: dict[str, dict[str, Any]] = {
+    "truncation": {"compress_budget": 90},
+    "dler": {"compress_budget": 90},
+    "da-dler": {"truncate": {"cut_at": 0.25}},
+    "dot": {"truncate": {"cut_at": 0.5}},
+    "arora-zanette": {"train": {"length_weight": 0.8}},
+    "laser-d": {"train": {"length_weight": 1.0}},
+    "lc-r1": {"train": {"length_weight": 2.0}},
+    "deepcompress": {"train": {"length_weight": 0.4}},
+    "entropy-floor": {"joint": {"tokens_at": 0.25}},
+    "kl-cov": {"joint": {"tokens_at": 0.02}},
+    "adaptive-entropy": {"trl": {"entropy_target": 0.25}},
+    "top-entropy": {"trl": {"top_entropy_quantile": 0.4}},
 }
+"""A second setting of each peer: of its length, or of how strongly it holds on to entropy."""
+TRIALS: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
+    "pocket": {
+        **dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), RATES),
+        **{arm: ({}, harder) for arm, harder in HARDER.items()},
+        **dict.fromkeys(OURS, ({}, SMALLER)),
+    }
+}
+PLUS_REMOVED = 0.95
+"""Share of the removable length that `egrc-plus` is to remove."""
+WORST = -0.05
+"""Accuracy against the base below which a benchmark counts as collapsed."""
 
 
 def chosen(table: pd.DataFrame, arm: str) -> int:
@@ -53,6 +86,27 @@ def chosen(table: pd.DataFrame, arm: str) -> int:
     removed = (base["tokens_best"] - trials["tokens_best"]) / (base["tokens_best"] - base["floor_tokens"])
     good = trials[removed >= REMOVED]
     return int(trials["tokens_best"].idxmin() if good.empty else good["accuracy_best"].idxmax())
+
+
+def plus(table: pd.DataFrame) -> tuple[str, int] | None:
+    """The candidate for `egrc-plus` and its trial; None before all candidates were tried.
+
+    Among trials without a collapsed benchmark the most accurate one that removes `PLUS_REMOVED`, else the one that
+    removes most; if every trial has one, the trial that loses least there.
+    """
+    trials = table[table.arm.isin(OURS)]
+    if set(trials.arm) != set(OURS) or table.filter(like=BY_BENCHMARK).empty:
+        return None
+    base = table[table.arm == "base"].iloc[-1]
+    columns = [name for name in table if name.startswith(BY_BENCHMARK)]
+    worst = (trials[columns] - base[columns].astype(float)).min(axis=1)
+    removed = (base["tokens_best"] - trials["tokens_best"]) / (base["tokens_best"] - base["floor_tokens"])
+    good, short = worst >= WORST, removed >= PLUS_REMOVED
+    if (good & short).any():
+        row = trials["accuracy_best"][good & short].idxmax()
+    else:
+        row = removed[good].idxmax() if good.any() else worst.idxmax()
+    return str(trials.arm[row]), int(trials.trial[row])
 
 
 def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:
@@ -76,12 +130,15 @@ def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:
         model, tokenizer = policy(config, world, work / "adapter")
         benchmarks = world.benchmarks(PROBLEMS, "search")
         rows = evaluate(model, tokenizer, benchmarks, world.correct, (1.0, best), 1, config.cap, SEED)
-    table = summarise(rows).query("benchmark == 'mean'").set_index("temperature")
+    summary = summarise(rows)
+    table = summary.query("benchmark == 'mean'").set_index("temperature")
     row = {"arm": arm, "trial": trial, "settings": repr(settings), "seed": SEED}
     row["floor_tokens"] = sum(world.floor_tokens(name) for name in benchmarks) / len(benchmarks)
     for name, temperature in (("t1", 1.0), ("best", best)):
         row[f"accuracy_{name}"] = table.accuracy[temperature]
         row[f"tokens_{name}"] = table.mean_tokens[temperature]
+    at_best = summary[summary.temperature == best].set_index("benchmark").accuracy
+    row |= {f"{BY_BENCHMARK}{name}": at_best[name] for name in benchmarks}
     if arm != "base":
         row["seconds"] = round(float(steps.seconds.iloc[-1]), 1)
         row["generated_tokens"] = int(steps.generated_tokens.iloc[-1])
@@ -94,22 +151,46 @@ def search_file(scale: str) -> Path:
     return paths.DATA / scale / "search.csv"
 
 
-def search(scale: str) -> pd.DataFrame:
-    """Run the trials that are missing and return all rows.  Raises JobsError if a trial failed."""
-    wanted = [("base", 0)] + [(arm, k) for arm, trials in TRIALS[scale].items() for k in range(len(trials))]
+def search(scale: str, arms: Collection[str] | None = None) -> pd.DataFrame:
+    """Run the trials (of some arms) that are missing and return all rows.
+
+    Raises ConfigError for unknown arms, JobsError if a trial failed: after the others, which are kept.
+    """
+    trials = TRIALS[scale]
+    if unknown := sorted(set(arms or ()) - set(trials)):
+        raise ConfigError(f"no trials of {', '.join(unknown)}: choose from {', '.join(trials)}")
+    asked = [arm for arm in trials if arms is None or arm in arms]
+    wanted = [("base", 0)] + [(arm, k) for arm in asked for k in range(len(trials[arm]))]
     files = {(arm, k): paths.BUILD / "search" / scale / f"{arm}-{k}.json" for arm, k in wanted}
-    if search_file(scale).exists():
-        table = pd.read_csv(search_file(scale))
-        wanted = [job for job in wanted if job not in set(zip(table.arm, table.trial, strict=True))]
+    old = _old_rows(scale)
+    wanted = [job for job in wanted if old.empty or job not in set(zip(old.arm, old.trial, strict=True))]
     command = [sys.executable, "-m", "egrc", "search", "--scale", scale]
-    run_jobs(
-        [
-            Job(f"{arm} trial {k}", [*command, "--trial", arm, str(k)], files[arm, k].with_suffix(".log"))
-            for arm, k in wanted
-            if not files[arm, k].exists()
-        ]
-    )
-    new = pd.DataFrame([json.loads(files[job].read_text()) for job in wanted])
-    table = pd.concat([table, new], ignore_index=True) if search_file(scale).exists() else new
-    write_csv(search_file(scale), table)
+    try:
+        run_jobs(
+            [
+                Job(f"{arm} trial {k}", [*command, "--trial", arm, str(k)], files[arm, k].with_suffix(".log"))
+                for arm, k in wanted
+                if not _row(files[arm, k])
+            ]
+        )
+    finally:
+        new = pd.DataFrame([row for job in wanted if (row := _row(files[job]))])
+        table = pd.concat([old, new], ignore_index=True)
+        if not new.empty:
+            write_csv(search_file(scale), table)
     return table
+
+
+def _row(file: Path) -> dict[str, Any] | None:
+    """A finished trial's row; None if there is none, or an older one that lacks the benchmarks."""
+    row = json.loads(file.read_text()) if file.exists() else {}
+    return row if any(name.startswith(BY_BENCHMARK) for name in row) else None
+
+
+def _old_rows(scale: str) -> pd.DataFrame:
+    """What was tried; the base's row only if it says how it did on each benchmark."""
+    if not search_file(scale).exists():
+        return pd.DataFrame()
+    table = pd.read_csv(search_file(scale))
+    whole = table.filter(like=BY_BENCHMARK).notna().any(axis=1)
+    return table[(table.arm != "base") | whole].reset_index(drop=True)

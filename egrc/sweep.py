@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from egrc import launch, paths, scales
 from egrc.config import Config
 from egrc.jobs import Job, run_jobs
 
+Runs = Collection[tuple[str, int]]
+"""Arm and seed of each."""
 
-def needed(scale: str, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> list[Config]:
-    """The configs of all runs, the long ones first, so that two processes end at about the same time.
+
+def needed(scale: str, runs: Runs | None = None) -> list[Config]:
+    """The configs of all runs (the main ones), the long ones first, so that two processes end at about the same time.
 
     Raises ConfigError for unknown names.
     """
-    all_arms, all_seeds = scales.runs(scale)
-    configs = [scales.config(scale, arm, seed) for arm in arms or all_arms for seed in seeds or all_seeds]
+    configs = [scales.config(scale, arm, seed) for arm, seed in (main(scale) if runs is None else runs)]
     return sorted(configs, key=_rough_length, reverse=True)
+
+
+def main(scale: str) -> list[tuple[str, int]]:
+    """Arm and seed of the main runs: those of the first figures."""
+    arms, seeds = scales.runs(scale)
+    return [(arm, seed) for arm in arms for seed in seeds]
 
 
 def _rough_length(config: Config) -> float:
@@ -26,10 +34,8 @@ def _rough_length(config: Config) -> float:
     return 0 if config.arm == "base" else config.steps * config.recipe.phases[0].budget
 
 
-def sweep(
-    scale: str, data: Path | None = None, trust: bool = True, arms: Sequence[str] | None = None
-) -> None:
-    """Make every record of a scale (of some arms) that is missing or stale: two at a time, on a GPU one.
+def sweep(scale: str, data: Path | None = None, trust: bool = True, runs: Runs | None = None) -> None:
+    """Make every record of a scale (the main ones, or of `runs`) that is missing or stale: two at a time, on a GPU one.
 
     Each run is a process of its own with one torch thread; its log is in build/logs.  Where `data` is not this
     process's own data folder it has another base model, so this process cannot judge what is stale: with
@@ -40,7 +46,7 @@ def sweep(
     from egrc.run import is_done
 
     data = data or paths.DATA
-    wanted = needed(scale, arms)
+    wanted = needed(scale, runs)
     if trust:
         wanted = [c for c in wanted if not is_done(paths.run_folder(data, scale, c.arm, c.seed), c)]
     hardware = scales.hardware(scale)

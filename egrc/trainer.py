@@ -54,7 +54,7 @@ from egrc.entropy import TokenClasses, TokenScores, class_sums, lexical_classes,
 from egrc.history import History
 from egrc.peers import entropy_floor, kl_cov
 from egrc.recorder import Recorder
-from egrc.reward import budgets, in_time, shaped_reward
+from egrc.reward import budgets, in_time, reliable, shaped_reward
 from egrc.settings import EGRCConfig
 
 PLAIN_LOGITS = 2**28
@@ -289,19 +289,20 @@ class EGRCTrainer(GRPOTrainer):
         if any(p.cut or p.advantage == "steps" for p in self.gate.recipe.phases):
             found = found.unsqueeze(1).expand(ids.shape)
         if phase.advantage == "steps":
-            found = found + phase.length_weight * self._step_brevity(ids, mask, good)
+            counts = good if phase.reliable is None else good & reliable(good, phase.reliable, self.num_generations)
+            found = found + phase.length_weight * self._step_brevity(ids, mask, counts)
         if isinstance(budget, Tensor):
             found = found * (torch.arange(ids.shape[1]) < budget[own].unsqueeze(1))
         return found
 
-    def _step_brevity(self, ids: Tensor, mask: Tensor, good: Tensor) -> Tensor:
-        """[n, T]: how brief the step of each token is, among those of its group's correct rollouts on all ranks."""
+    def _step_brevity(self, ids: Tensor, mask: Tensor, counts: Tensor) -> Tensor:
+        """[n, T]: how brief the step of each token is, among those of its group's rollouts that count, on all ranks."""
         own, group = self._own(len(ids)), self.num_generations
         opens = self.token_classes.ids.cpu()[ids] == self.token_classes.names.index(STEP_OPENER)
         lengths, counted = step_lengths(opens, mask)
         moments = self.accelerator.gather(step_moments(lengths, counted).to(self.accelerator.device)).cpu()
-        moments = (moments * good.unsqueeze(1)).view(-1, group, 3).sum(1).repeat_interleave(group, 0)
-        return step_brevity(lengths, counted, good[own], moments[own])
+        moments = (moments * counts.unsqueeze(1)).view(-1, group, 3).sum(1).repeat_interleave(group, 0)
+        return step_brevity(lengths, counted, counts[own], moments[own])
 
     def _enter_phase(self, phase: Phase) -> None:
         self.temperature = phase.temperature

@@ -23,6 +23,8 @@ from egrc.trainer import EGRCTrainer, last_checkpoint
 GROUP = 16
 """Rollouts of the one problem of a step: two ranks, and two micro-batches, share the group."""
 STEPS = 4
+OF_GROUPS = {"advantage": "steps", "shaping": "dual", "length_weight": 0.5}
+"""A phase whose rewards and advantages look at the whole group, and at each token."""
 
 
 def completion(step: int, row: int) -> list[int]:
@@ -51,7 +53,7 @@ def fixed(folder: Path, world: int, micro_batches: int = 1) -> EGRCTrainer:
         "learning_rate": 1.0,
         "max_grad_norm": 0.0,  # no clipping, which would hide a factor
     }
-    trainer = tiny.trainer(folder, tiny.recipe(dwell=2), **settings)
+    trainer = tiny.trainer(folder, tiny.recipe(dwell=2).changed(compress=OF_GROUPS), **settings)
     trainer.__class__ = Given
     listened(trainer).train()
     return trainer
@@ -85,8 +87,8 @@ def listened(trainer: EGRCTrainer) -> EGRCTrainer:
     """Every rank keeps what its own gate decides (only the first one writes records)."""
     update, trainer.own_decisions = trainer.gate.update, []
 
-    def kept(step: int, entropy: float):
-        trainer.own_decisions.append(update(step, entropy))
+    def kept(*reading: float):
+        trainer.own_decisions.append(update(*reading))
         return trainer.own_decisions[-1]
 
     trainer.gate.update = kept

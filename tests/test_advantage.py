@@ -7,10 +7,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.advantage import EPS, absolute, advantages, group_relative, separate, within_correct
-from egrc.config import ConfigError
+from egrc.advantage import (
+    EPS,
+    absolute,
+    advantages,
+    batch_centred,
+    batch_scaled,
+    centred,
+    group_relative,
+    leave_one_out,
+    phase_advantages,
+    separate,
+    step_brevity,
+    step_lengths,
+    step_moments,
+    within_correct,
+)
+from egrc.config import ConfigError, Phase
 
 KINDS = ("absolute", "group", "separate", "within_correct")
+PEERS = ("centred", "batch_scaled", "leave_one_out", "batch_centred", "steps")
 GROUP = 4
 groups = st.lists(st.tuples(st.booleans(), st.integers(1, 500)), min_size=GROUP, max_size=GROUP)
 
@@ -127,3 +143,78 @@ def test_unknown_kind_lists_the_valid_ones() -> None:
     correct, length = tensors([(True, 1)] * 2)
     with pytest.raises(ConfigError, match="absolute, group, separate, within_correct"):
         advantages("other", correct, correct.float(), length, 2)
+
+
+# --- the peers' and the ablations' kinds ------------------------------------------------------------------------
+
+
+def test_kinds_without_a_group_std_by_hand() -> None:
+    reward = torch.tensor([1.0, 0, 0, 1.0, 1.0, 1.0])
+    torch.testing.assert_close(centred(reward, 3), torch.tensor([2 / 3, -1 / 3, -1 / 3, 0, 0, 0]))
+    torch.testing.assert_close(leave_one_out(reward, 3), torch.tensor([1, -0.5, -0.5, 0, 0, 0]))
+    torch.testing.assert_close(batch_centred(reward, 3.0), torch.tensor([1.0, -2, -2, 1, 1, 1]))
+    # only the first group has a spread: its mean square is (4 + 1 + 1) / 9 / 3 = 2/9
+    expected = torch.tensor([2 / 3, -1 / 3, -1 / 3, 0, 0, 0]) / (math.sqrt(2 / 9) + EPS)
+    torch.testing.assert_close(batch_scaled(reward, 3), expected)
+    assert not batch_scaled(torch.ones(6), 3).any(), "no group has a spread"
+
+
+@given(groups, st.sampled_from(PEERS))
+def test_a_right_one_is_never_below_a_wrong_one(group: list, kind: str) -> None:
+    correct, length = tensors(group)
+    result = advantages(kind, correct, correct.float(), length, GROUP)
+    if correct.any() and not correct.all():
+        assert result[correct].min() > result[~correct].max()
+
+
+def test_an_unreliable_group_is_trained_on_correctness_alone() -> None:
+    phase = Phase("compress", "absolute", 100, "exponential", r=0.1, reliable=0.75)
+    correct = torch.tensor([True, True, True, False, True, False, False, False])
+    reward = torch.tensor([0.5, 0.25, 0.5, 0, 1.0, 0, 0, 0])
+    result = phase_advantages(phase, correct, reward, torch.ones(8), 4)
+    assert result[:4].tolist() == [0.5, 0.25, 0.5, 0]
+    torch.testing.assert_close(result[4:], group_relative(reward[4:], 4))
+
+
+# --- steps --------------------------------------------------------------------------------------------------------
+
+
+def test_steps_by_hand() -> None:
+    """`a | + b c | + d e f | + g <eos>` and `+ b | + c` with padding: the last step never counts."""
+    opens = torch.tensor([[0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0], [1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]]).bool()
+    mask = torch.tensor([[1] * 11, [1] * 4 + [0] * 7])
+    lengths, counted = step_lengths(opens, mask)
+    assert lengths[0].tolist() == [1, 3, 3, 3, 4, 4, 4, 4, 3, 3, 3]
+    assert lengths[1, :4].tolist() == [2, 2, 2, 2]
+    assert counted.tolist() == [[True] * 8 + [False] * 3, [True] * 2 + [False] * 9]
+    moments = step_moments(lengths, counted)
+    assert moments.tolist() == [[3, 8, 1 + 9 + 16], [1, 2, 4]]
+    # both correct: steps of 1, 3, 4 and 2 tokens, mean 2.5, std sqrt(30/4 - 6.25)
+    both = moments.sum(0).expand(2, 3)
+    brevity = step_brevity(lengths, counted, torch.tensor([True, True]), both)
+    std = math.sqrt(1.25) + EPS
+    torch.testing.assert_close(brevity[0, :5], torch.tensor([1.5, -0.5, -0.5, -0.5, -1.5]) / std)
+    torch.testing.assert_close(brevity[1], torch.tensor([0.5 / std] * 2 + [0.0] * 9))
+    alone = step_brevity(lengths, counted, torch.tensor([True, False]), moments * torch.tensor([[1], [0]]))
+    assert not alone[1].any(), "brevity never pays in a wrong completion"
+
+
+def test_steps_of_one_length_push_nothing() -> None:
+    opens, mask = torch.tensor([[0, 1, 0, 1, 0, 1]]).bool(), torch.ones(1, 6)
+    lengths, counted = step_lengths(opens | torch.tensor([[True] + [False] * 5]), mask)
+    moments = step_moments(lengths, counted)
+    assert not step_brevity(lengths[:, 1:3], counted[:, 1:3], torch.tensor([True]), torch.tensor([[2, 4, 8.0]])).any()
+    assert moments[0, 0] == 3
+    no_steps = step_brevity(lengths, torch.zeros_like(counted), torch.tensor([True]), torch.zeros(1, 3))
+    assert not no_steps.any() and torch.isfinite(no_steps).all()
+
+
+@given(st.integers(1, 8), st.integers(1, 8))
+def test_another_step_of_the_same_length_costs_nothing(tries: int, more: int) -> None:
+    """What distinguishes it from the chain's length: patience is free."""
+    opens = torch.tensor([[1, 0] * (tries + more) + [1]]).bool()
+    mask = torch.tensor([[1] * (2 * (tries + more) + 1)])
+    lengths, counted = step_lengths(opens, mask)
+    brevity = step_brevity(lengths, counted, torch.tensor([True]), torch.tensor([[4, 12, 40.0]]))
+    assert brevity[0, : 2 * tries].unique().numel() == 1
+    assert (brevity[counted] > 0).all(), "each is shorter than the mean of 3"

@@ -183,3 +183,49 @@ def test_smoothed_is_the_mean_of_the_window(recipe: Recipe, trace: list[float]) 
     last = replay(recipe, trace)[-1]
     window = trace[-recipe.gate.window :]
     assert last.smoothed == pytest.approx(sum(window) / len(window))
+
+
+# --- controls, and the guard ----------------------------------------------------------------------------------------
+
+
+def test_a_fixed_schedule_does_not_look_at_the_signal():
+    recipe = two(every=2, dwell=1, window=1, max_switches=3)
+    assert phases(recipe, [1.0] * 8) == phases(recipe, [0.1, 5.0] * 4)
+    assert phases(recipe, [1.0] * 8) == ["compress", *["explore"] * 2, *["compress"] * 2, *["explore"] * 3]
+
+
+def test_shuffled_readings_keep_their_level_and_lose_their_course():
+    recipe = two(signal="shuffled", window=1, dwell=1, max_switches=0)
+    trace = [float(k) for k in range(40)]
+    read = [d.smoothed for d in replay(recipe, trace)]
+    assert read != trace and set(read) <= set(trace)
+    assert all(r <= t for r, t in zip(read, trace, strict=True)), "drawn from what was read so far"
+    assert read == [d.smoothed for d in replay(recipe, trace)], "the same run, the same draws"
+
+
+def test_a_cause_names_its_signal():
+    assert replay(two(signal="length"), [100.0, 10.0])[-1].cause == "length fell below 0.5 of its start"
+
+
+def test_the_guard_ends_compression_at_once_and_keeps_it_from_coming_back():
+    recipe = two(guard=0.5, window=1, dwell=3, max_switches=9, high=1.1)
+    masses = [0.1, 0.09, 0.04, 0.04, 0.04, 0.04, 0.06, 0.06]
+    decisions = replay(recipe, [1.0] * 2 + [2.0] * 6, masses)
+    assert [d.next_phase for d in decisions] == ["compress"] * 2 + ["explore"] * 4 + ["compress"] * 2
+    assert decisions[2].cause == "connectors fell below 0.5 of their start"
+    assert decisions[2].step == 3, "before the dwell of 3 steps in this phase would let the entropy decide"
+    assert [d.row().get("mass") for d in decisions] == masses
+    assert "mass" not in replay(two(), [1.0], [0.1])[0].row()
+
+
+@pytest.mark.parametrize("settings", [{"guard": 0.5}, {"signal": "shuffled"}, {"every": 3}])
+def test_a_gate_with_these_resumes_too(settings):
+    recipe = two(window=2, dwell=2, max_switches=9, **settings)
+    trace, masses = [1.0, 0.4, 2.0, 0.3, 1.5, 0.2] * 3, [0.1, 0.02, 0.08] * 6
+    whole = replay(recipe, trace, masses)
+    first, second = EntropyGate(recipe), EntropyGate(recipe)
+    for step in range(1, 8):
+        first.update(step, trace[step - 1], masses[step - 1])
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    rest = [second.update(step, trace[step - 1], masses[step - 1]) for step in range(8, 19)]
+    assert rest == whole[7:]

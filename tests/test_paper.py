@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nbformat
@@ -9,6 +10,7 @@ import pytest
 import stub_records
 
 from egrc import figures, fingerprint, jobs, measure, paper, paths, scales, sweep, table2, tables
+from egrc.config import ConfigError
 from egrc.jobs import Job, JobsError
 from egrc.records import RecordError
 
@@ -22,7 +24,8 @@ def home(tmp_path, monkeypatch):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
     monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: CODE)
-    for config in sweep.needed("pocket", paper._arms("pocket")):
+    monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], studies={"dilemma": ("joint-grpo",)}))
+    for config in sweep.needed("pocket", [*sweep.main("pocket"), *scales.extras("pocket")]):
         stub_records.write(paths.DATA, config.arm, config.seed, code=CODE)
     monkeypatch.setattr(measure, "MEASUREMENTS", {})
     command = [sys.executable, "-c", "import os; print(os.environ['SOURCE_DATE_EPOCH'])"]
@@ -101,12 +104,12 @@ def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(home
 # --- fresh ---
 
 
-def make_all(scale, data=None, trust=True, arms=None):
+def make_all(scale, data=None, trust=True, runs=None):
     """Instead of a sweep: records that differ from the old ones; of a study's arms only if asked for."""
     if data is None:
-        assert arms == scales.extras(scale)
+        assert runs == list(scales.extras(scale))
         return
-    for config in sweep.needed(scale, arms):
+    for config in sweep.needed(scale, runs):
         stub_records.write(data, config.arm, config.seed, code=CODE, seconds=99.0)
 
 
@@ -119,7 +122,7 @@ def make_base(jobs_, **kwargs):
     (folder / "model.safetensors").write_text("new")
 
 
-def seconds(arms):
+def seconds(arms=("joint-grpo",)):
     files = [f for arm in arms for f in (paths.DATA / "runs" / "pocket" / arm).rglob("run.json")]
     return {json.loads(file.read_text())["seconds"] for file in files}
 
@@ -131,14 +134,14 @@ def test_fresh_replaces_base_and_runs_when_all_are_there(home, monkeypatch):
     monkeypatch.setattr(paper, "sweep", make_all)
     paper.make_fresh("pocket", lambda line: None)
     assert seconds(scales.SCALES["pocket"].arms) == {99.0}
-    assert seconds(scales.extras("pocket")) == {1.0}
+    assert seconds() == {1.0}
     assert (paths.DATA / "pocket" / "base" / "model.safetensors").read_text() == "new"
     assert (paths.DATA / "problems" / "given.jsonl").read_text() == "given"
     assert not (paths.BUILD / "fresh" / "pocket").exists()
 
 
 def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch):
-    def stopped(scale, data, trust, arms):
+    def stopped(scale, data, trust, runs):
         stub_records.write(data, "egrc", 0, code=CODE, seconds=98.0)
         raise JobsError("stopped")
 
@@ -150,12 +153,12 @@ def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch
     monkeypatch.setattr(paper, "run_jobs", jobs.run_jobs)  # a second training of the base would be seen
     seen = []
 
-    def going_on(scale, data=None, trust=True, arms=None):
+    def going_on(scale, data=None, trust=True, runs=None):
         if data is None:
             return
         assert not trust
         seen.extend(data.rglob("run.json"))
-        make_all(scale, data, trust)
+        make_all(scale, data, trust, runs)
 
     monkeypatch.setattr(paper, "sweep", going_on)
     paper.make_fresh("pocket", lambda line: None)
@@ -167,7 +170,7 @@ def test_fresh_all_makes_the_studies_anew_too(home, monkeypatch):
     monkeypatch.setattr(paper, "run_jobs", make_base)
     monkeypatch.setattr(paper, "sweep", make_all)
     paper.make_fresh("pocket", lambda line: None, everything=True)
-    assert seconds(scales.extras("pocket")) == {99.0}
+    assert seconds() == {99.0}
 
 
 def test_measurements_follow_fresh_runs(home, monkeypatch):
@@ -178,3 +181,32 @@ def test_measurements_follow_fresh_runs(home, monkeypatch):
     paper.follow("pocket", lambda line: None)
     paper.follow("pocket", lambda line: None, everything=True)
     assert made == [("a", "pocket", False), ("b", "pocket", False), ("a", "pocket", True), ("b", "pocket", True)]
+
+
+def test_only_the_arms_asked_for_are_made_anew_on_the_same_base(home, monkeypatch):
+    base = paths.DATA / "pocket" / "base"
+    base.mkdir(parents=True)
+    (base / "model.safetensors").write_text("old")
+
+    def on_the_same_base(scale, data=None, trust=True, runs=None):
+        assert data is None or (data / "pocket" / "base" / "model.safetensors").read_text() == "old"
+        make_all(scale, data, trust, runs)
+
+    monkeypatch.setattr(paper, "run_jobs", jobs.run_jobs)  # a training of the base would be seen
+    monkeypatch.setattr(paper, "sweep", on_the_same_base)
+    paper.make_fresh("pocket", lambda line: None, arms=["joint", "joint-grpo"])
+    assert seconds(["joint", "joint-grpo"]) == {99.0}
+    assert seconds(["egrc"]) == {1.0}
+    with pytest.raises(ConfigError, match="no runs of nonsense at scale 'pocket': choose from"):
+        paper.make_fresh("pocket", lambda line: None, arms=["nonsense"])
+
+
+def test_runs_that_a_study_lacks_are_named_and_not_made_by_the_way(home, monkeypatch):
+    (paths.DATA / "runs/pocket/joint-grpo/seed-1").rename(home / "away")
+    said = []
+    paper.paper("pocket", say=said.append)
+    assert "egrc: study dilemma: 2 of 3 runs (`python -m egrc sweep --study dilemma --scale pocket`)" in said
+    asked = []
+    monkeypatch.setattr(paper, "sweep", lambda scale, runs: asked.extend(runs))
+    paper.follow("pocket", said.append)
+    assert asked == [("joint-grpo", 0), ("joint-grpo", 2)]

@@ -145,6 +145,25 @@ def test_a_folders_hash_changes_with_content_and_names(tmp_path):
     assert fingerprint.folder_hash("some/hub-id") == "some/hub-id"
 
 
+def test_a_setting_that_is_off_does_not_count_in_the_config_hash(monkeypatch):
+    """So that a younger one leaves the hashes of older records as they are."""
+    config = scales.config("pocket", "egrc")
+    settings = asdict(config)
+    assert settings["recipe"]["phases"][0]["reliable"] is None and settings["recipe"]["trl"] is None
+    for name in ("scale", "reliable", "cut", "cut_at", "tokens", "tokens_at"):
+        for phase in settings["recipe"]["phases"]:
+            del phase[name]
+    for name in ("signal", "every", "guard"):
+        del settings["recipe"]["gate"][name]
+    del settings["recipe"]["trl"]
+    monkeypatch.setattr(fingerprint, "asdict", lambda _: settings)
+    of_older = fingerprint.config_hash(config)
+    monkeypatch.undo()
+    assert fingerprint.config_hash(config) == of_older
+    on = replace(config, recipe=config.recipe.changed(compress={"reliable": 0.5}))
+    assert fingerprint.config_hash(on) != of_older
+
+
 def test_every_setting_moves_the_config_hash():
     config = scales.config("pocket", "egrc")
     gate = replace(config.recipe, gate=replace(config.recipe.gate, max_switches=7))

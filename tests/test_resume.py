@@ -16,6 +16,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
+from egrc.config import Gate, Phase, Recipe
 from egrc.trainer import last_checkpoint
 
 HERE = Path(__file__).parent
@@ -133,3 +134,27 @@ def test_resuming_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     trainer = tiny.trainer(tmp_path, **killed_run.settings())
     with pytest.raises(ValueError, match="no complete checkpoint"):
         trainer.train(resume_from_checkpoint=True)
+
+
+def test_what_the_peers_and_the_guard_remember_is_resumed_too(tmp_path: Path) -> None:
+    """Pass rates, target lengths, the entropy bonus, shuffled readings, the guard; advantages by token, too."""
+    recipe = Recipe(
+        (
+            Phase("compress", "steps", 12, "dual", length_weight=0.5, tokens="entropy_floor", tokens_at=0.9),
+            Phase("explore", "batch_scaled", 12, "step", length_weight=0.5, cut="solved", cut_at=0.5),
+        ),
+        Gate(window=1, dwell=1, low=0.9, high=1.0, max_switches=9, signal="shuffled", guard=0.9),
+        {"use_adaptive_entropy": True, "entropy_target": 3.0, "entropy_coef_delta": 0.1},
+    )
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "save_total_limit": 3}
+    whole = tiny.trainer(tmp_path / "whole", recipe, **settings)
+    whole.train()
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "out" / "checkpoint-6")
+    again = tiny.trainer(tmp_path / "again", recipe, **settings)
+    again.train(resume_from_checkpoint=True)
+    assert steps(tmp_path / "whole")["phase"].nunique() == 2
+    pd.testing.assert_frame_equal(steps(tmp_path / "again"), steps(tmp_path / "whole"), check_exact=True)
+    assert again.history.state_dict() == whole.history.state_dict()
+    assert again.gate.state_dict() == whole.gate.state_dict()
+    assert again.entropy_coef == whole.entropy_coef > 0.3

@@ -130,7 +130,7 @@ def test_a_sweep_needs_every_arm_and_seed_the_base_last():
     assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in MAIN for seed in (0, 1, 2)}
     assert [c.arm for c in configs[-3:]] == ["base"] * 3
     with pytest.raises(ConfigError, match="choose one of base"):
-        sweep.needed("pocket", ["nonsense"])
+        sweep.needed("pocket", [("nonsense", 0)])
 
 
 def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
@@ -166,10 +166,13 @@ def test_a_gpu_has_one_run_at_a_time(scale, at_once, tmp_path, monkeypatch):
     assert asked == [at_once]
 
 
-def test_a_study_needs_its_own_arms_at_every_seed():
+def test_a_study_needs_its_own_arms_at_its_seeds():
+    runs = scales.study_runs("pocket", "dilemma")
     arms = scales.study("pocket", "dilemma")
-    configs = sweep.needed("pocket", arms)
-    assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in arms for seed in (0, 1, 2)}
+    assert set(runs) == {(arm, seed) for arm in arms for seed in (0, 1, 2)}
+    assert {(c.arm, c.seed) for c in sweep.needed("pocket", runs)} == set(runs)
+    seeds = {arm: [s for a, s in scales.study_runs("pocket", "peers") if a == arm] for arm in ("egrc", "dler")}
+    assert seeds == {"egrc": [0, 1, 2, 3, 4], "dler": [0, 1, 2]}
 
 
 def test_a_variant_differs_from_its_arm_only_in_what_it_names():
@@ -177,6 +180,38 @@ def test_a_variant_differs_from_its_arm_only_in_what_it_names():
     assert (other.arm, other.loss_type) == ("joint-grpo", "grpo")
     assert replace(other, arm="joint", loss_type=plain.loss_type) == plain
     assert scales.config("pocket", "egrc-r0.2").recipe.phases[0].r == 0.2
+
+
+def test_a_phase_is_changed_by_its_name():
+    plain, other = (scales.config("pocket", arm).recipe for arm in ("egrc", "egrc-linear"))
+    assert (plain.phases[0].shaping, other.phases[0].shaping) == ("exponential", "linear")
+    assert replace(other.phases[0], shaping="exponential") == plain.phases[0]
+    assert other.phases[1] == plain.phases[1] and other.gate == plain.gate
+    with pytest.raises(ConfigError, match="no setting \\['joint'\\]"):
+        scales.config("pocket", "egrc", joint={"r": 1.0})
+    with pytest.raises(ConfigError, match="no such field of a phase .*'nonsense'"):
+        scales.config("pocket", "egrc", compress={"nonsense": 1.0})
+
+
+@pytest.mark.parametrize("arm", scales.ABLATIONS)
+def test_an_ablation_is_not_what_it_ablates(arm):
+    plain, other = scales.config("pocket", "egrc"), scales.config("pocket", arm)
+    assert replace(other, arm="egrc") != plain
+    assert (other.steps, other.prompts_per_step, other.group_size) == (100, 16, 8)
+
+
+def test_other_signals_switch_where_the_recorded_runs_did():
+    """Both constants are facts of the records: computed here from them, not believed."""
+    steps, fractions = [], []
+    for seed in (0, 1, 2):
+        record = records.load("pocket", "egrc", seed)
+        (switch,) = [d["step"] for d in record.decisions if d["phase"] != d["next_phase"]]
+        window = record.config.recipe.gate.window
+        smoothed = record.steps["tokens_mean"].rolling(window).mean()
+        steps.append(switch)
+        fractions.append(smoothed[switch - 1] / smoothed[window - 1])
+    assert round(sum(steps) / 3) == scales.SWITCH_STEP
+    assert round(sum(fractions) / 3, 2) == scales.SWITCH_LENGTH
 
 
 def test_unknown_studies_are_refused_with_the_valid_names():
@@ -189,7 +224,8 @@ def test_unknown_studies_are_refused_with_the_valid_names():
 def test_the_arms_of_studies_stay_out_of_the_first_figures(tmp_path):
     for arm in ("egrc", "joint-grpo"):
         stub_records.write(tmp_path, arm)
-    assert {r.arm for r in records.load_all("pocket", tmp_path)} == {"egrc"}
+    stub_records.write(tmp_path, "egrc", 4)  # a seed that only study peers asks for
+    assert [r.name for r in records.load_all("pocket", tmp_path)] == ["pocket/egrc/seed-0"]
     assert {r.arm for r in records.load_all("pocket", tmp_path, studies=True)} == {"egrc", "joint-grpo"}
     with pytest.raises(records.RecordError, match="joint"):
         records.load_study("pocket", "dilemma", tmp_path)

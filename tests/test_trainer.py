@@ -9,7 +9,6 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +26,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 
 from egrc.config import ConfigError, Phase, Recipe
 from egrc.controller import replay
-from egrc.entropy import CLASSES, token_entropy
+from egrc.entropy import CLASSES, TokenClasses, token_entropy
 from egrc.reward import shaped_reward
 from egrc.settings import default_recipe
 from egrc.trainer import EGRCConfig, EGRCTrainer, math_correct
@@ -135,6 +134,113 @@ def test_group_advantages_equal_trls(tmp_path: Path) -> None:
         GRPOTrainer._generate_and_score_completions = original
     assert output["advantages"].any()
     torch.testing.assert_close(output["advantages"], seen["theirs"])
+
+
+# --- advantages by token ---------------------------------------------------------------------------------------
+
+
+MANY_STEPS = TokenClasses(("operator", "connector"), torch.arange(len(tiny.VOCABULARY)) % 2)
+"""Every second word opens a step, so that random rollouts of 12 tokens have some."""
+
+
+def trained(folder: Path, recipe: Recipe, **settings: Any) -> tuple[EGRCTrainer, dict[str, torch.Tensor]]:
+    """One step of plain gradient descent: a difference of the gradients is one of the weights."""
+    plain = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
+    trainer = tiny.trainer(folder, recipe, token_classes=MANY_STEPS, **plain, **settings)
+    trainer.train()
+    return trainer, {n: p.detach() for n, p in trainer.model.named_parameters() if p.requires_grad}
+
+
+def test_trls_loss_takes_an_advantage_for_each_token(tmp_path: Path) -> None:
+    """With the steps' brevity at weight 0 the advantages are those of the group, spread over the tokens."""
+    ended = {"correct": lambda *_: True}  # whatever ends is correct
+    trainer, by_token = trained(tmp_path / "steps", single(advantage="steps", length_weight=0.0), **ended)
+    assert trainer._pushes[0].shape == trainer._pushes[1].shape and trainer._buffered_inputs[0]["advantages"].dim() == 2
+    _, by_rollout = trained(tmp_path / "group", single(), **ended)
+    for name, weight in by_rollout.items():
+        torch.testing.assert_close(by_token[name], weight, rtol=1e-5, atol=1e-8)
+    _, brief = trained(tmp_path / "brief", single(advantage="steps", length_weight=1.0), **ended)
+    assert not all(torch.equal(brief[name], weight) for name, weight in by_rollout.items())
+
+
+def test_steps_are_those_of_the_rollouts(tmp_path: Path) -> None:
+    """Recomputed from the recorded tokens: in a correct rollout, the briefest step is pushed up, the longest down."""
+    trainer, _ = trained(tmp_path, single(advantage="steps", length_weight=1.0), correct=lambda *_: True)
+    batch, operators = trainer._batch, set(tiny.VOCABULARY[::2])
+    names = trainer._tokenizer.convert_ids_to_tokens
+    output = {
+        "completion_ids": torch.tensor([ids + [0] * (12 - len(ids)) for ids in batch.token_ids]),
+        "completion_mask": torch.tensor([[1] * len(ids) + [0] * (12 - len(ids)) for ids in batch.token_ids]),
+    }
+    phase = trainer.gate.phase
+    pushed, pushes = trainer._token_advantage(phase, output) - trainer._phase_advantage(phase).unsqueeze(1), 0
+    for g in range(0, len(batch.token_ids), 4):
+        seen = []
+        for row in range(g, g + 4):
+            parts = [[]]
+            for t, word in enumerate(names(batch.token_ids[row])):
+                parts += [[]] if word in operators else []
+                parts[-1].append(t)
+            counted = [part for part in parts[:-1] if part] if batch.correct[row] else []
+            seen += [(len(part), pushed[row, part]) for part in counted]
+            rest = sorted(set(range(12)) - {t for part in counted for t in part})
+            assert not pushed[row, rest].any(), "the last step, padding and wrong rollouts"
+        pushes += len(seen)
+        for length, push in seen:
+            assert push.unique().numel() == 1
+            below = length < sum(n for n, _ in seen) / len(seen)
+            assert len({n for n, _ in seen}) == 1 or bool(push[0] > 0) == below
+    assert pushes > 3, "there was something to see"
+
+
+def test_tokens_beyond_a_cut_are_not_trained_on(tmp_path: Path) -> None:
+    trainer, _ = trained(tmp_path, single(cut="solved", cut_at=0.5))
+    good, budget = trainer._in_time(trainer.gate.phase)
+    assert set(budget.tolist()) <= {6, 12}
+    length, n = trainer._batch.length, len(budget)
+    output = {"completion_ids": torch.zeros(n, 12, dtype=torch.long), "completion_mask": torch.ones(n, 12)}
+    advantage = trainer._token_advantage(trainer.gate.phase, output)
+    for row in range(n):
+        assert not advantage[row, budget[row] :].any()
+        assert not (good[row] and length[row] > budget[row])
+
+
+@pytest.mark.parametrize("rule, at", [("kl_cov", 0.1), ("entropy_floor", 1.1)])
+def test_left_out_tokens_have_no_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, at: float
+) -> None:
+    """Nothing moves where all tokens are left out; all moves as without the rule where none is."""
+    recipe = single(tokens=rule, tokens_at=at)
+    start = {n: p.detach().clone() for n, p in tiny.trainer(tmp_path, recipe).model.named_parameters()}
+    _, plain = trained(tmp_path / "plain", single())
+    _, ruled = trained(tmp_path / "ruled", recipe)
+    assert any(not torch.equal(ruled[name], weight) for name, weight in plain.items())
+    for keep, expected in ((False, start), (True, plain)):
+        monkeypatch.setattr(f"egrc.trainer.{rule}", lambda logp, *_, k=keep: torch.full_like(logp, k, dtype=torch.bool))
+        _, weights = trained(tmp_path / str(keep), recipe)
+        assert all(torch.equal(weight, expected[name]) for name, weight in weights.items())
+
+
+def test_the_gate_may_read_the_length(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tmp_path, tiny.recipe(signal="length"))
+    trainer.train()
+    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
+    log = [json.loads(line) for line in (tmp_path / "records" / "decisions.jsonl").read_text().splitlines()]
+    assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
+
+
+def test_the_guard_reads_the_connectors_share(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tmp_path, tiny.recipe(guard=0.5))
+    trainer.train()
+    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
+    log = [json.loads(line) for line in (tmp_path / "records" / "decisions.jsonl").read_text().splitlines()]
+    assert [d["mass"] for d in log] == list(steps["share_connector"])
+
+
+def test_token_classes_that_the_recipe_needs_are_asked_for(tmp_path: Path) -> None:
+    classes = TokenClasses(("word",), torch.zeros(len(tiny.VOCABULARY), dtype=torch.long))
+    with pytest.raises(ConfigError, match=r"needs the token classes \['operator', 'connector'\]"):
+        tiny.trainer(tmp_path, tiny.recipe(guard=0.5).changed(compress={"advantage": "steps"}), token_classes=classes)
 
 
 # --- phases ----------------------------------------------------------------------------------------------------
@@ -249,7 +355,7 @@ def test_decisions_replay_from_their_log(run) -> None:
     text = (Path(trainer.args.record_dir) / "decisions.jsonl").read_text()
     log = [json.loads(line) for line in text.splitlines()]
     again = replay(trainer.gate.recipe, [d["entropy"] for d in log])
-    assert [json.loads(json.dumps(asdict(d))) for d in again] == log
+    assert [json.loads(json.dumps(d.row())) for d in again] == log
     assert list(steps["entropy"]) == [d["entropy"] for d in log]
 
 

@@ -81,6 +81,7 @@ def trainer(folder: Path, recipe: Recipe, **settings: Any) -> Any:
     from egrc.trainer import EGRCConfig, EGRCTrainer
 
     parts = ("train_dataset", "processing_class", "correct", "reward_funcs", "peft_config", "callbacks", "eval_dataset")
+    parts += ("token_classes",)
     given = {name: settings.pop(name) for name in parts if name in settings}
     args = EGRCConfig(
         str(folder / "out"),

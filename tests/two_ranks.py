@@ -16,8 +16,8 @@ trainer = tiny.trainer(folder, tiny.recipe(dwell=2), gradient_accumulation_steps
 decisions, update = [], trainer.gate.update
 
 
-def logged(step: int, entropy: float):
-    decisions.append(update(step, entropy))
+def logged(*reading: float):
+    decisions.append(update(*reading))
     return decisions[-1]
 
 
