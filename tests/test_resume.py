@@ -144,7 +144,7 @@ def test_what_the_peers_and_the_guard_remember_is_resumed_too(tmp_path: Path) ->
             Phase("explore", "batch_scaled", 12, "step", length_weight=0.5, cut="solved", cut_at=0.5),
         ),
         Gate(window=1, dwell=1, low=0.9, high=1.0, max_switches=9, signal="shuffled", guard=0.9),
-        {"use_adaptive_entropy": True, "entropy_target": 3.0, "entropy_coef_delta": 0.1},
+        {"use_adaptive_entropy": True, "entropy_target": 4.0, "entropy_coef_delta": 0.1},
     )
     settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "save_total_limit": 3}
     whole = tiny.trainer(tmp_path / "whole", recipe, **settings)
