@@ -116,6 +116,8 @@ def advantages(
         return within_correct(correct, reward, length, group_size, length_weight)
     if kind == "batch_centred":
         return batch_centred(reward, beta)
+    if kind == "preference":
+        raise ConfigError("advantage='preference': pairs have none; `egrc.squeeze` trains on them")
     if kind in OF_GROUP:
         return OF_GROUP[kind](reward, group_size)
     raise ConfigError(f"advantage={kind!r}: choose one of {', '.join(get_args(Advantage))}")

@@ -87,6 +87,11 @@ def joint_with(trl: dict[str, Any] | None = None, **changes: Any) -> Callable[[L
     return lambda s: Recipe((replace(joint_phase(s), **changes),), trl=trl)
 
 
+def squeeze_phase(s: Lengths) -> Phase:
+    """TokenSqueeze: pairs of one's own samples (`egrc.squeeze`); beta and lambda are [ours]."""
+    return Phase("squeeze", "preference", s.cap, beta=0.1, length_weight=1.0)
+
+
 PEERS: dict[str, Callable[[Lengths], Recipe]] = {
     "truncation": lambda s: Recipe((truncation_phase(s),)),
     "dler": lambda s: Recipe((dler_phase(s),), trl=CLIP_HIGHER),
@@ -96,6 +101,7 @@ PEERS: dict[str, Callable[[Lengths], Recipe]] = {
     "laser-d": rewarded("group", "step", 0.5),
     "lc-r1": rewarded("centred", "longest", 1.0),
     "deepcompress": rewarded("group", "dual", 0.1),
+    "tokensqueeze": lambda s: Recipe((squeeze_phase(s),)),
     "entropy-floor": joint_with(tokens="entropy_floor", tokens_at=0.5),
     "kl-cov": joint_with(tokens="kl_cov", tokens_at=0.002),
     "adaptive-entropy": joint_with({"use_adaptive_entropy": True, "entropy_target": 0.2}),  # Skywork-OR1, by TRL

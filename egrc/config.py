@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 Shaping = Literal["none", "exponential", "linear", "relative", "sigmoid", "step", "longest", "dual"]
 Advantage = Literal[
     "absolute", "group", "separate", "within_correct", "steps",
-    "batch_centred", "batch_scaled", "centred", "leave_one_out",
+    "batch_centred", "batch_scaled", "centred", "leave_one_out", "preference",
 ]  # fmt: skip
 Cut = Literal["solved", "outlier"]
 Tokens = Literal["entropy_floor", "kl_cov"]

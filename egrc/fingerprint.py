@@ -97,13 +97,16 @@ def reachable(
 def code_hashes(scale: str, arm: str) -> dict[str, str]:
     """Module name to hash for the code that a run reaches, and 'base model' for the weights it starts from.
 
-    The arm 'base' is never trained, so it reaches the evaluation only.
+    The arm 'base' is never trained, so it reaches the evaluation only; only TokenSqueeze reaches its own trainer.
     Raises FileNotFoundError without base weights.
     """
     from egrc import scales
 
     ours = scales.SCALES[scale].world.split(":")[0]
     others = {s.world.split(":")[0] for s in scales.SCALES.values()} - {ours}
+    of, _ = scales.SCALES[scale].variants.get(arm, (arm, {}))
+    if of != "tokensqueeze":
+        others |= {"egrc.squeeze"}
     files: dict[str, Path] = {}
     for entry in ("egrc.evaluate" if arm == "base" else "egrc.run", ours):
         files |= reachable(entry, leave_out=NOT_HASHED | others)

@@ -140,6 +140,11 @@ def train(
     `observe` sees the policy before the first step and after each; it may sample from it, since every step's rollouts
     have a seed of their own, but must leave weights, gradients and mode as they were.
     """
+    if config.recipe.phases[0].advantage == "preference":
+        from egrc import squeeze
+
+        return squeeze.train(config, world, work, on_progress, stop_after, observe, hardware)
+
     from transformers.trainer_callback import PrinterCallback
 
     from egrc.trainer import EGRCConfig, EGRCTrainer, last_checkpoint

@@ -121,14 +121,15 @@ LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
     "laser-d": {f"w{w}": {"train": {"length_weight": w}} for w in (0.25, 1.0)},
     "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 2.0)},
     "deepcompress": {f"w{w}": {"train": {"length_weight": w}} for w in (0.05, 0.4)},
+    "tokensqueeze": {f"w{w}": {"squeeze": {"length_weight": w}} for w in (0.3, 3.0)},
     **dict.fromkeys(("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"), OTHER_R),
 }
 """Two more length settings of each method, by the variant's suffix, so that fronts are compared and not points."""
 
 STRONGEST: tuple[str, ...] = ()
 """The three peers whose fronts are compared, once study peers has run."""
-CLOSEST = ("deepcompress", "entropy-floor")
-"""The seed paper's two neighbours among the peers: as many seeds as `egrc` itself."""
+CLOSEST = ("deepcompress", "tokensqueeze")
+"""The two peers that are closest to the paper: as many seeds as `egrc` itself."""
 FIVE = (0, 1, 2, 3, 4)
 PLUS: str | None = None
 """Which of `egrc.arms.OURS` is called `egrc-plus`: `egrc.search.plus` chooses, on training problems."""

@@ -58,6 +58,7 @@ HARDER: dict[str, dict[str, Any]] = {
     "laser-d": {"train": {"length_weight": 1.0}},
     "lc-r1": {"train": {"length_weight": 2.0}},
     "deepcompress": {"train": {"length_weight": 0.4}},
+    "tokensqueeze": {"squeeze": {"length_weight": 3.0}},
     "entropy-floor": {"joint": {"tokens_at": 0.25}},
     "kl-cov": {"joint": {"tokens_at": 0.02}},
     "adaptive-entropy": {"trl": {"entropy_target": 0.25}},

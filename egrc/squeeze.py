@@ -18,7 +18,7 @@ makes the loss of a pair that saves much length smaller; a margin that it must r
 A run leaves the files of every run.  Its steps.csv describes the step's pairs, not fresh rollouts: `accuracy` of their
 problems' samples, `tokens_mean` of the chosen traces, `entropy` of the policy on both, `reward` and `truncated` empty.
 All `generated_tokens` are there from the first step on; scoring rewritings and references adds seconds, not tokens.
-Trains in one process, and not on a GPU.  `egrc.run` does not dispatch to it yet.
+Trains in one process, and not on a GPU.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ RECORDED = 16
 
 def phase(cap: int, length_weight: float = LAMBDA) -> Phase:
     """The arm's one phase: samples at temperature 1 of up to `cap` tokens."""
-    return Phase("squeeze", "group", cap, beta=BETA, length_weight=length_weight)
+    return Phase("squeeze", "preference", cap, beta=BETA, length_weight=length_weight)
 
 
 class SqueezeTrainer(DPOTrainer):

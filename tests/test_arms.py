@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 
-from egrc import arms, scales
+from egrc import arms, fingerprint, run, scales, squeeze
 from egrc.config import ConfigError, Recipe
 from egrc.settings import EGRCConfig
 
@@ -31,7 +31,7 @@ def shrunk(recipe: Recipe) -> Recipe:
     return replace(recipe, phases=phases, gate=replace(recipe.gate, **early))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "base"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("base", "tokensqueeze")])
 def test_every_arm_takes_two_steps(name: str, tmp_path: Path) -> None:
     recipe = shrunk(scales.config("pocket", name).recipe)
     trainer = tiny.trainer(tmp_path, recipe, max_steps=2)
@@ -44,6 +44,20 @@ def test_every_arm_takes_two_steps(name: str, tmp_path: Path) -> None:
     assert steps["truncated"].lt(1).any()
     if len(recipe.phases) == 2 and recipe.phases[0].name == "compress" and not recipe.gate.soft:
         assert list(steps["phase"]) == ["compress", "explore"]
+
+
+def test_tokensqueeze_is_handed_to_its_own_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(squeeze, "train", lambda *given: seen.append(given))
+    config = scales.config("pocket", "tokensqueeze")
+    run.train(config, "world", tmp_path, stop_after=2)
+    assert seen == [(config, "world", tmp_path, None, 2, None, None)]
+    assert config.recipe.phases == (squeeze.phase(config.cap),)
+
+
+def test_only_tokensqueeze_depends_on_its_trainer() -> None:
+    for arm, depends in (("egrc", False), ("tokensqueeze", True), ("tokensqueeze-w3.0", True)):
+        assert ("egrc.squeeze" in fingerprint.code_hashes("pocket", arm)) == depends
 
 
 def test_trls_own_remedies_reach_trl() -> None:

@@ -173,7 +173,7 @@ def test_a_run_leaves_a_record_as_every_arm_does(world, whole):
     samples = pd.concat(map(pd.read_parquet, sorted((work / "samples").iterdir())))
     assert steps["step"].tolist() == [1, 2, 3]
     assert record.meta["generated_tokens"] == samples["ids"].map(len).sum() == steps["generated_tokens"].iloc[0]
-    assert record.meta["training_seconds"] >= round(samples["seconds"].sum(), 1) > 0
+    assert steps["seconds"].iloc[0] >= samples["seconds"].sum() > 0
     assert [d["step"] for d in record.decisions] == [1, 2, 3] and {d["phase"] for d in record.decisions} == {"squeeze"}
     assert len(record.rollouts) == squeeze.RECORDED
     assert all(map(len, record.rollouts["tokens"])) and record.rollouts["entropies"].map(len).sum() > 0
