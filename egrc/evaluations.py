@@ -92,12 +92,13 @@ def load_all(scale: str | None = None, data: Path | None = None) -> list[Evaluat
 def code(scale: str) -> dict[str, str]:
     """Module name to hash of what makes answers and verdicts.
 
-    What chooses, reads and writes out the problems is not among them: its outcome is hashed itself.
+    What chooses, reads and writes out the problems is not among them: its outcome is hashed itself.  Nor is
+    `egrc.config`: it holds settings of training, and those of an evaluation are recorded one by one.
     """
     entries = ("egrc.ask", "egrc.pocket.verdicts" if scale == "pocket" else "egrc.pool")
     found: dict[str, Path] = {}
     for entry in entries:
-        found |= fingerprint.reachable(entry, leave_out=fingerprint.NOT_HASHED)
+        found |= fingerprint.reachable(entry, leave_out=fingerprint.NOT_HASHED | {"egrc.config"})
     return {name: fingerprint.source_hash(f.read_text(encoding="utf-8")) for name, f in sorted(found.items())}
 
 
