@@ -181,7 +181,7 @@ def test_a_stale_evaluation_names_the_code_that_changed(tmp_path, monkeypatch):
     found = write(tmp_path)
     assert stale(found) is None
     monkeypatch.setattr(fingerprint, "source_hash", lambda source: "other")
-    assert stale(found).startswith("changed since: egrc, egrc.ask, egrc.config, egrc.generation, egrc.graders")
+    assert stale(found).startswith("changed since: egrc, egrc.ask, egrc.generation, egrc.graders")
 
 
 def test_its_code_is_what_answers_and_grades_and_no_more():
