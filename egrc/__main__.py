@@ -105,9 +105,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code.  Errors that a user can mend show no traceback."""
-    # so that whoever ends this process also ends what it started
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     arguments = parser().parse_args(argv)
+    # so that whoever ends this process also ends what it started
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         _check_scale(arguments.scale)
         return arguments.action(arguments) or 0
@@ -128,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"egrc: {error}", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)  # this process may not be ours: a test calls us, too
 
 
 # OSError: disk full, no permission, missing file; FloatingPointError: the loss is not a number

@@ -123,7 +123,10 @@ def grid(scale: str) -> pd.DataFrame:
 
 
 def side_by_side(arm: str = "egrc") -> pd.DataFrame:
-    """Every setting of an arm at every scale: recipe, config and hardware, read from `SCALES`."""
+    """Every setting of an arm at every scale: recipe, config and hardware, read from `SCALES`.
+
+    Those that are off (None) at all of them are left out.
+    """
     columns = {}
     for scale in scales.SCALES:
         config = scales.config(scale, arm)
@@ -133,7 +136,7 @@ def side_by_side(arm: str = "egrc") -> pd.DataFrame:
             column |= {f"{phase.name}: {k}": v for k, v in vars(phase).items() if k != "name"}
         column |= {f"gate: {k}": v for k, v in vars(config.recipe.gate).items()}
         columns[scale] = column | {f"hardware: {k}": v for k, v in vars(scales.hardware(scale)).items()}
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns).dropna(how="all")
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
