@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     c = command("search", search_, "run the trials that choose each arm's settings")
     c.add_argument("--arms", nargs="+", help="only the trials of these")
     c.add_argument("--trial", nargs=2, metavar=("ARM", "K"), help="only this one, in this process")
+    c = command("confirm", confirm_, "ask the deciding arms problems that nobody was asked before, and judge them")
+    c.add_argument("--fresh", action="store_true", help="anew, even if it is there")
+    c.add_argument("--only", nargs=2, metavar=("ARM", "SEED"), help="only this run, in this process")
     c = command("benchmarks", benchmarks_, "list the real benchmarks, and check the local copies of them", scale=None)
     c.add_argument("--data", type=Path, help="folder with <benchmark>/test.jsonl; default: EGRC_BENCHMARKS")
     command("dry-run", dry_run, "what a run would need, estimated, and how it is started; nothing is run")
@@ -342,6 +345,24 @@ def search_(a: Arguments) -> None:
         if set(range(len(trials))) <= set(table.trial[table.arm == arm]):
             print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
     print(f"egrc-plus: {search.plus(table) or 'not all candidates were tried yet'}")
+
+
+def confirm_(a: Arguments) -> None:
+    from egrc import confirm, records, tables
+
+    if a.only:
+        show = Progress("/".join(a.only))
+        confirm.ask(a.scale, a.only[0], int(a.only[1]), lambda done, total: show("evaluating", done, total))
+        return
+    try:
+        if a.fresh:
+            raise records.RecordError("anew")
+        rows = confirm.load(a.scale)
+    except records.RecordError:
+        confirm.make(a.scale, a.fresh)
+        rows = confirm.load(a.scale)
+    table = confirm.verdicts(confirm.judge(rows, tables.floors(a.scale, rows["benchmark"].unique())))
+    print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
 
 
 def benchmarks_(a: Arguments) -> int:

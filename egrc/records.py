@@ -8,11 +8,14 @@ A record is a folder ``data/runs/<scale>/<arm>/seed-<k>/`` with
     decisions.jsonl     one line per decision of the gate      which is never trained)
     rollouts.parquet    some rollouts with per-token entropies
     adapter/            the LoRA weights, as safetensors
+
+A study's run may be slim (`egrc.scales.keeps_all`): of these it keeps `SLIM`.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,6 +55,10 @@ ROLLOUT_COLUMNS = (
     "length",
     "phase",
 )
+
+
+SLIM = ("run.json", "evaluation.parquet", "steps.csv")
+"""What a slim record holds: what figures and tables of a study need."""
 
 
 class RecordError(RuntimeError):
@@ -186,12 +193,19 @@ class Record:
         """Some rollouts, with tokens and entropies in nats as lists; see `egrc.trainer`."""
         return self._parquet("rollouts.parquet", ROLLOUT_COLUMNS)
 
+    @property
+    def is_slim(self) -> bool:
+        """Does it hold no weights, though it was trained?"""
+        return self.arm != "base" and not (self.path / "adapter").is_dir()
+
     def _file(self, name: str) -> Path:
         file = self.path / name
         if not file.is_file():
-            why = (
-                "the arm 'base' is not trained" if self.arm == "base" else "restore it or train the run again"
-            )
+            why = "restore it or train the run again"
+            if self.arm == "base":
+                why = "the arm 'base' is not trained"
+            elif self.is_slim and name not in SLIM:
+                why = "this study's runs keep only steps and answers; `train --out FOLDER` makes a whole one elsewhere"
             raise RecordError(f"no {paths.shown(file)}: {why}")
         return file
 
@@ -231,6 +245,15 @@ def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]
     from egrc import scales
 
     return [load(scale, arm, seed, data) for arm, seed in scales.study_runs(scale, study)]
+
+
+def make_slim(folder: Path) -> None:
+    """Take from a record what `SLIM` does not name."""
+    for item in folder.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name not in SLIM:
+            item.unlink()
 
 
 def stale(record: Record) -> str | None:

@@ -69,6 +69,9 @@ class Scale:
     """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
     more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     """By study and arm: the seeds, where a study asks for others than `seeds`."""
+    slim: frozenset[str] = frozenset()
+    """Studies whose runs keep only steps and answers (`egrc.records.SLIM`), the arms of `more_seeds` aside: a hundred
+    adapters would make a clone heavy, and nothing reads them."""
     hardware: Hardware = Hardware()
     """What it asks of a machine; `train --on NAME=VALUE` changes it for the machine at hand."""
 
@@ -205,6 +208,7 @@ SCALES: dict[str, Scale] = {
             "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *OURS),
             **({"fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST))} if STRONGEST else {}),
         },
+        slim=frozenset({"peers", "ablations", "plus", "fronts"}),
         more_seeds={
             "peers": dict.fromkeys(("egrc", *CLOSEST), FIVE),
             "plus": dict.fromkeys(("egrc", "egrc-plus"), FIVE),
@@ -266,6 +270,13 @@ def extras(scale: str) -> dict[tuple[str, int], set[str]]:
             if run[0] not in s.arms or run[1] not in s.seeds:
                 found.setdefault(run, set()).add(name)
     return found
+
+
+def keeps_all(scale: str, arm: str, seed: int) -> bool:
+    """Does this run's record keep its adapter, rollouts and decisions?"""
+    s = _scale(scale)
+    of_studies = extras(scale).get((arm, seed))
+    return not of_studies or not of_studies <= s.slim or any(arm in seeds for seeds in s.more_seeds.values())
 
 
 def world(scale: str) -> World:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from egrc import launch, paths, scales
+from egrc import launch, paths, records, scales
 from egrc.config import Config
 from egrc.jobs import Job, run_jobs
 
@@ -52,7 +52,13 @@ def sweep(scale: str, data: Path | None = None, trust: bool = True, runs: Runs |
     hardware = scales.hardware(scale)
     if wanted:  # once, instead of once in the log of every run
         launch.check(wanted[0], hardware, scales.world(scale))
-    run_jobs([_job(config, data) for config in wanted], at_once=2 if hardware.dtype == "float32" else 1)
+    try:
+        run_jobs([_job(config, data) for config in wanted], at_once=2 if hardware.dtype == "float32" else 1)
+    finally:
+        for config in wanted:
+            folder = paths.run_folder(data, scale, config.arm, config.seed)
+            if folder.exists() and not scales.keeps_all(scale, config.arm, config.seed):
+                records.make_slim(folder)
 
 
 def _job(config: Config, data: Path) -> Job:

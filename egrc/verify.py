@@ -7,6 +7,8 @@ What is compared, per record:
 * every decision of the gate, replayed from the recorded entropies by today's controller;
 * the greedy answers to one benchmark (a different one for each seed), from the recorded adapter.
 
+A slim record (`egrc.records.SLIM`) has only the first of these.
+
 What this cannot see: a change that acts only later (say, in the second phase's reward).  Re-train then.
 """
 
@@ -56,10 +58,11 @@ def verify(record: records.Record, steps: int = STEPS, say: Callable[[str], None
 def difference(record: records.Record, steps: int = STEPS) -> str | None:
     """The first thing in which a replay by today's code differs from the record, or None."""
     world = scales.world(record.scale)
-    found = _greedy_difference(record, world)
+    found = None if record.is_slim else _greedy_difference(record, world)
     if record.arm == "base" or found:
         return found
-    return _gate_difference(record) or _training_difference(record, world, steps)
+    found = None if record.is_slim else _gate_difference(record)
+    return found or _training_difference(record, world, steps)
 
 
 def _training_difference(record: records.Record, world: scales.World, steps: int) -> str | None:

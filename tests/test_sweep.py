@@ -229,3 +229,32 @@ def test_the_arms_of_studies_stay_out_of_the_first_figures(tmp_path):
     assert {r.arm for r in records.load_all("pocket", tmp_path, studies=True)} == {"egrc", "joint-grpo"}
     with pytest.raises(records.RecordError, match="joint"):
         records.load_study("pocket", "dilemma", tmp_path)
+
+
+def test_runs_that_only_slim_studies_name_keep_steps_and_answers(tmp_path, monkeypatch):
+    """A killed sweep's finished runs are made slim, too; what was asked of nothing else stays whole."""
+    ended = sweep.needed("pocket", [("dler", 0), ("deepcompress", 0), ("joint-r0.2", 0)])
+
+    def run_jobs(jobs, at_once):
+        for config in ended:
+            folder = stub_records.write(tmp_path, config.arm, config.seed)
+            (folder / "adapter").mkdir(exist_ok=True)
+            (folder / "adapter" / "weights").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "run_jobs", run_jobs)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep("pocket", tmp_path, runs=[(c.arm, c.seed) for c in ended])
+    kept = {c.arm: {p.name for p in paths.run_folder(tmp_path, "pocket", c.arm, 0).iterdir()} for c in ended}
+    assert kept["dler"] == set(records.SLIM)
+    assert "adapter" in kept["deepcompress"] and "decisions.jsonl" in kept["joint-r0.2"]
+    with pytest.raises(records.RecordError, match="keep only steps and answers"):
+        _ = records.load("pocket", "dler", 0, tmp_path).rollouts
+
+
+@pytest.mark.parametrize(
+    ("arm", "seed", "whole"),
+    [("egrc", 0, True), ("egrc", 4, True), ("tokensqueeze", 3, True), ("joint-r0.8", 1, True), ("egrc-dapo", 0, False)],
+)
+def test_which_runs_keep_everything(arm, seed, whole):
+    assert scales.keeps_all("pocket", arm, seed) is whole

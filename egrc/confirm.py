@@ -1,0 +1,181 @@
+"""Is what was chosen still true on problems drawn afterwards?  The deciding arms, asked what nobody was asked before.
+
+The first test problems of each benchmark have been looked at with every run, so they cannot confirm a choice.  Here
+come the next `PROBLEMS` of the same stream, asked once at the base's best temperature, of every seed of the deciding
+arms (those with more seeds than the others, `egrc.scales`) and of the base.
+
+What has to hold was fixed before any of it was asked (issue of the frontier; [ours]), for an arm against the base:
+
+    removed    at least `search.PLUS_REMOVED` of the removable length is gone
+    accuracy   the interval's lower end of the mean difference lies above -`NOT_BELOW`
+    worst      no benchmark loses more than -`search.WORST`, by its estimate
+    front      no other arm removes at least as much at an accuracy at least as high
+
+`python -m egrc confirm` makes data/confirmation/<scale>.parquet, a row for each answer; <scale>.json says what made it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from egrc import fingerprint, paths, records, scales
+from egrc.atomic import write_json, write_parquet
+from egrc.config import ConfigError
+from egrc.headline import Headline, headline
+from egrc.jobs import Job, run_jobs
+from egrc.search import PLUS_REMOVED, WORST
+
+PROBLEMS = 400
+"""A benchmark, from the plan of `egrc.power`."""
+NOT_BELOW = 0.02
+"""How far below the base the lower end of accuracy's interval may lie."""
+KEPT = ("benchmark", "id", "correct", "tokens", "truncated")
+
+
+def deciding(scale: str) -> list[tuple[str, int]]:
+    """Arm and seed of all that is asked: base first.  Raises ConfigError where a scale has no such arms."""
+    s = scales.SCALES[scale]
+    seeds = {arm: own for study in s.more_seeds.values() for arm, own in study.items()}
+    if not seeds:
+        raise ConfigError(f"scale {scale!r} has no arms to confirm: its studies ask for no more seeds of any")
+    known = {arm for arms in s.studies.values() for arm in arms}
+    return [(arm, k) for arm, own in {"base": s.seeds, **seeds}.items() if arm in known | {"base"} for k in own]
+
+
+def file(scale: str, data: Path | None = None) -> Path:
+    """Where the answers are."""
+    return (data or paths.DATA) / "confirmation" / f"{scale}.parquet"
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def ask(scale: str, arm: str, seed: int, on_progress: Callable[[int, int], None] | None = None) -> Path:
+    """Ask one run's policy, and keep the answers in the build folder.  Raises RecordError without its weights."""
+    from egrc.evaluate import evaluate
+    from egrc.run import policy, set_up
+    from egrc.tables import best_temperature
+
+    set_up()
+    world, record = scales.world(scale), records.load(scale, arm, seed)
+    if record.is_slim:
+        raise records.RecordError(f"{record.name} holds no weights: train it again")
+    model, tokenizer = policy(record.config, world, record.path / "adapter")
+    best = best_temperature(scale) or 1.0
+    rows = evaluate(
+        model, tokenizer, unseen(scale), world.correct, (best,), 1, record.config.cap, seed, on_progress
+    )
+    rows = rows[list(KEPT)].assign(arm=arm, seed=seed)
+    write_parquet(_part(scale, arm, seed), rows)
+    return _part(scale, arm, seed)
+
+
+def unseen(scale: str) -> dict[str, Any]:
+    """`PROBLEMS` test problems of each benchmark that come after those of the records.
+
+    Raises ConfigError where a benchmark has not so many.
+    """
+    asked = scales.config(scale, "base").eval_problems
+    drawn = {b: p.select(range(asked, len(p))) for b, p in scales.world(scale).benchmarks(asked + PROBLEMS).items()}
+    if few := [b for b, p in drawn.items() if len(p) < PROBLEMS]:
+        raise ConfigError(f"{', '.join(few)}: fewer than {PROBLEMS} problems are left")
+    return drawn
+
+
+def _part(scale: str, arm: str, seed: int) -> Path:
+    return paths.BUILD / "confirmation" / scale / f"{arm}-seed-{seed}-{_weights(scale, arm, seed)}.parquet"
+
+
+def _weights(scale: str, arm: str, seed: int) -> str:
+    """Hash of what is asked: the run's adapter; of the base, its own weights."""
+    if arm == "base":
+        return fingerprint.folder_hash(scales.world(scale).policy_path())
+    return fingerprint.folder_hash(str(records.load(scale, arm, seed).path / "adapter"))
+
+
+def make(scale: str, fresh: bool = False) -> Path:
+    """Ask all deciding runs, two side by side, and write the answers; what was asked before a kill is not asked again.
+
+    Raises RecordError for a run that is missing, JobsError where one failed, after the others.
+    """
+    runs = deciding(scale)
+    parts = {run: _part(scale, *run) for run in runs}
+    if fresh:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "egrc", "confirm", "--scale", scale, "--only"]
+    logs = paths.BUILD / "logs" / "confirm"
+    jobs = [Job(f"{a}/seed-{k}", [*command, a, str(k)], logs / f"{a}-{k}.log") for a, k in runs]
+    run_jobs([job for job, part in zip(jobs, parts.values(), strict=True) if not part.exists()])
+    write_parquet(file(scale), pd.concat([pd.read_parquet(part) for part in parts.values()], ignore_index=True))
+    write_json(file(scale).with_suffix(".json"), stamp(scale))
+    return file(scale)
+
+
+def stamp(scale: str) -> dict[str, Any]:
+    """What the answers hang on."""
+    reached = fingerprint.reachable("egrc.evaluate", leave_out=fingerprint.NOT_HASHED)
+    return {
+        "problems": PROBLEMS,
+        "after": scales.config(scale, "base").eval_problems,
+        "weights": {f"{arm}/seed-{seed}": _weights(scale, arm, seed) for arm, seed in deciding(scale)},
+        "code": {name: fingerprint.source_hash(f.read_text(encoding="utf-8")) for name, f in sorted(reached.items())},
+    }
+
+
+def load(scale: str, data: Path | None = None) -> pd.DataFrame:
+    """Columns `KEPT`, arm, seed.  Raises RecordError where it was not made, or for other weights or by other code."""
+    path = file(scale, data)
+    if not path.is_file() or not path.with_suffix(".json").is_file():
+        raise records.RecordError(f"no {paths.shown(path)}: `python -m egrc confirm --scale {scale}` makes it")
+    then, now = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), stamp(scale)
+    if changed := [key for key in now if then.get(key) != now[key]]:
+        raise records.RecordError(
+            f"{paths.shown(path)} is stale ({', '.join(changed)} changed): "
+            f"`python -m egrc confirm --scale {scale} --fresh` makes it anew"
+        )
+    return pd.read_parquet(path)
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+
+def judge(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, Headline]:
+    """Of every arm in `rows` (see `load`) but the base: both quantities against the base."""
+    rows = rows.assign(temperature=0.0)  # all were asked at the same one
+    sides = {str(arm): own for arm, own in rows.groupby("arm", sort=False)}
+    return {arm: headline(sides["base"], own, floors, 0.0) for arm, own in sides.items() if arm != "base"}
+
+
+def verdicts(judged: Mapping[str, Headline]) -> pd.DataFrame:
+    """One line for each arm and predicate (header): arm, predicate, estimate, low, high, bound, holds."""
+    lines = []
+    for arm, h in judged.items():
+        change = h.by_benchmark["accuracy"]
+        at_or_above = [
+            name
+            for name, other in judged.items()
+            if name != arm
+            and other.removed.estimate >= h.removed.estimate
+            and other.accuracy.estimate >= h.accuracy.estimate
+        ]
+        left = (h.by_benchmark["arm_tokens"] / h.by_benchmark["base_tokens"]).mean()
+        nan = float("nan")
+        lines += [
+            (arm, "removed", *_numbers(h.removed), PLUS_REMOVED, h.removed.estimate >= PLUS_REMOVED, ""),
+            (arm, "accuracy", *_numbers(h.accuracy), -NOT_BELOW, h.accuracy.low > -NOT_BELOW, ""),
+            (arm, "worst", change.min(), nan, nan, WORST, bool(change.min() >= WORST), str(change.idxmin())),
+            (arm, "front", len(at_or_above), nan, nan, 0, not at_or_above, ", ".join(at_or_above)),
+            (arm, "left of base", left, nan, nan, nan, None, "mean over benchmarks; no bound"),
+        ]
+    return pd.DataFrame(lines, columns=["arm", "predicate", "estimate", "low", "high", "bound", "holds", "note"])
+
+
+def _numbers(interval: Any) -> tuple[float, float, float]:
+    return interval.estimate, interval.low, interval.high

@@ -1,0 +1,110 @@
+"""The confirmation: what is asked, what makes it stale, and its predicates on answers worked by hand."""
+
+import pandas as pd
+import pytest
+import stub_records
+
+from egrc import confirm, fingerprint, records, scales
+from egrc.atomic import write_json, write_parquet
+from egrc.config import ConfigError
+
+FLOORS = {"a": 10.0, "b": 10.0}
+
+
+def answers(arm, tokens, right, seed=0):
+    """Four problems of two benchmarks; `tokens` and the number of `right` ones by benchmark."""
+    rows = [
+        (benchmark, f"{benchmark}{i}", i < right[benchmark], tokens[benchmark], False)
+        for benchmark in FLOORS
+        for i in range(4)
+    ]
+    return pd.DataFrame(rows, columns=list(confirm.KEPT)).assign(arm=arm, seed=seed)
+
+
+def table(*sides):
+    lines = confirm.verdicts(confirm.judge(pd.concat(sides), FLOORS))
+    return lines.set_index(["arm", "predicate"])
+
+
+BASE = answers("base", {"a": 110, "b": 110}, {"a": 2, "b": 3})
+
+
+def test_predicates_on_answers_worked_by_hand():
+    """x removes (100 + 96) / 200 and wins one problem of eight; y removes 90% and loses three of b's four."""
+    x = answers("x", {"a": 10, "b": 14}, {"a": 3, "b": 3})
+    y = answers("y", {"a": 20, "b": 20}, {"a": 4, "b": 0})
+    lines = table(BASE, x, y)
+    assert lines.estimate["x", "removed"] == pytest.approx(0.98) and lines.holds["x", "removed"]
+    assert lines.estimate["x", "accuracy"] == pytest.approx(1 / 8) and lines.holds["x", "accuracy"]
+    assert lines.estimate["x", "worst"] == 0 and lines.holds["x", "worst"] and lines.holds["x", "front"]
+    assert lines.estimate["x", "left of base"] == pytest.approx((10 + 14) / 220)
+    assert not lines.holds["y", "removed"]
+    assert lines.estimate["y", "worst"] == -0.75 and lines.note["y", "worst"] == "b" and not lines.holds["y", "worst"]
+    assert not lines.holds["y", "accuracy"] and not lines.holds["y", "front"] and lines.note["y", "front"] == "x"
+
+
+def test_an_equal_arm_stands_at_the_front_too():
+    same = {"a": 10, "b": 10}, {"a": 3, "b": 3}
+    lines = table(BASE, answers("x", *same), answers("y", *same))
+    assert not lines.holds["x", "front"] and not lines.holds["y", "front"]
+
+
+def test_the_lower_end_of_the_interval_decides():
+    """As many lost as won: the estimate is 0, but resampling may lose more than the bound allows."""
+    rows = answers("x", {"a": 10, "b": 10}, {"a": 3, "b": 2})
+    line = table(BASE, rows).loc["x", "accuracy"]
+    assert line.estimate == 0 and line.low < -confirm.NOT_BELOW and not line.holds
+
+
+def test_problems_come_after_those_of_the_records(monkeypatch):
+    monkeypatch.setattr(confirm, "PROBLEMS", 5)
+    asked = scales.config("pocket", "base").eval_problems
+    old = scales.world("pocket").benchmarks(asked)
+    new = confirm.unseen("pocket")
+    assert {b: len(p) for b, p in new.items()} == dict.fromkeys(old, 5)
+    assert all(not set(new[b]["id"]) & set(old[b]["id"]) for b in old)
+
+
+def test_too_few_problems_are_said(monkeypatch):
+    monkeypatch.setattr(confirm, "PROBLEMS", 10**5)
+
+    class Small:
+        def benchmarks(self, n):
+            return {"hole-2": scales_rows(201), "forward-3": scales_rows(n)}
+
+    def scales_rows(n):
+        class Rows(list):
+            def select(self, at):
+                return Rows(self[i] for i in at)
+
+        return Rows(range(n))
+
+    monkeypatch.setattr(scales, "world", lambda scale: Small())
+    with pytest.raises(ConfigError, match="hole-2: fewer than"):
+        confirm.unseen("pocket")
+
+
+def test_deciding_arms_are_those_with_more_seeds():
+    runs = confirm.deciding("pocket")
+    assert runs[:3] == [("base", 0), ("base", 1), ("base", 2)]
+    assert {arm for arm, _ in runs} >= {"base", "egrc", "deepcompress", "tokensqueeze"}
+    assert [k for arm, k in runs if arm == "egrc"] == list(scales.FIVE)
+    with pytest.raises(ConfigError, match="no arms to confirm"):
+        confirm.deciding("smol")
+
+
+def test_other_weights_make_it_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(confirm, "deciding", lambda scale: [("egrc", 0)])
+    weights = stub_records.write(tmp_path, "egrc", 0) / "adapter"
+    weights.mkdir(exist_ok=True)
+    (weights / "w").write_text("1")
+    monkeypatch.setattr(records, "load", lambda *a: records.Record.load(weights.parent))
+    with pytest.raises(records.RecordError, match="makes it"):
+        confirm.load("pocket", tmp_path)
+    write_parquet(confirm.file("pocket", tmp_path), BASE)
+    write_json(confirm.file("pocket", tmp_path).with_suffix(".json"), confirm.stamp("pocket"))
+    assert len(confirm.load("pocket", tmp_path)) == len(BASE)
+    fingerprint.folder_hash.cache_clear()
+    (weights / "w").write_text("2")
+    with pytest.raises(records.RecordError, match="stale .weights changed"):
+        confirm.load("pocket", tmp_path)
