@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import stub_records
 
-from egrc import confirm, fingerprint, records, scales
+from egrc import confirm, records, scales
 from egrc.atomic import write_json, write_parquet
 from egrc.config import ConfigError
 
@@ -104,7 +104,6 @@ def test_other_weights_make_it_stale(tmp_path, monkeypatch):
     write_parquet(confirm.file("pocket", tmp_path), BASE)
     write_json(confirm.file("pocket", tmp_path).with_suffix(".json"), confirm.stamp("pocket"))
     assert len(confirm.load("pocket", tmp_path)) == len(BASE)
-    fingerprint.folder_hash.cache_clear()
     (weights / "w").write_text("2")
     with pytest.raises(records.RecordError, match="stale .weights changed"):
         confirm.load("pocket", tmp_path)
