@@ -44,6 +44,7 @@ MEASUREMENTS: dict[str, str] = {
     "words": "rollouts of a real pretrained model, with the class and the entropy of every word",
     "tug_words": "gradients of both objectives on a fresh adapter of that model, by class of word",
     "interventions": "decoding with connectors suppressed, raised or forced, against matched controls",
+    "copying": "the right answer's probability after a teacher's trace: what a policy can read off a compact one",
     "floor": "loss and entropy beside the exact teacher's: to the floor, beyond it, and arm by arm",
 }
 """Names and what each one is, in the order in which they are made."""
