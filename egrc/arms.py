@@ -116,24 +116,19 @@ RELIABLE = 0.75
 """Share of a group that must be correct before length counts in it."""
 BRIEF = 0.3
 """Weight of a step's brevity beside correctness."""
-PRICE = 0.3
-"""r of relative shaping: brevity buys off no more than about a third of the accuracy."""
 
 
-def reliable_phases(s: Lengths) -> tuple[Phase, Phase]:
+def reliable_phases(s: Lengths, advantage: Advantage = "absolute") -> tuple[Phase, Phase]:
     """Length counts only where a problem is solved reliably; elsewhere correctness alone, with room to try."""
-    compress = replace(compress_phase(s), budget=s.cap, scale=s.compress_budget, reliable=RELIABLE)
+    compress = replace(
+        compress_phase(s), advantage=advantage, budget=s.cap, scale=s.compress_budget, reliable=RELIABLE
+    )
     return compress, replace(explore_phase(s), budget=s.compress_budget, reliable=RELIABLE)
 
 
 def steps_phase(s: Lengths) -> Phase:
     """Correctness in the group, and brevity of each step instead of the chain: another try costs nothing."""
     return Phase("compress", "steps", s.cap, length_weight=BRIEF)
-
-
-def relative_phase(s: Lengths) -> Phase:
-    """Phase 1 with a price of length that is the same for every problem, long or short."""
-    return replace(compress_phase(s), budget=s.cap, shaping="relative", r=PRICE)
 
 
 def cycling(gate: Gate) -> Gate:
@@ -148,14 +143,10 @@ OURS: dict[str, Callable[[Lengths], Recipe]] = {
     "egrc-guard": lambda s: Recipe((compress_phase(s), explore_phase(s)), replace(cycling(s.gate), guard=0.2)),
     # length by difficulty: easy problems are compressed, hard ones first learnt
     "egrc-reliable": lambda s: Recipe(reliable_phases(s), s.gate),
-    # length at a price in accuracy: a mode that is half as long and less than half as often right does not pay
-    "egrc-relative": lambda s: Recipe((relative_phase(s), reliable_phases(s)[1]), s.gate),
+    # the same, and brevity by comparison: the longer half of a solved group is pushed down, not only less up
+    "egrc-selective": lambda s: Recipe(reliable_phases(s, "group"), s.gate),
     # brevity of steps, not of the chain
     "egrc-steps": lambda s: Recipe((steps_phase(s), explore_phase(s)), s.gate),
-    # both: steps first, then the chain, each only where a problem is solved reliably
-    "egrc-steps-reliable": lambda s: Recipe(
-        (replace(steps_phase(s), reliable=RELIABLE), reliable_phases(s)[1]), s.gate
-    ),
 }
 
 ARMS: dict[str, Callable[[Lengths], Recipe]] = {

@@ -110,6 +110,7 @@ ABLATIONS: Variants = {
     "egrc-L120": ("egrc", {"compress_budget": 120}),
     "egrc-L240": ("egrc", {"compress_budget": 240}),
     "egrc-dapo": ("egrc", {"loss_type": "dapo"}),
+    "egrc-more-updates": ("egrc", {"prompts_per_step": 8, "steps": 200}),
 }
 """`egrc` with one thing changed, at scale pocket; `egrc-reversed` and `egrc-cycles` (many switches) belong to them."""
 
