@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -72,3 +73,12 @@ def test_teaching_lowers_the_loss_on_what_is_taught():
     weights = [dict(m.state_dict()) for m in (base, one, two)]
     assert any(not torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
     assert all(torch.equal(weights[1][k], weights[2][k]) for k in weights[1])
+
+
+def test_a_summary_averages_seeds_first_and_shows_them():
+    """Two problems, two seeds: 0.1 and 0.3 of seed 0, 0.5 and 0.7 of seed 1; a problem's means are 0.3 and 0.5."""
+    rows = [("x", seed, "hole-3", f"p{i}", "compact", p) for seed, i, p in
+            ((0, 0, 0.1), (0, 1, 0.3), (1, 0, 0.5), (1, 1, 0.7))]  # fmt: skip
+    line = copying.summary(pd.DataFrame(rows, columns=["arm", "seed", "benchmark", "id", "style", "p_answer"])).iloc[0]
+    assert line[["p_answer", "low", "high"]].to_list() == pytest.approx([0.4, 0.3, 0.5])
+    assert line[["lowest", "highest"]].to_list() == pytest.approx([0.2, 0.6])
