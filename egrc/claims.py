@@ -322,7 +322,8 @@ def _worst(rows: Rows) -> Found:
     worst = rows.of_egrc.by_benchmark["accuracy"].idxmin()
     arm, base = (side[side["benchmark"] == worst] for side in rows.sides)
     alone = arm.groupby("seed")["correct"].mean() - base["correct"].mean()
-    return Found(*intervals.paired_bootstrap(arm, base), _problems(base), len(alone), tuple(alone), f"the worst is {worst}")
+    values = intervals.paired_bootstrap(arm, base)
+    return Found(*values, _problems(base), len(alone), tuple(alone), f"the worst is {worst}")
 
 
 def _problems(table: pd.DataFrame) -> int:

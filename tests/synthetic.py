@@ -111,17 +111,22 @@ def evaluation(arm: str, seed: int, problems: int = PROBLEMS, samples: int = 2) 
     return pd.concat(frames, ignore_index=True)
 
 
-def write_run(data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None) -> Path:
-    """One record in the layout of `egrc.records`, with given evaluation rows or random ones."""
+def write_run(data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None, like: str | None = None) -> Path:
+    """One record in the layout of `egrc.records`, with given evaluation rows or random ones.
+
+    `like`: the arm whose recipe and steps it has, where it is none of `ARMS`; then it has no decisions, as a study's.
+    """
+    of = like or arm
     folder = run_folder(data, "pocket", arm, seed)
     lengths = Lengths(cap=256, compress_budget=160, explore_budget=90, r=0.05)
-    config = Config("pocket", arm, recipe(arm, lengths), seed)
+    config = Config("pocket", arm, recipe(of, lengths), seed)
     meta = {"config": asdict(config), "config_hash": f"{arm}-{seed}", "code_hash": "",
             "code": {}, "versions": {}, "seconds": 1.0, "generated_tokens": 1, "status": "complete"}  # fmt: skip
     write_json(folder / "run.json", meta)
-    write_parquet(folder / "evaluation.parquet", evaluation(arm, seed) if rows is None else rows)
+    write_parquet(folder / "evaluation.parquet", evaluation(of, seed) if rows is None else rows)
     if arm != "base":
-        write_csv(folder / "steps.csv", steps(arm, seed))
+        write_csv(folder / "steps.csv", steps(of, seed))
+    if of == arm != "base":
         write_text(folder / "decisions.jsonl", "".join(json.dumps(d) + "\n" for d in decisions(arm, seed)))
     return folder
 

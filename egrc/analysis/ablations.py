@@ -47,7 +47,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "egrc-two-switches": "two switches",
         "egrc-cycles": "many switches",
     },
-    "soft gate": {"egrc-soft": "phases blended, no switch"},
+    "soft gate": {"egrc-soft": "phases blended"},
     "the gate's signal": {
         "egrc-fixed": "fixed schedule, not looking",
         "egrc-by-length": "length instead of entropy",
@@ -188,11 +188,11 @@ def differences(table: pd.DataFrame, floor: Mapping[str, float], n_boot: int = N
 
 def in_words(line: Mapping[str, Any]) -> str:
     """What a line of `differences` says, in a few words: about its interval, and about seeds."""
-    number = f"{'a' if line['seeds'] == 1 else line['seeds']} seed{'s' * (line['seeds'] > 1)}"
+    number = "one seed" if line["seeds"] == 1 else f"{line['seeds']} seeds"
     if line["low"] <= 0 <= line["high"]:
         return f"none seen on {number}"
     side = "higher" if line["estimate"] > 0 else "lower"
-    return f"{side}, {'by more' if line['clear'] else 'but by no more'} than between two seeds of egrc ({number})"
+    return f"{side}, {'beyond' if line['clear'] else 'within'} egrc's own spread ({number})"
 
 
 # --- what a variant changes, and when it switched -----------------------------------------------------------------

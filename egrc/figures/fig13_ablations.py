@@ -26,7 +26,7 @@ HARDEST = "hole-3"
 """The benchmark that arms which compress hard lose."""
 COLUMNS = (
     ("accuracy", "mean", "accuracy\n− egrc's (points)"),
-    ("removed", "mean", "removable length removed\n− egrc's (points)"),
+    ("removed", "mean", "length removed\n− egrc's (points)"),
     ("accuracy", HARDEST, f"accuracy on {HARDEST}\n− egrc's (points)"),
 )
 """Quantity, part and title: all of them shares, drawn in hundredths."""
@@ -142,9 +142,10 @@ def caption(scale: str, runs: Sequence[Record], data: Path) -> list[str]:
         "intervals (bootstrap over problems); ticks below: each seed's own difference; hollow: one seed only. Grey "
         f"band: the largest difference between two seeds of {WHOLE} ({count} seeds). Coloured: the interval leaves out "
         "0 and the difference is larger than the band. Last column: each run's switches; dashed, those of "
-        f"{WHOLE}; where phases are blended, the step after which the other one weighs more.",
-        f"Missing: {len(lacking)} of the ablations, so marked in their rows (python -m egrc sweep --study "
-        f"{ablations.STUDY})." if lacking else "",
+        f"{WHOLE}; where phases are blended, the step after which the other one weighs more. Length removed: of the "
+        "removable length, the base's tokens minus the compact floor.",
+        f"Missing: {len(lacking)} of {len(scales.study(scale, ablations.STUDY)) - 1} ablations, marked in their rows; "
+        f"python -m egrc sweep --study {ablations.STUDY} trains them." if lacking else "",
     ]
 
 
