@@ -58,6 +58,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "egrc-L120": "L {change}",
         "egrc-L240": "L {change}",
         "egrc-dapo": "loss {change}",
+        "egrc-more-updates": "half the batch, twice the steps",
     },
 }
 """The ablations as they are ordered and shown, each in a few words; `{change}` is filled in from the settings."""

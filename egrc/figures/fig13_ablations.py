@@ -1,6 +1,6 @@
 """Figure 13: EGRC with one thing changed at a time, as differences from EGRC (`egrc.analysis.ablations`).
 
-Rows are ablations in groups, columns quantities; the last column says after which steps each run's gate switched.
+Rows are ablations in groups, columns quantities; the last column says when each run's gate switched.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def tidy(runs: Sequence[Record], scale: str, data: Path) -> pd.DataFrame:
     each = {arm: ablations.by_seed(levels, arm, WHOLE) for arm in found["arm"].unique()}
     alone = pd.concat({WHOLE: centred, **each}, names=["arm"]).rename_axis(columns="quantity")
     steps = [
-        {"arm": run.arm, "seed": run.seed, "step": step, "config": run.meta["config_hash"]}
+        {"arm": run.arm, "seed": run.seed, "step": step, "of": run.config.steps, "config": run.meta["config_hash"]}
         for run in runs
         if run.arm != "base"
         for step in ablations.switches(run.steps) or [float("nan")]
@@ -99,14 +99,15 @@ def panel(ax: Axes, lines: Sequence[Row], drawn: pd.DataFrame, quantity: str, pa
 
 
 def switching(ax: Axes, lines: Sequence[Row], drawn: pd.DataFrame) -> None:
-    """After which steps each run's gate switched: a tick each; dashed, those of `egrc`."""
+    """How far into each run its gate switched: a tick each; dashed, those of `egrc`."""
     own = drawn[drawn["what"] == "switch"]
-    for step in own.loc[own["arm"] == WHOLE, "step"]:
-        ax.axvline(step, color=style.GREY, linewidth=0.6, linestyle=(0, (3, 2)), zorder=0)
+    own = own.assign(at=100 * own["step"] / own["of"])
+    for at in own.loc[own["arm"] == WHOLE, "at"]:
+        ax.axvline(at, color=style.GREY, linewidth=0.6, linestyle=(0, (3, 2)), zorder=0)
     for y, (arm, _) in enumerate(lines):
         mine = own[own["arm"] == arm]
         never = int(mine["step"].isna().sum())
-        ax.plot(mine["step"], [y] * len(mine), "|", color=dots.PLAIN, markersize=4.6, markeredgewidth=0.9)
+        ax.plot(mine["at"], [y] * len(mine), "|", color=dots.PLAIN, markersize=4.6, markeredgewidth=0.9)
         if never:
             said = "never" if never == len(mine) else f"never ({never} of {mine['seed'].nunique()})"
             ax.text(1.0, y, said, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6, color="0.3")
@@ -142,7 +143,7 @@ def caption(scale: str, runs: Sequence[Record], data: Path) -> list[str]:
         "intervals (bootstrap over problems); ticks below: each seed's own difference; hollow: one seed only. Grey "
         f"band: the largest difference between two seeds of {WHOLE} ({count} seeds). Coloured: the interval leaves out "
         "0 and the difference is larger than the band. Last column: each run's switches; dashed, those of "
-        f"{WHOLE}; where phases are blended, the step after which the other one weighs more. Length removed: of the "
+        f"{WHOLE}; where phases are blended, when the other one comes to weigh more. Length removed: of the "
         "removable length, the base's tokens minus the compact floor.",
         f"Missing: {len(lacking)} of {len(scales.study(scale, ablations.STUDY)) - 1} ablations, marked in their rows; "
         f"python -m egrc sweep --study {ablations.STUDY} trains them." if lacking else "",
@@ -162,8 +163,8 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             panel(ax, lines, drawn, quantity, part)
             ax.set_xlabel(title)
         switching(axes[-1], lines, drawn)
-        axes[-1].set_xlabel("switched\nafter step")
-        axes[-1].set_xlim(0, max(run.config.steps for run in runs))
+        axes[-1].set_xlabel("switched after\n(% of its steps)")
+        axes[-1].set_xlim(0, 100)
         frame(axes, lines, set(seeds.index) | {WHOLE})
         bottom = style.caption(figure, caption(scale, runs, data))
         figure.subplots_adjust(left=0.285, right=0.985, top=0.99, bottom=bottom + 0.015, wspace=0.1)
