@@ -179,3 +179,25 @@ def verdicts(judged: Mapping[str, Headline]) -> pd.DataFrame:
 
 def _numbers(interval: Any) -> tuple[float, float, float]:
     return interval.estimate, interval.low, interval.high
+
+
+def markdown(lines: pd.DataFrame) -> str:
+    """`verdicts` as a Markdown table, a line for each arm."""
+    shown = []
+    for arm, own in lines.groupby("arm", sort=False):
+        of = own.set_index("predicate")
+        cells = {"arm": f"`{arm}`"}
+        for name, title in (("removed", "removable length removed (%)"), ("accuracy", "accuracy - base (points)")):
+            cells[title] = "{:.1f} [{:.1f}, {:.1f}]{}".format(
+                *(100 * of.loc[name, ["estimate", "low", "high"]].astype(float)), _mark(of.holds[name])
+            )
+        worst = 100 * of.estimate["worst"]
+        cells["worst benchmark (points)"] = f"{of.note['worst']} {worst:+.1f}{_mark(of.holds['worst'])}"
+        cells["at or above its front"] = (of.note["front"] or "nobody") + _mark(of.holds["front"])
+        cells["left of the base's tokens (%)"] = f"{100 * of.estimate['left of base']:.0f}"
+        shown.append(cells)
+    return pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)
+
+
+def _mark(holds: bool) -> str:
+    return " ✓" if holds else " ✗"

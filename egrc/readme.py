@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 
 from egrc.atomic import write_text
 from egrc.paths import DATA, ROOT
+from egrc.records import Record
 
 README = ROOT / "README.md"
 SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -49,28 +50,54 @@ def grading_section() -> str:
 
 
 def results_section(scale: str = "pocket") -> str:
-    """The headline's two quantities for every trained arm, with the benchmark that lost most beside the mean."""
-    from egrc import headline, records, tables
+    """The headline's two quantities for every trained main arm, with the benchmark that lost most beside the mean."""
+    from egrc import records
 
-    runs, best = records.load_all(scale), tables.best_temperature(scale)
-    base = headline.rows(runs, "base")
+    return _results(records.load_all(scale), scale)
+
+
+def frontier_section(scale: str = "pocket") -> str:
+    """The same for what the studies set beside EGRC: peers and our own, as far as they were trained."""
+    from egrc import records, scales
+
+    studied = {arm for name in ("peers", "plus") for arm in scales.study(scale, name)}
+    found = [run for run in records.load_all(scale, studies=True) if run.arm in {"base", *studied}]
+    missing = sorted(studied - {run.arm for run in found})
+    said = f"\nNot trained yet: {', '.join(f'`{arm}`' for arm in missing)}.\n" if missing else ""
+    return _results(found, scale, {"seeds": lambda runs: len(runs)}) + said
+
+
+def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[Record]], Any]] | None = None) -> str:
+    from egrc import headline, tables
+
+    best, base = tables.best_temperature(scale), headline.rows(runs, "base")
     floors = tables.floors(scale, base["benchmark"].unique())
     lines = []
     for arm in dict.fromkeys(run.arm for run in runs if run.arm != "base"):
+        own = [run for run in runs if run.arm == arm]
         found = headline.headline(base, headline.rows(runs, arm), floors, best or 1.0)
-        minutes = [run.meta["seconds"] / 60 for run in runs if run.arm == arm]
         worst = found.by_benchmark["accuracy"].idxmin()
         lines.append(
             {
                 "arm": f"`{arm}`",
+                **{name: of(own) for name, of in (more or {}).items()},
                 "removable length removed (%)": _percent(found.removed),
                 "accuracy - base (points)": _percent(found.accuracy),
                 "worst benchmark (points)": f"{worst} {100 * found.by_benchmark['accuracy'][worst]:+.1f}",
                 "headline": found.verdict,
-                "minutes a run": f"{sum(minutes) / len(minutes):.0f}",
+                "minutes a run": f"{sum(run.meta['seconds'] / 60 for run in own) / len(own):.0f}",
             }
         )
     return f"{_table(lines)}\n"
+
+
+def confirmation_section(scale: str = "pocket") -> str:
+    """What the deciding arms did on problems that nobody had been asked, predicate by predicate."""
+    from egrc import confirm, tables
+
+    rows = confirm.load(scale)
+    lines = confirm.verdicts(confirm.judge(rows, tables.floors(scale, rows["benchmark"].unique())))
+    return f"{confirm.markdown(lines)}\n"
 
 
 def claims_section() -> str:
@@ -86,6 +113,8 @@ def _percent(interval: Any) -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "results": results_section,
+    "frontier": frontier_section,
+    "confirmation": confirmation_section,
     "claims": claims_section,
     "world": world_section,
     "grading": grading_section,

@@ -136,7 +136,8 @@ CLOSEST = ("deepcompress", "tokensqueeze")
 """The two peers that are closest to the paper: as many seeds as `egrc` itself."""
 FIVE = (0, 1, 2, 3, 4)
 PLUS: str | None = None
-"""Which of `egrc.arms.OURS` is called `egrc-plus`: `egrc.search.plus` chooses, on training problems."""
+"""Which of `egrc.arms.OURS` is called `egrc-plus`, and recorded under that name only: `egrc.search.plus` chooses, on
+training problems."""
 
 
 def fronts(*arms: str) -> Variants:
@@ -206,7 +207,7 @@ SCALES: dict[str, Scale] = {
             ),
             "peers": ("egrc", *PEERS),
             "ablations": ("egrc", "egrc-reversed", "egrc-cycles", *ABLATIONS),
-            "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *OURS),
+            "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *(arm for arm in OURS if arm != PLUS)),
             **({"fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST))} if STRONGEST else {}),
         },
         slim=frozenset({"peers", "ablations", "plus", "fronts"}),

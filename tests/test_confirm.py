@@ -43,6 +43,13 @@ def test_predicates_on_answers_worked_by_hand():
     assert not lines.holds["y", "accuracy"] and not lines.holds["y", "front"] and lines.note["y", "front"] == "x"
 
 
+def test_the_markdown_says_what_holds():
+    y = answers("y", {"a": 20, "b": 20}, {"a": 4, "b": 0})
+    text = confirm.markdown(confirm.verdicts(confirm.judge(pd.concat([BASE, y]), FLOORS)))
+    row = text.splitlines()[-1]
+    assert "`y`" in row and "90.0 [90.0, 90.0] ✗" in row and "b -75.0 ✗" in row and "nobody ✓" in row and "18 " in row
+
+
 def test_an_equal_arm_stands_at_the_front_too():
     same = {"a": 10, "b": 10}, {"a": 3, "b": 3}
     lines = table(BASE, answers("x", *same), answers("y", *same))
