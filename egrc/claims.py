@@ -274,8 +274,9 @@ def _control(arm: str, quantity: str) -> Callable[[Rows], Found]:
         lines = ablations.compare(table, ablations.WHOLE, arm, floors)
         line = lines[(lines["part"] == "mean") & (lines["quantity"] == quantity)].squeeze()
         alone = ablations.by_seed(ablations.levels(table, floors), ablations.WHOLE, arm)
-        values = (*line[["estimate", "low", "high", "problems", "seeds"]],)
-        return Found(*values, tuple(alone.xs("mean", level="part")[quantity]), _switching(runs, arm))
+        estimate, low, high, n, seeds = line[["estimate", "low", "high", "problems", "seeds"]]
+        each = tuple(alone.xs("mean", level="part")[quantity])
+        return Found(estimate, low, high, n, seeds, each, _switching(runs, arm))
 
     return found
 

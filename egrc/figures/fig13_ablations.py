@@ -71,9 +71,10 @@ def tidy(runs: Sequence[Record], scale: str, data: Path) -> pd.DataFrame:
         {"arm": run.arm, "seed": run.seed, "step": step, "of": run.config.steps, "config": run.meta["config_hash"]}
         for run in runs
         if run.arm != "base"
-        for step in ablations.switches(run.steps) or [float("nan")]
+        for step in ablations.switches(run.steps) or [None]
     ]
-    parts = {"difference": found, "seed": alone.stack().rename("value").reset_index(), "switch": pd.DataFrame(steps)}
+    switched = pd.DataFrame(steps).astype({"step": float})  # NaN: never
+    parts = {"difference": found, "seed": alone.stack().rename("value").reset_index(), "switch": switched}
     noise = ablations.spread(levels).rename_axis(columns="quantity").stack().rename("value").reset_index()
     parts["spread"] = noise.assign(arm=WHOLE)
     return pd.concat([part.assign(what=name) for name, part in parts.items()], ignore_index=True)
@@ -123,10 +124,10 @@ def frame(axes: Sequence[Axes], lines: Sequence[Row], there: set[str]) -> None:
             if arm is not None:
                 ax.axhline(y, color="0.88", linewidth=0.5, zorder=0.5)
     for y, (arm, text) in enumerate(lines):
-        bold = {"fontweight": "bold"} if arm is None else {}
+        weight = "bold" if arm is None else "normal"
         indent = 3 if arm is None or arm == WHOLE else 10
         axes[0].annotate(text, (0, y), (indent, 0), xycoords=("figure fraction", "data"), textcoords="offset points",
-                         va="center", fontsize=7, annotation_clip=False, **bold)  # fmt: skip
+                         va="center", fontsize=7, annotation_clip=False, fontweight=weight)  # fmt: skip
         if arm is not None and arm not in there:
             axes[0].text(0.5, y, "no record", transform=axes[0].get_yaxis_transform(), ha="center", va="center",
                          fontsize=6, style="italic", color=style.GREY,
