@@ -48,6 +48,11 @@ def deciding(scale: str) -> list[tuple[str, int]]:
     return [(arm, k) for arm, own in {"base": s.seeds, **seeds}.items() if arm in known | {"base"} for k in own]
 
 
+def recorded(scale: str) -> list[tuple[str, int]]:
+    """Those of `deciding` that have been trained."""
+    return [run for run in deciding(scale) if paths.run_folder(paths.DATA, scale, *run).exists()]
+
+
 def file(scale: str, data: Path | None = None) -> Path:
     """Where the answers are."""
     return (data or paths.DATA) / "confirmation" / f"{scale}.parquet"
@@ -100,11 +105,10 @@ def _weights(scale: str, arm: str, seed: int) -> str:
 
 
 def make(scale: str, fresh: bool = False) -> Path:
-    """Ask all deciding runs, two side by side, and write the answers; what was asked before a kill is not asked again.
-
-    Raises RecordError for a run that is missing, JobsError where one failed, after the others.
+    """Ask all deciding runs that are recorded, two side by side, and write the answers; what was asked before a kill is
+    not asked again.  Raises JobsError where one failed, after the others.
     """
-    runs = deciding(scale)
+    runs = recorded(scale)
     parts = {run: _part(scale, *run) for run in runs}
     if fresh:
         for part in parts.values():
@@ -124,7 +128,7 @@ def stamp(scale: str) -> dict[str, Any]:
     return {
         "problems": PROBLEMS,
         "after": scales.config(scale, "base").eval_problems,
-        "weights": {f"{arm}/seed-{seed}": _weights(scale, arm, seed) for arm, seed in deciding(scale)},
+        "weights": {f"{arm}/seed-{seed}": _weights(scale, arm, seed) for arm, seed in recorded(scale)},
         "code": {name: fingerprint.source_hash(f.read_text(encoding="utf-8")) for name, f in sorted(reached.items())},
     }
 

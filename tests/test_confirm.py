@@ -101,10 +101,12 @@ def test_deciding_arms_are_those_with_more_seeds():
 
 
 def test_other_weights_make_it_stale(tmp_path, monkeypatch):
-    monkeypatch.setattr(confirm, "deciding", lambda scale: [("egrc", 0)])
+    monkeypatch.setattr(confirm.paths, "DATA", tmp_path)
+    monkeypatch.setattr(confirm, "deciding", lambda scale: [("egrc", 0), ("egrc", 1)])  # the second is not trained yet
     weights = stub_records.write(tmp_path, "egrc", 0) / "adapter"
     weights.mkdir(exist_ok=True)
     (weights / "w").write_text("1")
+    assert confirm.recorded("pocket") == [("egrc", 0)]
     monkeypatch.setattr(records, "load", lambda *a: records.Record.load(weights.parent))
     with pytest.raises(records.RecordError, match="makes it"):
         confirm.load("pocket", tmp_path)

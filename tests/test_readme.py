@@ -70,6 +70,7 @@ NOT_RUN = {
     'make paper ARMS="egrc joint"': "trains six runs; test_paper runs it with stand-ins",
     "python -m egrc search": "runs dozens of trials, for hours; test_search runs it with stand-ins",
     "python -m egrc sweep --study peers ablations plus": "trains a hundred runs; test_arms takes two steps of each arm",
+    "python -m egrc confirm": "needs the weights of every deciding run; test_confirm judges made-up answers",
     "python -m egrc sweep --study dilemma": "trains a study's runs where they are missing; test_sweep checks which",
     "make test": "is what runs this test",
     "python -m egrc.bench_grading": "measures for minutes; test_bench_grading runs it at a tiny budget",
