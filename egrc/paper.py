@@ -113,7 +113,7 @@ def _recorded(scale: str, arm: str, seed: int) -> bool:
 
 def draw(scale: str, say: Say = print) -> list[Path]:
     """Draw every figure and write the tables; returns their files.  Same records, same bytes."""
-    from egrc import table2, tables
+    from egrc import table2, table3, tables
     from egrc.evaluations import NotEvaluated
     from egrc.figures import FIGURES, style
 
@@ -131,6 +131,8 @@ def draw(scale: str, say: Say = print) -> list[Path]:
     written += tables.write(scale, out=paths.figures(scale))
     if scale == "pocket":  # table 2 is of all scales, and stands once
         written += table2.write(out=paths.figures(scale))
+    if table3.wanted(scale):
+        written += table3.write(scale, out=paths.figures(scale))
     for file in written:
         say(f"egrc: wrote {paths.shown(file)}")
     return written

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from egrc import benchmarks, evaluations
-from egrc.atomic import write_text
+from egrc import benchmarks, evaluations, typeset
 from egrc.gpu import NOT_RUN
 from egrc.paths import DATA, FIGURES, ROOT, shown
 from egrc.records import RecordError
@@ -152,32 +151,20 @@ def parts(data: Path = DATA) -> dict[str, pd.DataFrame]:
 
 def markdown(tables: dict[str, pd.DataFrame], said: Sequence[str] = NOTES) -> str:
     """Table 2 as Markdown."""
-    found = ["# Table 2", *said]
-    for title, table in tables.items():
-        body = table.to_markdown(index=False, disable_numparse=True) if len(table) else "None yet."
-        found.append(f"## {title}\n\n{body}")
-    return "\n\n".join(found) + "\n"
+    return typeset.markdown("Table 2", said, tables)
 
 
 def latex(tables: dict[str, pd.DataFrame], said: Sequence[str] = NOTES) -> str:
-    """Table 2 as LaTeX longtables; needs the packages booktabs and longtable, and a landscape page."""
-    found = [" ".join(said).replace("%", r"\%")]
-    for i, (title, table) in enumerate(tables.items(), 1):
-        if len(table):
-            found.append(
-                table.to_latex(
-                    index=False, longtable=True, escape=True, caption=title.replace("%", r"\%"),
-                    label=f"tab:benchmarks-{i}", column_format=f"p{{{22 / table.shape[1]:.1f}cm}}" * table.shape[1],
-                )
-            )  # fmt: skip
-    text = "\n\n".join(found).replace("–", "--")
-    return f"% needs \\usepackage{{booktabs,longtable}}; wide: set it in landscape\n{text}"
+    """Table 2 as LaTeX longtables."""
+    bodies = [
+        typeset.longtable(table, title, f"tab:benchmarks-{i}", f"p{{{22 / table.shape[1]:.1f}cm}}" * table.shape[1])
+        for i, (title, table) in enumerate(tables.items(), 1)
+        if len(table)
+    ]
+    return typeset.latex(said, bodies)
 
 
 def write(data: Path = DATA, out: Path = FIGURES) -> list[Path]:
     """Write table2.md and table2.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
     tables = parts(data)
-    written = {out / "table2.md": markdown(tables), out / "table2.tex": latex(tables)}
-    for path, text in written.items():
-        write_text(path, text)
-    return list(written)
+    return typeset.write(out / "table2", markdown(tables), latex(tables))

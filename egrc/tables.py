@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from egrc import intervals
+from egrc import intervals, typeset
 from egrc.arms import MAIN
-from egrc.atomic import write_text
 from egrc.evaluate import summarise
 from egrc.intervals import Means
 from egrc.paths import DATA, FIGURES, shown
@@ -79,15 +78,22 @@ def evaluations(records: Sequence[Record]) -> pd.DataFrame:
     )
 
 
-def missing(arms: Iterable[str], present: Iterable[tuple[str, int]]) -> list[str]:
-    """What a reader must be told: arms without a record, and arms with fewer seeds than `SEEDS_WANTED`.
+def missing(
+    arms: Iterable[str], present: Iterable[tuple[str, int]], wanted: Mapping[str, int] | None = None
+) -> list[str]:
+    """What a reader must be told: arms without a record, and arms with fewer seeds than wanted of them.
 
-    `present` lists (arm, seed) of the records at hand.
+    `present` lists (arm, seed) of the records at hand; `wanted` seeds by arm, `SEEDS_WANTED` of all unless given.
     """
     found = set(present)
-    counts = {arm: sum(a == arm for a, _ in found) for arm in arms}
-    notes = {0: "no record", **{n: f"only {n} seed{'s' * (n > 1)}" for n in range(1, SEEDS_WANTED)}}
-    return [f"{arm}: {notes[n]}" for arm, n in counts.items() if n in notes]
+    told = []
+    for arm in arms:
+        n = sum(a == arm for a, _ in found)
+        if not n:
+            told.append(f"{arm}: no record")
+        elif n < (wanted or {}).get(arm, SEEDS_WANTED):
+            told.append(f"{arm}: only {n} seed{'s' * (n > 1)}")
+    return told
 
 
 def best_note(rows: pd.DataFrame, best: float | None) -> str:
@@ -257,26 +263,22 @@ def heading(benchmark: str, floor: float) -> str:
 
 def markdown(table: pd.DataFrame, best: float | None, said: Sequence[str]) -> str:
     """The table as Markdown, a section per benchmark."""
-    parts = ["# Table 1", *said]
-    for benchmark, lines in table.groupby("benchmark", sort=False):
-        parts.append(f"## {heading(str(benchmark), lines['floor'].iloc[0])}")
-        parts.append(pretty(lines, best).drop(columns="benchmark").to_markdown(index=False, disable_numparse=True))
-    return "\n\n".join(parts) + "\n"
+    parts = {
+        heading(str(benchmark), lines["floor"].iloc[0]): pretty(lines, best).drop(columns="benchmark")
+        for benchmark, lines in table.groupby("benchmark", sort=False)
+    }
+    return typeset.markdown("Table 1", said, parts)
 
 
 def latex(table: pd.DataFrame, best: float | None, said: Sequence[str]) -> str:
-    """The table as a LaTeX longtable; needs the packages booktabs and longtable, and a landscape page."""
+    """The table as one LaTeX longtable."""
     text = pretty(table, best)
     titles = {b: heading(str(b), lines["floor"].iloc[0]) for b, lines in table.groupby("benchmark")}
     text["benchmark"] = text["benchmark"].map(titles)
-    body = text.set_index(["benchmark", "arm", "T"]).to_latex(
-        longtable=True, multirow=False, escape=True, caption="Every arm against the base.", label="tab:arms",
-        column_format="p{2cm}ll" + "l" * (text.shape[1] - 3),
-    )  # fmt: skip
-    words = [" ".join(said).replace("%", r"\%"), body]
-    return "% needs \\usepackage{booktabs,longtable}; wide: set it in landscape\n" + "\n\n".join(
-        part.replace("−", "$-$").replace("–", "--") for part in words
-    )
+    columns = "p{2cm}ll" + "l" * (text.shape[1] - 3)
+    text = text.set_index(["benchmark", "arm", "T"])
+    body = typeset.longtable(text, "Every arm against the base.", "tab:arms", columns, index=True)
+    return typeset.latex(said, [body])
 
 
 def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list[Path]:
@@ -284,7 +286,4 @@ def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list
     rows, best = evaluations(load_all(scale, data)), best_temperature(scale, data)
     table = compare(rows, floors(scale, rows["benchmark"].unique()), best)
     said = notes(table, rows, best)
-    written = {out / "table1.md": markdown(table, best, said), out / "table1.tex": latex(table, best, said)}
-    for path, text in written.items():
-        write_text(path, text)
-    return list(written)
+    return typeset.write(out / "table1", markdown(table, best, said), latex(table, best, said))

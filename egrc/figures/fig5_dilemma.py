@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from egrc import tables
 from egrc.analysis import dilemma
 from egrc.figures import style
+from egrc.figures.labels import Mark, beside
 from egrc.paths import DATA
 
 SCALES = ("pocket",)
@@ -60,18 +61,8 @@ def settings(ax: Axes, points: pd.DataFrame, seeds: pd.DataFrame) -> None:
 
 def label(ax: Axes, points: pd.DataFrame) -> None:
     """r beside every swept setting, in one column right of all of them, so that near ones can be told apart."""
-    swept = points[points["way"].isin(COLOURS)].sort_values("accuracy")
-    low, high = ax.get_ylim()
-    at = np.array(swept["accuracy"], float)
-    for i in range(1, len(at)):
-        at[i] = max(at[i], at[i - 1] + 0.035 * (high - low))  # a line of text
-    right = ax.get_xlim()[1]
-    for (_, p), y in zip(swept.iterrows(), at, strict=True):
-        ax.plot([p["tokens"], right], [p["accuracy"], y], color=COLOURS[p["way"]], linewidth=0.4, alpha=0.5, zorder=1)
-        ax.annotate(f" r = {p['r']:g}", (right, y), fontsize=6.5, color=COLOURS[p["way"]], va="center",
-                    annotation_clip=False)  # fmt: skip
-    ax.set_xlim(right=right)
-    ax.set_ylim(low, high)
+    swept = points[points["way"].isin(COLOURS)]
+    beside(ax, [Mark(p["tokens"], p["accuracy"], f"r = {p['r']:g}", COLOURS[p["way"]]) for _, p in swept.iterrows()])
 
 
 def key(ax: Axes, points: pd.DataFrame) -> None:

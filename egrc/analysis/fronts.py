@@ -1,0 +1,152 @@
+"""Who is beaten by whom in length and accuracy, and what a mean over benchmarks hides.  Pure.
+
+An arm is *at or above* another if it is no longer and no less accurate, in mean tokens and accuracy (plain means over
+benchmarks); an arm that no other is at or above, without being its equal, is on the Pareto front.  All arms are
+resampled together, so `share` says in how many of the resamples (over problems, given the seeds) the same holds.
+
+The bounds of `within` were fixed in the issue, before the runs [ours]: 95% of the removable length gone, accuracy not
+below the base's (the interval's lower end above -2 points), no benchmark more than 5 points below it.  The lowest of
+six noisy benchmarks is a little too low on average; its interval does not know that it was picked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from egrc.headline import REMOVED
+from egrc.intervals import estimate, resample
+from egrc.power import MARGINS
+from egrc.search import PLUS_REMOVED, WORST
+
+N_BOOT = 2000
+OUTCOMES = {
+    (True, True): "at or above",
+    (True, False): "shorter, less accurate",
+    (False, True): "longer, more accurate",
+    (False, False): "beaten",
+}
+"""By whether an arm is no longer, and whether it is no less accurate."""
+
+
+class Draws(NamedTuple):
+    """Plain means over benchmarks, first as observed, then resampled: each [1 + n_boot, arms]."""
+
+    arms: list[str]
+    tokens: np.ndarray
+    accuracy: np.ndarray
+
+
+def draws(rows: pd.DataFrame, n_boot: int = N_BOOT) -> Draws:
+    """All arms of rows with columns arm, benchmark, id, correct, tokens, of one temperature, resampled together.
+
+    Raises ValueError if they were not asked the same problems.
+    """
+    each = rows.groupby(["benchmark", "id", "arm"])[["tokens", "correct"]].mean().astype(float).unstack("arm")
+    if each.isna().any(axis=None):
+        lonely = each.index[each.isna().any(axis=1)][0]
+        raise ValueError(f"not every arm was asked {lonely}: compare runs of one evaluation")
+    arms = list(each["tokens"].columns)
+    both = resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
+    found = np.vstack([m.mean(-2).reshape(-1, each.shape[1]) for m in both])
+    return Draws(arms, found[:, : len(arms)], found[:, len(arms) :])
+
+
+def front(found: Draws) -> pd.DataFrame:
+    """One line per arm, the shortest first: arm, tokens, accuracy, `on` (is it on the front?) and `share`."""
+    t, a = found.tokens, found.accuracy
+    no_longer, as_good = t[:, None, :] <= t[:, :, None], a[:, None, :] >= a[:, :, None]  # [draws, arm, other]
+    equal = (t[:, None, :] == t[:, :, None]) & (a[:, None, :] == a[:, :, None])
+    free = ~(no_longer & as_good & ~equal).any(-1)
+    table = {"arm": found.arms, "tokens": t[0], "accuracy": a[0], "on": free[0], "share": free[1:].mean(0)}
+    return pd.DataFrame(table).sort_values("tokens", ignore_index=True)
+
+
+def standing(found: Draws, focus: str) -> pd.DataFrame:
+    """Every other arm against `focus`: differences of tokens and accuracy with intervals, `outcome` and its `share`.
+
+    Raises ValueError if there is no such arm.
+    """
+    if focus not in found.arms:
+        raise ValueError(f"no arm {focus!r} among {', '.join(found.arms)}")
+    lines, at = [], found.arms.index(focus)
+    for i, arm in enumerate(found.arms):
+        if i == at:
+            continue
+        longer, better = (side[:, i] - side[:, at] for side in (found.tokens, found.accuracy))
+        line: dict[str, object] = {"arm": arm}
+        for name, drawn in (("tokens", longer), ("accuracy", better)):
+            line |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate(drawn[0], drawn[1:]), strict=True))
+        same = ((longer <= 0) == (longer[0] <= 0)) & ((better >= 0) == (better[0] >= 0))
+        line |= {"outcome": OUTCOMES[bool(longer[0] <= 0), bool(better[0] >= 0)], "share": same[1:].mean()}
+        lines.append(line)
+    columns = ["arm", *(n + part for n in ("tokens", "accuracy") for part in ("", "_low", "_high"))]
+    return pd.DataFrame(lines, columns=[*columns, "outcome", "share"])
+
+
+def worst(lines: pd.DataFrame) -> pd.DataFrame:
+    """Of each trained arm: removed and gain on the mean, its worst benchmark with the change there, those collapsed.
+
+    `lines` as of `egrc.table3.compare`; a benchmark has collapsed where the change is below `WORST`.
+    """
+    trained = lines[lines["arm"] != "base"]
+    names = [n + part for n in ("removed", "gain_best") for part in ("", "_low", "_high")]
+    means = trained[trained["benchmark"] == "mean"].set_index("arm")[names]
+    rows = []
+    for arm, own in trained[trained["benchmark"] != "mean"].groupby("arm", sort=False):
+        lowest = own.loc[own["gain_best"].idxmin()]
+        change = {name: lowest[f"gain_best{part}"] for name, part in (("change", ""), ("low", "_low"), ("high", "_high"))}
+        fallen = tuple(own.loc[own["gain_best"] < WORST, "benchmark"])
+        rows.append({"arm": arm, **means.loc[arm], "worst": lowest["benchmark"], **change, "collapsed": fallen})
+    return pd.DataFrame(rows, columns=["arm", *names, "worst", "change", "low", "high", "collapsed"])
+
+
+def within(table: pd.DataFrame) -> pd.Series:
+    """Of each line of `worst`: are all three bounds kept?"""
+    accurate = (table["gain_best"] >= 0) & (table["gain_best_low"] > -MARGINS["mean"])
+    return (table["removed"] >= PLUS_REMOVED) & accurate & (table["change"] >= WORST)
+
+
+def listed(arms: Iterable[str]) -> str:
+    """'a, b', or 'none'."""
+    return ", ".join(arms) or "none"
+
+
+def findings(table: pd.DataFrame, found: Draws, families: dict[str, tuple[str, ...]]) -> list[str]:
+    """In words, from the rows: where compression goes too far, who meets the bounds, what did not help.
+
+    `table` as of `worst`; `families` names arms that add something to the arm `joint`, to be held against it.
+    """
+    short, fallen = table["removed"] >= PLUS_REMOVED, table["collapsed"].str.len() > 0
+    where = pd.Series([b for names in table.loc[short, "collapsed"] for b in names], dtype=object).value_counts()
+    lost = "; ".join(f"{name}: {n}" for name, n in where.items())
+    said = [
+        f"Of {len(table)} trained arms {short.sum()} remove at least {PLUS_REMOVED:.0%} of the removable length "
+        f"({listed(table.arm[short])}); of these {(short & fallen).sum()} have a benchmark more than "
+        f"{-100 * WORST:g} points below the base{f' ({lost})' if lost else ''}.",
+        f"Without such a benchmark: {listed(table.arm[~fallen])}.",
+        f"Within all bounds: {listed(table.arm[within(table)])}.",
+        f"Less than {REMOVED:.0%} removed: {listed(table.arm[table['removed'] < REMOVED])}; longer than the base: "
+        f"{listed(table.arm[table['removed'] < 0])}.",
+        f"Less accurate than the base on the mean: {listed(table.arm[table['gain_best'] < 0])}.",
+    ]
+    if "joint" in found.arms:
+        against = standing(found, "joint").set_index("arm")
+        for name, members in families.items():
+            there = against.loc[[arm for arm in members if arm in against.index]]
+            above = there.index[there["outcome"] == "at or above"]
+            said.append(f"{name} (recorded: {listed(there.index)}): at or above `joint` is {listed(above)}.")
+    return said
+
+
+def said(table: pd.DataFrame, focus: str) -> str:
+    """`standing` in a sentence for each outcome, each arm with the share of resamples that agree."""
+    lines = []
+    for outcome in OUTCOMES.values():
+        own = table[table["outcome"] == outcome]
+        names = listed(f"{arm} ({share:.0%})" for arm, share in zip(own["arm"], own["share"], strict=True))
+        lines.append(f"{outcome}: {names}")
+    return f"Against {focus}, with the share of resamples that agree\n  " + "\n  ".join(lines)

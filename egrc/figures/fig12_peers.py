@@ -1,0 +1,212 @@
+"""Figure 12: what a reader would pick instead.  Accuracy against length, the benchmark that the mean hides, the field.
+
+On top every arm and seed with the Pareto front of the means; below, left, what each arm's worst benchmark lost against
+how much length went; below, right, and apart from ours, what others published of larger models.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from egrc import table2, table3, tables
+from egrc.analysis import fronts
+from egrc.figures import dots, style
+from egrc.figures.labels import Mark, beside
+from egrc.paths import DATA
+from egrc.search import PLUS_REMOVED, WORST
+
+SCALES = ("pocket",)
+MARKERS = {
+    "base": "D",
+    "main": "o",
+    "ours": "P",
+    "peers: cut earlier": "^",
+    "peers: paid by length": "s",
+    "peers: keep entropy": "v",
+}
+PEER = "0.35"
+SEED: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "alpha": 0.6, "linestyle": ""}
+LEFT = 0.6
+"""Where the axis of the removed length begins; what removed less stands at the edge."""
+GROUND = {"color": style.GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 0}
+
+
+def look(scale: str, arm: str) -> dict[str, Any]:
+    """Colour and marker: the main arms have their own colours, ours are purple, peers grey; the marker is the family."""
+    family, of = table3.family(scale, arm), table3.method(scale, arm)
+    colour = PEER if family.startswith("peers") else style.colour(of)
+    return {"color": colour, "marker": "*" if arm == "egrc-plus" else MARKERS[family]}
+
+
+def point(ax: Axes, at: tuple[float, float], spans: Sequence[tuple[float, float]], shown: dict[str, Any]) -> None:
+    """A mean with its two 95% intervals."""
+    across, up = ([[value - low], [high - value]] for value, (low, high) in zip(at, spans, strict=True))
+    size = 8 if shown["marker"] == "*" else 4.8
+    ax.errorbar(*at, xerr=across, yerr=up, linestyle="", elinewidth=0.7, markersize=size, markeredgewidth=0.5,
+                markeredgecolor="white", zorder=3, **shown)  # fmt: skip
+
+
+def plane(ax: Axes, scale: str, lines: pd.DataFrame, seeds: pd.DataFrame, front: pd.DataFrame) -> None:
+    """Every arm in the plane of tokens and accuracy; lines join the settings of a method, dashes the front."""
+    ax.set_xscale("log")
+    ax.axvline(lines["floor"].iloc[0], **GROUND)
+    ax.annotate(f"compact floor {lines['floor'].iloc[0]:.1f}", (lines["floor"].iloc[0], 0), xytext=(3, 3), fontsize=6.5,
+                xycoords=("data", "axes fraction"), textcoords="offset points", color=style.GREY)  # fmt: skip
+    for _, run in seeds.iterrows():
+        ax.plot(run["mean_tokens"], run["accuracy"], **SEED, **look(scale, run["arm"]))
+    for of, own in lines.groupby(lines["arm"].map(lambda arm: table3.method(scale, arm)), sort=False):
+        if len(own) > 1:
+            own = own.sort_values("tokens")
+            ax.plot(own["tokens"], own["accuracy"], color=look(scale, of)["color"], linewidth=0.9, zorder=2)
+    for _, p in lines.iterrows():
+        spans = [(p[f"{n}_low"], p[f"{n}_high"]) for n in ("tokens", "accuracy")]
+        point(ax, (p["tokens"], p["accuracy"]), spans, look(scale, p["arm"]))
+    best = front[front["on"]]
+    ax.step(best["tokens"], best["accuracy"], where="post", color="0.15", linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
+    ax.set_xlabel("completion tokens (log scale)")
+    ax.set_ylabel("accuracy")
+    ax.set_xticks([20, 25, 30, 40, 50, 60, 80, 100, 120])
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(axis="x", which="minor", bottom=False)
+    ax.set_xlim(0.96 * min(lines["tokens"].min(), lines["floor"].iloc[0]), 1.05 * lines["tokens_high"].max())
+    named = lines[[table3.method(scale, arm) == arm for arm in lines["arm"]]]
+    beside(ax, [Mark(p["tokens"], p["accuracy"], p["arm"], look(scale, p["arm"])["color"]) for _, p in named.iterrows()])
+
+
+def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
+    """The change of accuracy on each arm's worst benchmark against the removed length, with the bounds."""
+    ax.axhline(WORST, **GROUND)
+    ax.axvline(PLUS_REMOVED, **GROUND)
+    marks = []
+    for _, p in worst.iterrows():
+        x, shown = max(p["removed"], LEFT), look(scale, p["arm"])
+        outside = p["removed"] < LEFT
+        spans = [(x, x) if outside else (p["removed_low"], p["removed_high"]), (p["low"], p["high"])]
+        point(ax, (x, p["change"]), spans, shown | ({"marker": "<"} if outside else {}))
+        if table3.method(scale, p["arm"]) == p["arm"]:
+            text = p["arm"] + (f" ({100 * p['removed']:.0f}%)" if outside else "")
+            marks.append(Mark(x, p["change"], text, shown["color"]))
+    ax.set_xlabel("removable length removed")
+    ax.set_ylabel("accuracy − base, worst benchmark")
+    ax.set_xlim(LEFT - 0.01, max(1.02, worst["removed_high"].max() + 0.01))
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, WORST - 0.01), max(high, 0.02))
+    ax.fill_between([PLUS_REMOVED, ax.get_xlim()[1]], WORST, ax.get_ylim()[1], color="0.93", linewidth=0, zorder=-1)
+    ax.annotate(f"{100 * WORST:g} points", (0, WORST), xycoords=("axes fraction", "data"), xytext=(2, 2), fontsize=6,
+                textcoords="offset points", color=style.GREY)  # fmt: skip
+    ax.annotate(f"{PLUS_REMOVED:.0%} ", (PLUS_REMOVED, 0.005), xycoords=("data", "axes fraction"), fontsize=6,
+                ha="right", color=style.GREY)  # fmt: skip
+    beside(ax, marks, line=0.039)
+
+
+def published(table: pd.DataFrame) -> pd.DataFrame:
+    """Methods with a fraction of their base's tokens: name, low, high (of the fraction), change (the source's words).
+
+    A source that gives both lengths has the fraction worked out.
+    """
+    rows = []
+    for _, line in table[table["method"] != "base"].iterrows():
+        size = re.search(r"[\d.]+B", line["model"])
+        name, change = f"{line['method']}, {size[0] if size else 'model not named'}", line["accuracy_change"]
+        share = [float(n) / 100 for n in re.findall(r"\d+", line["length_share"])]
+        if base := re.fullmatch(r"base ([\d.]+) at (\d+) tokens", change):
+            share = [float(line["tokens"]) / float(base[2])]
+            change = f"{line['accuracy']} (base {base[1]}), {line['benchmark']}"
+        if share:
+            rows.append({"name": name, "low": share[0], "high": share[-1], "change": change or "not in our notes"})
+    return pd.DataFrame(rows).sort_values(["low", "high"], kind="stable", ignore_index=True)
+
+
+def field(ax: Axes, table: pd.DataFrame) -> None:
+    """The published fractions of the base's tokens, a range as a bar; the change of accuracy in the source's words."""
+    for y, line in table.iterrows():
+        ax.plot([line["low"], line["high"]], [y, y], color="0.15", linewidth=2.4, solid_capstyle="round")
+        ax.plot((line["low"] + line["high"]) / 2, y, "o", color="0.15", markersize=3.6)
+        said = "\n".join(textwrap.wrap(line["change"], 20))
+        ax.annotate(said, (1.04, y), xycoords=("axes fraction", "data"), fontsize=6, va="center", linespacing=0.95)
+    dots.name_rows(ax, table["name"])
+    ax.tick_params(axis="y", labelsize=6.2)
+    ax.set_xlim(0, 0.8)
+    ax.set_xlabel("tokens / base's")
+
+
+def key(figure: Figure) -> None:
+    """What markers and lines mean, above the first panel."""
+    names = {"main": "main arms (own colours)", "ours": "ours, beyond the paper (egrc-plus: star)"}
+    tints = {"base": "black", "ours": style.colour("egrc-plus")}
+    entries = [
+        Line2D([], [], linestyle="", marker=marker, markersize=4.8, color=tints.get(family, PEER), markeredgewidth=0,
+               label=names.get(family, family))
+        for family, marker in MARKERS.items()
+    ]  # fmt: skip
+    entries += [
+        Line2D([], [], color="0.15", linewidth=0.9, linestyle=(0, (1, 1.5)), label="Pareto front of the means"),
+        Line2D([], [], color=PEER, label="one seed", **(SEED | {"marker": "o"})),
+    ]
+    figure.legend(handles=entries, loc="upper left", bbox_to_anchor=(0.05, 0.998), ncols=4, frameon=False, fontsize=6.8,
+                  handlelength=1.6, columnspacing=1.4, labelspacing=0.3)  # fmt: skip
+
+
+def caption(at: float, joined: bool, lacking: Sequence[str]) -> list[str]:
+    """How to read the figure, and what is missing from it."""
+    lines = " Lines join the length settings of one method; only its own setting is named." if joined else ""
+    return [
+        f"Above and left: held-out problems at T = {at:g}, the temperature that suits the base best; plain means over "
+        "benchmarks and seeds with 95% intervals (bootstrap over problems, given the seeds); small: one seed. No other "
+        f"mean is at least as short and as accurate as one on the front.{lines}",
+        f"Left: each arm's own worst benchmark, which is not always the same. Grey: at least {PLUS_REMOVED:.0%} removed and "
+        f"no benchmark more than {-100 * WORST:g} points below the base, as fixed before the runs; an arm that removed "
+        f"less than {LEFT:.0%} stands at the edge. The lowest of six is a little too low on average.",
+        "Right, never to be ranked with ours: numbers that others published of much larger models, each under a protocol "
+        "of its own (models, benchmarks, samples, caps, temperatures differ); sources in data/published.csv.",
+        *([f"Missing: {'; '.join(lacking)}."] if lacking else []),
+    ]
+
+
+def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
+    """What the figure shows, part by part.  Raises RecordError."""
+    runs, at = table3.load(scale, data), table3.temperature(scale, data)
+    kept = [run for run in runs if table3.family(scale, run.arm) != table3.ABLATION]
+    rows = table3.rows(kept, at)
+    lines = table3.compare(rows, scale)
+    seeds = tables.by_seed(rows).query("benchmark == 'mean'")
+    configs = rows[["arm", "seed", "config"]].drop_duplicates()
+    found = {"arm": lines[lines["benchmark"] == "mean"], "seed": seeds.merge(configs, on=["arm", "seed"])}
+    found |= {"front": fronts.front(fronts.draws(rows)), "worst": fronts.worst(lines)}
+    return found | {"published": published(table2.published())}
+
+
+def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
+    """The figure and the numbers in it, from the records of the studies at hand.  Raises RecordError."""
+    found = numbers(scale, data)
+    ablations = [arm for arm in table3.wanted(scale) if table3.family(scale, arm) == table3.ABLATION]
+    lacking = [s for s in table3.missing(scale, table3.load(scale, data)) if s.split(":")[0] not in ablations]
+    arms = found["arm"]["arm"]
+    joined = any(table3.method(scale, arm) != arm for arm in arms)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 8.4))
+        bottom = style.caption(figure, caption(table3.temperature(scale, data), joined, lacking))
+        middle = bottom + 0.42 * (0.94 - bottom)
+        side = {"top": middle, "bottom": bottom}
+        above = figure.add_subplot(figure.add_gridspec(1, 1, left=0.07, right=0.845, top=0.945, bottom=middle + 0.075)[0])
+        plane(above, scale, found["arm"], found["seed"], found["front"])
+        left = figure.add_subplot(figure.add_gridspec(1, 1, left=0.075, right=0.335, **side)[0])
+        hidden(left, scale, found["worst"])
+        right = figure.add_subplot(figure.add_gridspec(1, 1, left=0.685, right=0.825, **side)[0])
+        field(right, found["published"])
+        left.set_title("What the mean hides", loc="left")
+        right.set_title("Published, larger models, other protocols", loc="right", x=2.2)
+        key(figure)
+    drawn = [part.assign(what=name) for name, part in found.items()]
+    return figure, pd.concat(drawn, ignore_index=True)
