@@ -72,6 +72,29 @@ def header(module: ModuleType | str) -> Shown:
     return Shown(text, markdown=f"```text\n{text}\n```")
 
 
+def section(module: ModuleType | str, title: str) -> Shown:
+    """The part of a module's source under its ruler `# --- <title>...`, up to the next; the module is not imported.
+
+    Raises ValueError where there is no such part.
+    """
+    spec = find_spec(module if isinstance(module, str) else module.__name__)
+    parts = Path(spec.origin).read_text().split("\n# --- ") if spec and spec.origin else []
+    found = [part for part in parts[1:] if part.startswith(title)]
+    if not found:
+        raise ValueError(f"{module}: no part {title!r}")
+    text = f"# --- {found[0].rstrip()}"
+    return Shown(text, markdown=f"```python\n{text}\n```")
+
+
+def docs(*things: Any) -> Shown:
+    """What functions say of themselves, one under the other.  Raises ValueError where one says nothing."""
+    silent = [thing.__name__ for thing in things if not inspect.getdoc(thing)]
+    if silent:
+        raise ValueError(f"no docstring: {', '.join(silent)}")
+    text = "\n\n".join(f"{thing.__name__}\n{textwrap.indent(inspect.getdoc(thing) or '', '    ')}" for thing in things)
+    return Shown(text, markdown=f"```text\n{text}\n```")
+
+
 def level(entropy: float) -> int:
     """0 (sure) to 3 (hesitates between four words or more) for an entropy in nats."""
     return sum(exp(entropy) >= bound for bound in PERPLEXITY_LEVELS)

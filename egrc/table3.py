@@ -46,9 +46,12 @@ def wanted(scale: str) -> dict[str, tuple[int, ...]]:
     return {arm: tuple(sorted({seed for a, seed in asked if a == arm})) for arm, _ in asked}
 
 
-def load(scale: str, data: Path = DATA) -> list[Record]:
-    """The records at hand of what is `wanted`, in its order.  Raises RecordError without such studies or records."""
-    asked = wanted(scale)
+def load(scale: str, data: Path = DATA, ablations: bool = True) -> list[Record]:
+    """The records at hand of what is `wanted`, in its order, without the ablations if so asked.
+
+    Raises RecordError where the scale has no such studies, or no base was evaluated.
+    """
+    asked = {arm: own for arm, own in wanted(scale).items() if ablations or family(scale, arm) != ABLATION}
     if not asked:
         raise RecordError(f"scale {scale!r} has none of the studies {', '.join(STUDIES)}: they are not made there")
     order = {run: i for i, run in enumerate((arm, seed) for arm, seeds in asked.items() for seed in seeds)}
@@ -58,10 +61,15 @@ def load(scale: str, data: Path = DATA) -> list[Record]:
     return sorted(found, key=lambda r: order[r.arm, r.seed])
 
 
-def missing(scale: str, found: Iterable[Record]) -> list[str]:
-    """Arms without a record, or with fewer seeds than their study asks for: see `egrc.tables.missing`."""
-    asked = wanted(scale)
-    return tables.missing(asked, ((r.arm, r.seed) for r in found), {arm: len(s) for arm, s in asked.items()})
+def missing(scale: str, found: Iterable[Record], arms: Iterable[str] | None = None) -> str:
+    """What a reader must be told: arms (of some) without a record, or with fewer seeds than asked; else empty."""
+    asked = {arm: len(seeds) for arm, seeds in wanted(scale).items() if arms is None or arm in arms}
+    told = tables.missing(asked, [(r.arm, r.seed) for r in found], asked)
+    reasons: dict[str, list[str]] = {}
+    for arm, reason in (line.split(": ") for line in told):
+        reasons.setdefault(reason, []).append(arm)
+    groups = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
+    return f"Missing: {groups}." if told else ""
 
 
 def temperature(scale: str, data: Path = DATA) -> float:
@@ -158,7 +166,7 @@ def pretty_costs(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def notes(at: float, lacking: Sequence[str]) -> list[str]:
+def notes(at: float, lacking: str) -> list[str]:
     """How to read the table, and what is missing from it."""
     said = [
         f"All at T = {at:g}, the temperature that suits the base best. Estimate [95% interval, paired bootstrap over "
@@ -168,7 +176,7 @@ def notes(at: float, lacking: Sequence[str]) -> list[str]:
         "depend on what else the machine was doing. Trials: settings that were tried on training problems "
         "(`egrc.search`); a variant takes those of its arm.",
     ]
-    return said + ([f"Missing: {'; '.join(lacking)}."] if lacking else [])
+    return said + ([lacking] if lacking else [])
 
 
 def parts(scale: str, data: Path = DATA) -> dict[str, pd.DataFrame]:

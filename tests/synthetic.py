@@ -91,18 +91,23 @@ def decisions(arm: str, seed: int) -> list[dict[str, Any]]:
 def evaluation(arm: str, seed: int, problems: int = PROBLEMS, samples: int = 2) -> pd.DataFrame:
     """A run's evaluation rows: harder benchmarks are longer and less often solved; cooler is a little shorter."""
     rng = np.random.default_rng([99, ARMS.index(arm), seed])
+    return answers(rng, LENGTH[arm], SKILL[arm], problems, samples)
+
+
+def answers(rng: np.random.Generator, length: float, skill: float, problems: int, samples: int) -> pd.DataFrame:
+    """Evaluation rows of an arm of this length (1: the base's) and chance of success."""
     frames = []
     for b, benchmark in enumerate(BENCHMARKS):
         for temperature in TEMPERATURES:
             k = samples if temperature else 1
             n = problems * k
-            full = FLOORS[benchmark] * 5 * LENGTH[arm] * (0.8 + 0.2 * temperature)
+            full = FLOORS[benchmark] * 5 * length * (0.8 + 0.2 * temperature)
             columns = {
                 "benchmark": benchmark,
                 "id": np.repeat([f"{benchmark}/{i}" for i in range(problems)], k),
                 "temperature": temperature,
                 "sample": np.tile(range(k), problems),
-                "correct": rng.random(n) < SKILL[arm] - 0.05 * b + 0.1,
+                "correct": rng.random(n) < skill - 0.05 * b + 0.1,
                 "tokens": rng.normal(full, full / 5, n).clip(FLOORS[benchmark]).round().astype(int),
                 "truncated": False,
                 "text": None,

@@ -56,6 +56,24 @@ def test_uncertain_tokens_differ_by_more_than_colour():
     assert "[3 tokens, correct]" in repr(shown)
 
 
+def test_a_part_of_a_module_is_shown_as_it_stands():
+    shown = show.section("egrc.arms", "peers")
+    assert shown.text.startswith("# --- peers: what a reader would pick instead")
+    assert '"dot": ' in shown.text and "OURS" not in shown.text and "MAIN" not in shown.text
+    with pytest.raises(ValueError, match="egrc.arms: no part 'nothing'"):
+        show.section("egrc.arms", "nothing")
+
+
+def test_docstrings_one_under_the_other():
+    assert show.docs(test_docstrings_one_under_the_other.__class__).text.startswith("function\n    ")
+    with pytest.raises(ValueError, match="no docstring: silent"):
+        show.docs(silent)
+
+
+def silent():
+    pass
+
+
 def test_a_row_that_is_no_rollout_is_refused():
     with pytest.raises(ValueError, match="3 tokens with 1 entropies"):
         show.rollout(ROW | {"entropies": [0.0]})

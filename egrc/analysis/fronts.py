@@ -4,9 +4,8 @@ An arm is *at or above* another if it is no longer and no less accurate, in mean
 benchmarks); an arm that no other is at or above, without being its equal, is on the Pareto front.  All arms are
 resampled together, so `share` says in how many of the resamples (over problems, given the seeds) the same holds.
 
-The bounds of `within` were fixed in the issue, before the runs [ours]: 95% of the removable length gone, accuracy not
-below the base's (the interval's lower end above -2 points), no benchmark more than 5 points below it.  The lowest of
-six noisy benchmarks is a little too low on average; its interval does not know that it was picked.
+The bounds of `within` are those of `egrc.confirm`, on the problems that all runs were asked.  The lowest of six noisy
+benchmarks is a little too low on average; its interval does not know that it was picked.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from egrc.confirm import NOT_BELOW
 from egrc.headline import REMOVED
 from egrc.intervals import estimate, resample
-from egrc.power import MARGINS
 from egrc.search import PLUS_REMOVED, WORST
 
 N_BOOT = 2000
@@ -98,7 +97,8 @@ def worst(lines: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for arm, own in trained[trained["benchmark"] != "mean"].groupby("arm", sort=False):
         lowest = own.loc[own["gain_best"].idxmin()]
-        change = {name: lowest[f"gain_best{part}"] for name, part in (("change", ""), ("low", "_low"), ("high", "_high"))}
+        ends = {"change": "gain_best", "low": "gain_best_low", "high": "gain_best_high"}
+        change = {name: lowest[column] for name, column in ends.items()}
         fallen = tuple(own.loc[own["gain_best"] < WORST, "benchmark"])
         rows.append({"arm": arm, **means.loc[arm], "worst": lowest["benchmark"], **change, "collapsed": fallen})
     return pd.DataFrame(rows, columns=["arm", *names, "worst", "change", "low", "high", "collapsed"])
@@ -106,7 +106,7 @@ def worst(lines: pd.DataFrame) -> pd.DataFrame:
 
 def within(table: pd.DataFrame) -> pd.Series:
     """Of each line of `worst`: are all three bounds kept?"""
-    accurate = (table["gain_best"] >= 0) & (table["gain_best_low"] > -MARGINS["mean"])
+    accurate = table["gain_best_low"] > -NOT_BELOW
     return (table["removed"] >= PLUS_REMOVED) & accurate & (table["change"] >= WORST)
 
 

@@ -74,10 +74,13 @@ def by_difficulty(
 
 
 def seeds_by_difficulty(rows: pd.DataFrame, rates: pd.Series) -> pd.DataFrame:
-    """The same of each seed alone, without intervals: arm, seed, pass_rate, tokens."""
+    """The same of each seed alone, against the base's mean: arm, seed, pass_rate, tokens, change."""
     level = rates.reindex(pd.MultiIndex.from_frame(rows[KEY])).to_numpy()
-    each = rows.assign(pass_rate=level).groupby(["arm", "seed", "pass_rate"], sort=False)["tokens"]
-    return each.mean().reset_index()
+    found = rows.assign(pass_rate=level, correct=rows["correct"].astype(float))
+    base = found[found["arm"] == "base"].groupby("pass_rate")["correct"].mean()
+    each = found.groupby(["arm", "seed", "pass_rate"], sort=False)[["tokens", "correct"]].mean().reset_index()
+    each["change"] = each["correct"] - each["pass_rate"].map(base)
+    return each.drop(columns="correct")
 
 
 def cases(rows: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
@@ -101,6 +104,14 @@ def cases(rows: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["arm", "cases", "problems", "tokens", "base", *(f"share{p}" for p in PARTS)])
 
 
+def cases_by_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same of each seed alone (against the base's mean), without intervals: arm, seed, cases, share."""
+    base = rows[rows["arm"] == "base"]
+    runs = rows[rows["arm"] != "base"].groupby(["arm", "seed"], sort=False)
+    alone = [cases(pd.concat([base, own]), n_boot=1).assign(seed=seed) for (_, seed), own in runs]
+    return pd.concat(alone, ignore_index=True)[["arm", "seed", "cases", "share"]]
+
+
 def _by_problem(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Index (benchmark, id): mean tokens and correctness of an arm's answers, and tokens of wrong ones left out."""
     own = rows.loc[rows["arm"] == arm, [*KEY, "tokens", "correct"]]
@@ -111,7 +122,7 @@ def _by_problem(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 def _same(own: pd.DataFrame, base: pd.DataFrame, arm: str) -> None:
     if not own.index.equals(base.index):
         lonely = own.index.symmetric_difference(base.index)[0]
-        raise ValueError(f"{arm} and the base were asked different problems, e.g. {lonely}: pair runs of one evaluation")
+        raise ValueError(f"{arm} and the base were asked different problems, e.g. {lonely}; pair runs asked alike")
 
 
 def _columns(own: pd.DataFrame, base: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
 
 from egrc import table2, table3, tables
 from egrc.analysis import fronts
@@ -38,11 +38,12 @@ PEER = "0.35"
 SEED: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "alpha": 0.6, "linestyle": ""}
 LEFT = 0.6
 """Where the axis of the removed length begins; what removed less stands at the edge."""
-GROUND = {"color": style.GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 0}
+FRONT: dict[str, Any] = {"color": "0.15", "linewidth": 0.9, "linestyle": (0, (1, 1.5))}
+GROUND: dict[str, Any] = {"color": style.GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 0}
 
 
 def look(scale: str, arm: str) -> dict[str, Any]:
-    """Colour and marker: the main arms have their own colours, ours are purple, peers grey; the marker is the family."""
+    """Colour (a main arm's own, purple for ours, grey for peers) and marker (of the family)."""
     family, of = table3.family(scale, arm), table3.method(scale, arm)
     colour = PEER if family.startswith("peers") else style.colour(of)
     return {"color": colour, "marker": "*" if arm == "egrc-plus" else MARKERS[family]}
@@ -72,7 +73,7 @@ def plane(ax: Axes, scale: str, lines: pd.DataFrame, seeds: pd.DataFrame, front:
         spans = [(p[f"{n}_low"], p[f"{n}_high"]) for n in ("tokens", "accuracy")]
         point(ax, (p["tokens"], p["accuracy"]), spans, look(scale, p["arm"]))
     best = front[front["on"]]
-    ax.step(best["tokens"], best["accuracy"], where="post", color="0.15", linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
+    ax.step(best["tokens"], best["accuracy"], where="post", zorder=1, **FRONT)
     ax.set_xlabel("completion tokens (log scale)")
     ax.set_ylabel("accuracy")
     ax.set_xticks([20, 25, 30, 40, 50, 60, 80, 100, 120])
@@ -81,7 +82,8 @@ def plane(ax: Axes, scale: str, lines: pd.DataFrame, seeds: pd.DataFrame, front:
     ax.tick_params(axis="x", which="minor", bottom=False)
     ax.set_xlim(0.96 * min(lines["tokens"].min(), lines["floor"].iloc[0]), 1.05 * lines["tokens_high"].max())
     named = lines[[table3.method(scale, arm) == arm for arm in lines["arm"]]]
-    beside(ax, [Mark(p["tokens"], p["accuracy"], p["arm"], look(scale, p["arm"])["color"]) for _, p in named.iterrows()])
+    colours = [look(scale, arm)["color"] for arm in named["arm"]]
+    beside(ax, [Mark(*m) for m in zip(named["tokens"], named["accuracy"], named["arm"], colours, strict=True)], 0.037)
 
 
 def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
@@ -98,7 +100,8 @@ def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
             text = p["arm"] + (f" ({100 * p['removed']:.0f}%)" if outside else "")
             marks.append(Mark(x, p["change"], text, shown["color"]))
     ax.set_xlabel("removable length removed")
-    ax.set_ylabel("accuracy − base, worst benchmark")
+    ax.set_ylabel("accuracy − base, worst benchmark (points)")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}"))
     ax.set_xlim(LEFT - 0.01, max(1.02, worst["removed_high"].max() + 0.01))
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, WORST - 0.01), max(high, 0.02))
@@ -107,7 +110,7 @@ def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
                 textcoords="offset points", color=style.GREY)  # fmt: skip
     ax.annotate(f"{PLUS_REMOVED:.0%} ", (PLUS_REMOVED, 0.005), xycoords=("data", "axes fraction"), fontsize=6,
                 ha="right", color=style.GREY)  # fmt: skip
-    beside(ax, marks, line=0.039)
+    beside(ax, marks, line=0.041)
 
 
 def published(table: pd.DataFrame) -> pd.DataFrame:
@@ -133,7 +136,7 @@ def field(ax: Axes, table: pd.DataFrame) -> None:
     for y, line in table.iterrows():
         ax.plot([line["low"], line["high"]], [y, y], color="0.15", linewidth=2.4, solid_capstyle="round")
         ax.plot((line["low"] + line["high"]) / 2, y, "o", color="0.15", markersize=3.6)
-        said = "\n".join(textwrap.wrap(line["change"], 20))
+        said = "\n".join(textwrap.wrap(line["change"], 26))
         ax.annotate(said, (1.04, y), xycoords=("axes fraction", "data"), fontsize=6, va="center", linespacing=0.95)
     dots.name_rows(ax, table["name"])
     ax.tick_params(axis="y", labelsize=6.2)
@@ -151,34 +154,40 @@ def key(figure: Figure) -> None:
         for family, marker in MARKERS.items()
     ]  # fmt: skip
     entries += [
-        Line2D([], [], color="0.15", linewidth=0.9, linestyle=(0, (1, 1.5)), label="Pareto front of the means"),
+        Line2D([], [], label="Pareto front of the means", **FRONT),
         Line2D([], [], color=PEER, label="one seed", **(SEED | {"marker": "o"})),
     ]
     figure.legend(handles=entries, loc="upper left", bbox_to_anchor=(0.05, 0.998), ncols=4, frameon=False, fontsize=6.8,
                   handlelength=1.6, columnspacing=1.4, labelspacing=0.3)  # fmt: skip
 
 
-def caption(at: float, joined: bool, lacking: Sequence[str]) -> list[str]:
+def others(worst: pd.DataFrame) -> str:
+    """Which benchmark is the worst: the most frequent one, and the arms of which it is another."""
+    usual = worst["worst"].mode().iloc[0]
+    rest = worst[worst["worst"] != usual]
+    but = ", ".join(f"{arm}: {name}" for arm, name in zip(rest["arm"], rest["worst"], strict=True))
+    return usual + (f" (but {but})" if but else "")
+
+
+def caption(at: float, worst: pd.DataFrame, joined: bool, lacking: str) -> list[str]:
     """How to read the figure, and what is missing from it."""
     lines = " Lines join the length settings of one method; only its own setting is named." if joined else ""
     return [
         f"Above and left: held-out problems at T = {at:g}, the temperature that suits the base best; plain means over "
         "benchmarks and seeds with 95% intervals (bootstrap over problems, given the seeds); small: one seed. No other "
         f"mean is at least as short and as accurate as one on the front.{lines}",
-        f"Left: each arm's own worst benchmark, which is not always the same. Grey: at least {PLUS_REMOVED:.0%} removed and "
-        f"no benchmark more than {-100 * WORST:g} points below the base, as fixed before the runs; an arm that removed "
+        f"Left: each arm's own worst benchmark, {others(worst)}. Grey: at least {PLUS_REMOVED:.0%} removed and no "
+        f"benchmark more than {-100 * WORST:g} points below the base, as fixed before the runs; an arm that removed "
         f"less than {LEFT:.0%} stands at the edge. The lowest of six is a little too low on average.",
-        "Right, never to be ranked with ours: numbers that others published of much larger models, each under a protocol "
-        "of its own (models, benchmarks, samples, caps, temperatures differ); sources in data/published.csv.",
-        *([f"Missing: {'; '.join(lacking)}."] if lacking else []),
+        "Right, never to be ranked with ours: numbers that others published of much larger models, each under a "
+        "protocol of its own (models, benchmarks, samples, caps, temperatures differ); sources in data/published.csv.",
+        *([lacking] if lacking else []),
     ]
 
 
 def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
     """What the figure shows, part by part.  Raises RecordError."""
-    runs, at = table3.load(scale, data), table3.temperature(scale, data)
-    kept = [run for run in runs if table3.family(scale, run.arm) != table3.ABLATION]
-    rows = table3.rows(kept, at)
+    rows = table3.rows(table3.load(scale, data, ablations=False), table3.temperature(scale, data))
     lines = table3.compare(rows, scale)
     seeds = tables.by_seed(rows).query("benchmark == 'mean'")
     configs = rows[["arm", "seed", "config"]].drop_duplicates()
@@ -190,23 +199,23 @@ def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records of the studies at hand.  Raises RecordError."""
     found = numbers(scale, data)
-    ablations = [arm for arm in table3.wanted(scale) if table3.family(scale, arm) == table3.ABLATION]
-    lacking = [s for s in table3.missing(scale, table3.load(scale, data)) if s.split(":")[0] not in ablations]
-    arms = found["arm"]["arm"]
-    joined = any(table3.method(scale, arm) != arm for arm in arms)
+    shown = [arm for arm in table3.wanted(scale) if table3.family(scale, arm) != table3.ABLATION]
+    lacking = table3.missing(scale, table3.load(scale, data), shown)
+    joined = any(table3.method(scale, arm) != arm for arm in found["arm"]["arm"])
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 8.4))
-        bottom = style.caption(figure, caption(table3.temperature(scale, data), joined, lacking))
-        middle = bottom + 0.42 * (0.94 - bottom)
+        figure = Figure(figsize=(style.WIDTH, 8.6))
+        bottom = style.caption(figure, caption(table3.temperature(scale, data), found["worst"], joined, lacking))
+        middle = bottom + 0.44 * (0.94 - bottom)
         side = {"top": middle, "bottom": bottom}
-        above = figure.add_subplot(figure.add_gridspec(1, 1, left=0.07, right=0.845, top=0.945, bottom=middle + 0.075)[0])
+        top = {"top": 0.945, "bottom": middle + 0.075}
+        above = figure.add_subplot(figure.add_gridspec(1, 1, left=0.07, right=0.845, **top)[0])
         plane(above, scale, found["arm"], found["seed"], found["front"])
-        left = figure.add_subplot(figure.add_gridspec(1, 1, left=0.075, right=0.335, **side)[0])
+        left = figure.add_subplot(figure.add_gridspec(1, 1, left=0.07, right=0.335, **side)[0])
         hidden(left, scale, found["worst"])
-        right = figure.add_subplot(figure.add_gridspec(1, 1, left=0.685, right=0.825, **side)[0])
+        right = figure.add_subplot(figure.add_gridspec(1, 1, left=0.665, right=0.795, **side)[0])
         field(right, found["published"])
         left.set_title("What the mean hides", loc="left")
-        right.set_title("Published, larger models, other protocols", loc="right", x=2.2)
+        right.set_title("Published: larger models, other protocols", loc="right", x=2.5)
         key(figure)
     drawn = [part.assign(what=name) for name, part in found.items()]
     return figure, pd.concat(drawn, ignore_index=True)

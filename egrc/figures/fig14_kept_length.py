@@ -1,7 +1,7 @@
 """Figure 14: the length that each problem keeps, hard and easy, and what it costs there.
 
-Above, problems by difficulty (`egrc.analysis.kept`): tokens, and the change of accuracy.  Below, tokens by kind and size
-of problem, and tokens over all, correct, and both-correct answers, since a mean over correct answers changes its mix.
+Above, problems by difficulty (`egrc.analysis.kept`): tokens, and the change of accuracy.  Below, tokens by kind and
+size of problem, and over all, correct, and both-correct answers, since a mean over correct answers changes its mix.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEED: dict[str, Any] = {"markersize": 2, "markeredgewidth": 0, "alpha": 0.6, "li
 
 
 def chosen(scale: str) -> list[str]:
-    """Who is shown: `OURS`, and the strongest peers once they are known, else the closest; at most as many as shades."""
+    """Who is shown: `OURS`, and the strongest peers once they are known, else the closest."""
     peers = scales.STRONGEST or scales.CLOSEST
     asked = table3.wanted(scale)
     return [arm for arm in (*OURS, *peers[: len(SHADES)]) if arm in asked]
@@ -47,7 +47,7 @@ def looks(arms: Sequence[str]) -> dict[str, dict[str, Any]]:
 def levels(
     ax: Axes, table: pd.DataFrame, name: str, look: dict[str, dict[str, Any]], x: Sequence[Any], on: str
 ) -> None:
-    """A quantity of every arm along categories `x` of the column `on`, side by side, with intervals and a faint line."""
+    """A quantity of every arm along categories `x` of the column `on`, side by side, with intervals."""
     arms = [arm for arm in look if arm in set(table["arm"])]
     for k, arm in enumerate(arms):
         own = table[table["arm"] == arm].set_index(on).reindex(x)
@@ -72,10 +72,10 @@ def seeds(
 def floors(ax: Axes, values: Sequence[float]) -> None:
     """The compact floor of each category."""
     for i, value in enumerate(values):
-        ax.plot([i - 0.42, i + 0.42], [value, value], color=style.GREY, linewidth=0.9, linestyle=(0, (3, 1.5)), zorder=0)
+        ax.plot([i - 0.42, i + 0.42], [value] * 2, color=style.GREY, linewidth=0.9, linestyle=(0, (3, 1.5)), zorder=0)
 
 
-def grouped(ax: Axes, table: pd.DataFrame, look: dict[str, dict[str, Any]]) -> None:
+def grouped(ax: Axes, table: pd.DataFrame, alone: pd.DataFrame, look: dict[str, dict[str, Any]]) -> None:
     """Tokens as a share of the base's, a row an arm, a marker for each set of answers."""
     arms = [arm for arm in look if arm in set(table["arm"])]
     for y, arm in enumerate(arms):
@@ -83,24 +83,28 @@ def grouped(ax: Axes, table: pd.DataFrame, look: dict[str, dict[str, Any]]) -> N
             line = table[(table["arm"] == arm) & (table["cases"] == name)].iloc[0]
             dots.dot(ax, y + 0.22 * (k - 1), line["share"], line["share_low"], line["share_high"], look[arm]["color"],
                      marker)  # fmt: skip
+            own = alone[(alone["arm"] == arm) & (alone["cases"] == name)]
+            ax.plot(own["share"], [y + 0.22 * (k - 1) + 0.09] * len(own), **SEED, color=look[arm]["color"], marker="o")
     dots.name_rows(ax, arms)
     ax.set_xlim(left=0)
     ax.set_xlabel("tokens / base's over the same kind of answers")
-    entries = [Line2D([], [], linestyle="", marker=m, color=style.GREY, markersize=4.6, label=n) for n, m in CASES.items()]
+    entries = [
+        Line2D([], [], linestyle="", marker=m, color=style.GREY, markersize=4.6, label=n) for n, m in CASES.items()
+    ]
     ax.legend(handles=entries, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, frameon=False, fontsize=6.8,
               handletextpad=0.2, columnspacing=1.0, borderaxespad=0.1)  # fmt: skip
 
 
-def caption(at: float, lacking: Sequence[str]) -> list[str]:
+def caption(at: float, lacking: str) -> list[str]:
     """How to read the figure, and what is missing from it."""
     return [
-        f"Held-out problems at T = {at:g}, the temperature that suits the base best. Means over seeds with 95% intervals "
-        "(bootstrap over problems, given the seeds); small dots: one seed. Dashes: compact floor.",
-        "Difficulty: the base's pass rate on the problem, from its answers at other temperatures, so that an unlucky "
-        "long answer does not make a problem hard here. The accuracy of base and arms is from the answers that are timed.",
-        "Both correct: problems that base and arm solve, each side's correct answers averaged by problem, so both sides "
-        "have the same mix of problems; over the correct answers of each alone the mix differs.",
-        *([f"Missing: {'; '.join(lacking)}."] if lacking else []),
+        f"Held-out problems at T = {at:g}, the temperature that suits the base best. Means over seeds with 95% "
+        "intervals (bootstrap over problems, given the seeds); small dots: one seed. Dashes: compact floor.",
+        "Difficulty: the base's pass rate on the problem, from its sampled answers at other temperatures: a problem "
+        "that looks hard by bad luck must not look shortened by a second try. Lengths and accuracy are of the T above.",
+        "Both correct: problems that base and arm solve, each side's correct answers averaged by problem, so that both "
+        "sides have the same mix of problems; over the correct answers of each alone the mix differs.",
+        *([lacking] if lacking else []),
     ]
 
 
@@ -119,6 +123,7 @@ def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
         "kind": lines[lines["benchmark"] != "mean"],
         "kind, seed": by_kind[by_kind["benchmark"] != "mean"].rename(columns={"mean_tokens": "tokens"}),
         "cases": kept.cases(rows),
+        "cases, seed": kept.cases_by_seed(rows),
         "run": rows[["arm", "seed", "config"]].drop_duplicates(),
     }
 
@@ -126,7 +131,7 @@ def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records at hand.  Raises RecordError, or ValueError as `numbers`."""
     found, arms = numbers(scale, data), chosen(scale)
-    lacking = [s for s in table3.missing(scale, table3.load(scale, data)) if s.split(":")[0] in arms]
+    lacking = table3.missing(scale, table3.load(scale, data), arms)
     look, hard, kinds = looks(arms), found["difficulty"], sorted(found["kind"]["benchmark"].unique())
     rates = sorted(hard["pass_rate"].unique())
     first = hard.drop_duplicates("pass_rate").set_index("pass_rate").loc[rates]
@@ -138,12 +143,14 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         seeds(length, found["difficulty, seed"], "tokens", look, rates, "pass_rate")
         floors(length, list(first["floor"]))
         levels(change, hard[hard["arm"] != "base"], "change", look, rates, "pass_rate")
+        alone = found["difficulty, seed"]
+        seeds(change, alone[alone["arm"] != "base"], "change", look, rates, "pass_rate")
         change.axhline(0, color=style.GREY, linewidth=0.8, zorder=0)
         levels(kind, found["kind"], "tokens", look, kinds, "benchmark")
         seeds(kind, found["kind, seed"], "tokens", look, kinds, "benchmark")
         floors(kind, list(found["kind"].drop_duplicates("benchmark").set_index("benchmark").loc[kinds, "floor"]))
-        grouped(over, found["cases"], look)
-        for ax, names in ((length, named), (change, named), (kind, kinds)):
+        grouped(over, found["cases"], found["cases, seed"], look)
+        for ax, names in ((length, named), (change, named), (kind, [name.replace("-", "\n") for name in kinds])):
             ax.set_xticks(range(len(names)), names)
         for ax in (length, change):
             ax.set_xlabel("the base's pass rate on the problem (problems)")
@@ -153,8 +160,8 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         change.set_ylabel("accuracy − base")
         entries = [Line2D([], [], linewidth=0.8, markersize=4.8, label=arm, **look[arm]) for arm in look
                    if arm in set(hard["arm"])]  # fmt: skip
-        figure.legend(handles=entries, loc="upper left", bbox_to_anchor=(0.06, 0.998), ncols=len(entries), frameon=False,
-                      handlelength=1.6, columnspacing=1.4)  # fmt: skip
+        figure.legend(handles=entries, loc="upper left", bbox_to_anchor=(0.06, 0.998), ncols=len(entries),
+                      frameon=False, handlelength=1.6, columnspacing=1.4)  # fmt: skip
         bottom = style.caption(figure, caption(table3.temperature(scale, data), lacking))
         figure.subplots_adjust(left=0.07, right=0.99, top=0.945, bottom=bottom, hspace=0.42, wspace=0.26)
     drawn = [part.assign(what=name) for name, part in found.items()]

@@ -1,0 +1,101 @@
+"""Who beats whom, on arms whose means can be worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from egrc.analysis import fronts
+from egrc.analysis.fronts import Draws
+
+ARMS = {  # tokens and correct answers of 4 problems, on benchmarks a and b
+    "base": ((40, 60), (2, 2)),
+    "short": ((10, 20), (2, 2)),
+    "good": ((20, 30), (4, 4)),
+    "poor": ((20, 30), (4, 2)),
+}
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"arm": arm, "seed": 0, "benchmark": b, "id": i, "tokens": t, "correct": i < c}
+            for arm, (tokens, correct) in ARMS.items()
+            for b, t, c in zip("ab", tokens, correct, strict=True)
+            for i in range(4)
+        ]
+    )
+
+
+def test_means_are_plain_over_benchmarks(rows: pd.DataFrame) -> None:
+    found = fronts.draws(rows, 20)
+    assert dict(zip(found.arms, found.tokens[0], strict=True)) == {"base": 50, "short": 15, "good": 25, "poor": 25}
+    assert dict(zip(found.arms, found.accuracy[0], strict=True)) == {"base": 0.5, "short": 0.5, "good": 1, "poor": 0.75}
+    assert found.tokens.shape == found.accuracy.shape == (21, 4)
+    assert (found.tokens == found.tokens[0]).all()  # lengths do not vary within a benchmark
+
+
+def test_the_front_has_whom_no_other_is_at_or_above(rows: pd.DataFrame) -> None:
+    table = fronts.front(fronts.draws(rows, 20)).set_index("arm")
+    assert list(table.index[table["on"]]) == ["short", "good"]
+    assert table["share"]["short"] == 1 and table["share"]["base"] == 0
+    assert table["share"]["good"] > 0.9  # unless all problems drawn are those that all solve
+    twin = rows[rows["arm"] == "good"].assign(arm="twin")
+    twins = fronts.front(fronts.draws(pd.concat([rows, twin])))
+    assert list(twins.loc[twins["on"], "arm"]) == ["short", "good", "twin"]  # equals do not beat each other
+
+
+def test_standing_against_one_arm(rows: pd.DataFrame) -> None:
+    table = fronts.standing(fronts.draws(rows, 20), "poor").set_index("arm")
+    assert table["outcome"].to_dict() == {"base": "beaten", "short": "shorter, less accurate", "good": "at or above"}
+    assert table.loc["short", ["tokens", "tokens_low", "accuracy"]].tolist() == [-10, -10, -0.25]
+    assert table.loc["good", "share"] == 1  # solves all that it solves, at equal length
+    said = fronts.said(table.reset_index(), "poor").splitlines()
+    assert said[0].startswith("Against poor") and "  at or above: good (100%)" in said
+    assert "  longer, more accurate: none" in said
+    with pytest.raises(ValueError, match="no arm 'x' among base, good"):
+        fronts.standing(fronts.draws(rows, 20), "x")
+
+
+def test_arms_that_were_asked_other_problems_are_refused(rows: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="not every arm was asked"):
+        fronts.draws(rows[(rows["arm"] != "poor") | (rows["id"] > 0)])
+
+
+def line(arm: str, benchmark: str, gain: float, removed: float) -> dict[str, object]:
+    both = {"gain_best": gain, "removed": removed}
+    ends = {f"{k}{part}": v + d for k, v in both.items() for part, d in (("_low", -0.01), ("_high", 0.01))}
+    return {"arm": arm, "benchmark": benchmark, **both, **ends}
+
+
+@pytest.fixture
+def lines() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            line("lossy", "mean", 0.0, 0.96), line("lossy", "a", 0.1, 1.0), line("lossy", "b", -0.1, 0.92),
+            line("sound", "mean", 0.02, 0.95), line("sound", "a", 0.06, 1.0), line("sound", "b", -0.02, 0.9),
+            line("long", "mean", -0.02, -0.1), line("long", "a", 0.01, -0.1), line("long", "b", -0.05, -0.1),
+            line("base", "mean", float("nan"), float("nan")), line("base", "a", float("nan"), float("nan")),
+        ]
+    )  # fmt: skip
+
+
+def test_the_worst_benchmark_and_the_bounds(lines: pd.DataFrame) -> None:
+    table = fronts.worst(lines).set_index("arm")
+    assert table["worst"].to_dict() == {"lossy": "b", "sound": "b", "long": "b"}
+    assert table.loc["lossy", ["change", "low", "high"]].tolist() == pytest.approx([-0.1, -0.11, -0.09])
+    assert table["collapsed"].to_dict() == {"lossy": ("b",), "sound": (), "long": ()}  # at the bound is not below it
+    assert fronts.within(table).to_dict() == {"lossy": False, "sound": True, "long": False}
+
+
+def test_findings_follow_from_the_rows(lines: pd.DataFrame) -> None:
+    tokens, accuracy = (np.array([v] * 3, float) for v in ([30, 20, 40], [0.5, 0.6, 0.4]))
+    found = Draws(["joint", "kl-cov", "top-entropy"], tokens, accuracy)
+    said = fronts.findings(fronts.worst(lines), found, {"keep entropy": ("kl-cov", "top-entropy", "absent")})
+    assert said[0] == (
+        "Of 3 trained arms 2 remove at least 95% of the removable length (lossy, sound); of these 1 have a benchmark "
+        "more than 5 points below the base (b: 1)."
+    )
+    assert "Within all bounds: sound." in said and "Without such a benchmark: sound, long." in said
+    assert "Less than 80% removed: long; longer than the base: long." in said
+    assert said[-1] == "keep entropy (recorded: kl-cov, top-entropy): at or above `joint` is kl-cov."
