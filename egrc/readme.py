@@ -95,6 +95,8 @@ def confirmation_section(scale: str = "pocket") -> str:
     """What the deciding arms did on problems that nobody had been asked, predicate by predicate."""
     from egrc import confirm, tables
 
+    if not confirm.file(scale).exists():
+        return "Not made yet.\n"
     rows = confirm.load(scale)
     lines = confirm.verdicts(confirm.judge(rows, tables.floors(scale, rows["benchmark"].unique())))
     return f"{confirm.markdown(lines)}\n"

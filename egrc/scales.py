@@ -87,6 +87,9 @@ both with the records)."""
 BACK = Gate(low=0.9, high=1.2, flat=1e-4, dwell=12)
 """A gate that also finds its way back to compression (entropy has stopped rising) [ours]."""
 
+MORE_UPDATES: dict[str, Any] = {"prompts_per_step": 8, "steps": 200}
+"""Twice as many updates on the same number of rollouts, at scale pocket."""
+
 Variants = dict[str, tuple[str, dict[str, Any]]]
 ABLATIONS: Variants = {
     # phase 1, one part at a time
@@ -101,6 +104,7 @@ ABLATIONS: Variants = {
     "egrc-temperature-1": ("egrc", {"explore": {"temperature": 1.0}}),
     # the gate
     "egrc-two-switches": ("egrc", {"gate": replace(BACK, max_switches=2)}),
+    "egrc-many-switches": ("egrc", {"gate": replace(BACK, max_switches=100)}),
     "egrc-soft": ("egrc", {"gate": Gate(low=0.8, high=1.0, soft=True)}),
     "egrc-fixed": ("egrc", {"gate": Gate(low=0.9, high=1.2, every=SWITCH_STEP)}),
     "egrc-by-length": ("egrc", {"gate": Gate(low=SWITCH_LENGTH, high=1.2, signal="length")}),
@@ -110,9 +114,9 @@ ABLATIONS: Variants = {
     "egrc-L120": ("egrc", {"compress_budget": 120}),
     "egrc-L240": ("egrc", {"compress_budget": 240}),
     "egrc-dapo": ("egrc", {"loss_type": "dapo"}),
-    "egrc-more-updates": ("egrc", {"prompts_per_step": 8, "steps": 200}),
+    "egrc-more-updates": ("egrc", MORE_UPDATES),
 }
-"""`egrc` with one thing changed, at scale pocket; `egrc-reversed` and `egrc-cycles` (many switches) belong to them."""
+"""`egrc` with one thing changed, at scale pocket; `egrc-reversed` belongs to them."""
 
 OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
 LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
@@ -135,7 +139,7 @@ STRONGEST: tuple[str, ...] = ()
 CLOSEST = ("deepcompress", "tokensqueeze")
 """The two peers that are closest to the paper: as many seeds as `egrc` itself."""
 FIVE = (0, 1, 2, 3, 4)
-PLUS: str | None = None
+PLUS: str | None = "egrc-selective"
 """Which of `egrc.arms.OURS` is called `egrc-plus`, and recorded under that name only: `egrc.search.plus` chooses, on
 training problems."""
 
@@ -188,6 +192,7 @@ SCALES: dict[str, Scale] = {
         per_arm={
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
             "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
+            **dict.fromkeys(("egrc-cycles", "egrc-guard", "egrc-reliable"), MORE_UPDATES),
         },
         variants={
             **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
@@ -206,7 +211,7 @@ SCALES: dict[str, Scale] = {
                 "compression", "truncation-L90", "truncation-L50", "joint-grpo",
             ),
             "peers": ("egrc", *PEERS),
-            "ablations": ("egrc", "egrc-reversed", "egrc-cycles", *ABLATIONS),
+            "ablations": ("egrc", "egrc-reversed", *ABLATIONS),
             "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *(arm for arm in OURS if arm != PLUS)),
             **({"fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST))} if STRONGEST else {}),
         },

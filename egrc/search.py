@@ -14,9 +14,11 @@ accuracy to spare.  It was replaced after the trials (training problems, seed 10
 Before the trials, pilots on seed 90 (compression, accuracy and egrc at 3e-3; egrc at 1e-3) set what all arms share: the
 gate's band, from how entropy per token falls under compression, and a rate below 3e-3, at which exploring diverged.
 
-Peers and candidates for `egrc-plus` came later, at the rate that all the first arms had chosen; each got as many
+Peers and candidates for `egrc-plus` came later, at the rate that all the first arms had chosen; each gets as many
 trials: a peer as it is, and pressed harder; a candidate as it is, and with smaller updates, twice as many, on the same
-rollouts.  `plus` says which candidate is called `egrc-plus`; its rule was written before its trials.
+rollouts.  search.csv says which of them have been made.  `plus` says which candidate is called `egrc-plus`; its rule
+was written before its trials.  `egrc-selective` joined the candidates after the trials of `egrc-reliable` and one pilot
+of its own on seed 90, and before any recorded run of a candidate.
 
 The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket all do), else
 they stand in `per_arm`; a test compares the two.
@@ -48,7 +50,8 @@ PROBLEMS = 150
 """Training problems a benchmark on which a trial is judged."""
 
 RATES: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 2e-3})
-SMALLER: dict[str, Any] = {"prompts_per_step": 8, "steps": 200}
+FIRST: dict[str, Any] = {"prompts_per_step": 16, "steps": 100}
+"""The first arms' batch; where trials of `OURS` are recorded with no settings, this was it."""
 HARDER: dict[str, dict[str, Any]] = {
     "truncation": {"compress_budget": 90},
     "dler": {"compress_budget": 90},
@@ -69,7 +72,7 @@ TRIALS: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
     "pocket": {
         **dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), RATES),
         **{arm: ({}, harder) for arm, harder in HARDER.items()},
-        **dict.fromkeys(OURS, ({}, SMALLER)),
+        **dict.fromkeys(OURS, (FIRST, scales.MORE_UPDATES)),
     }
 }
 PLUS_REMOVED = 0.95

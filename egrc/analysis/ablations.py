@@ -45,7 +45,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "order and number of switches": {
         "egrc-reversed": "stages reversed",
         "egrc-two-switches": "two switches",
-        "egrc-cycles": "many switches",
+        "egrc-many-switches": "many switches",
     },
     "soft gate": {"egrc-soft": "phases blended"},
     "the gate's signal": {
