@@ -287,12 +287,13 @@ def _against(name: str, arm: str, quantity: str, primary: bool = False) -> Readi
 
 
 def _switching(runs: list[records.Record], arm: str) -> str:
-    """What the control is, and on how many seeds it did not switch where EGRC did."""
+    """What the control is, and on how many seeds it did not switch where EGRC did, or not at all."""
     mine, gated = ({r.seed: ablations.switches(r.steps) for r in runs if r.arm == a} for a in (arm, ablations.WHOLE))
     both = mine.keys() & gated.keys()
     apart = sum(mine[seed] != gated[seed] for seed in both)
-    what = ablations.words(runs[0].scale, arm)
-    return f"control: {what}; it switched at another step on {apart} of {len(both)} seeds"
+    what, never = ablations.words(runs[0].scale, arm), sum(not mine[seed] for seed in both)
+    said = f"control: {what}; it switched at another step on {apart - never} of {len(both)} seeds"
+    return f"{said}, never on {never}" if never else said
 
 
 def _removed(rows: Rows) -> Found:

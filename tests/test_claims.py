@@ -408,6 +408,8 @@ def test_the_gate_is_compared_on_the_seeds_that_both_have(tmp_path):
     line = claims.verdicts("pocket", 7, tmp_path).iloc[0]
     assert (line["estimate"], line["seeds"]) == (0, 2)
     assert line["note"].endswith("control: fixed schedule, not looking; it switched at another step on 1 of 2 seeds")
+    write_csv(file, steps.assign(phase="compress"))
+    assert claims.verdicts("pocket", 7, tmp_path).iloc[0]["note"].endswith("on 0 of 2 seeds, never on 1")
 
 
 def test_claim_7_names_the_command_for_a_control_that_is_missing(tmp_path):
