@@ -120,9 +120,9 @@ def test_frontiers_apart_have_no_number_and_a_reason() -> None:
 
 
 def test_resamples_without_a_number_count_as_the_worst_and_the_best() -> None:
-    assert dilemma._bounds(np.array([np.nan] * 5 + [1.0] * 95)) == (-np.inf, np.inf)
-    assert dilemma._bounds(np.array([np.nan] + [1.0] * 99)) == (1.0, 1.0)
-    low, high = dilemma._bounds(np.arange(1001.0))
+    assert dilemma.bounds(np.array([np.nan] * 5 + [1.0] * 95)) == (-np.inf, np.inf)
+    assert dilemma.bounds(np.array([np.nan] + [1.0] * 99)) == (1.0, 1.0)
+    low, high = dilemma.bounds(np.arange(1001.0))
     assert (low, high) == (25, 975)
 
 

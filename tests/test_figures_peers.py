@@ -76,16 +76,17 @@ def test_every_arm_and_seed_is_drawn_and_a_method_is_joined(draw: Callable[[str]
     arms = set(synthetic.ARMS) | set(study_records.SOME) - {"egrc-fixed"}
     assert set(drawn.loc[drawn["what"] == "arm", "arm"]) == arms
     assert len(drawn[drawn["what"] == "seed"]) == 2 * len(arms)
-    plane = figure.axes[0]
-    named = {t.get_text().strip() for t in plane.texts}
-    assert arms - {"truncation-L90"} <= named and "truncation-L90" not in named
+    plane, rest = figure.axes[:2]
+    named = {t.get_text().strip() for ax in (plane, rest) for t in ax.texts}
+    assert named == arms - {"truncation-L90"}  # each once, in one of the two parts
+    assert plane.get_ylim() == rest.get_ylim() and plane.get_xlim()[1] == rest.get_xlim()[0]
     ends = drawn.query("what == 'arm' and arm in ['truncation', 'truncation-L90']")["tokens"]
     assert any(sorted(line.get_xdata()) == sorted(ends) for line in plane.lines if len(line.get_xdata()) == 2)
 
 
 def test_the_published_rows_have_a_panel_of_their_own(draw: Callable[[str], Drawn]) -> None:
     figure, drawn = draw("fig12_peers")
-    field = figure.axes[2]
+    field = figure.axes[3]
     assert "other protocols" in field.get_title(loc="right")
     names = {t.get_text() for t in field.get_yticklabels()}
     assert "EGRC, model not named" in names and not names & set(synthetic.ARMS)

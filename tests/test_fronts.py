@@ -62,6 +62,16 @@ def test_arms_that_were_asked_other_problems_are_refused(rows: pd.DataFrame) -> 
         fronts.draws(rows[(rows["arm"] != "poor") | (rows["id"] > 0)])
 
 
+def test_fronts_are_compared_at_equal_length() -> None:
+    tokens, accuracy = (np.array([v] * 3, float) for v in ([10, 30, 20, 90], [0.5, 0.7, 0.7, 0.9]))
+    found = Draws(["short", "long", "focus", "far"], tokens, accuracy)
+    table = fronts.gaps(found, {"method": ["short", "long"], "focus": ["focus"], "far": ["far"]}, "focus")
+    method, far = (line for _, line in table.iterrows())
+    assert method["estimate"] == method["low"] == method["high"] == pytest.approx(-0.1)  # 0.6 at 20 tokens
+    assert (method["settings"], method["apart"], far["apart"]) == (2, 0, 1)
+    assert np.isnan(far["estimate"]) and (far["low"], far["high"]) == (-np.inf, np.inf)
+
+
 def line(arm: str, benchmark: str, gain: float, removed: float) -> dict[str, object]:
     both = {"gain_best": gain, "removed": removed}
     ends = {f"{k}{part}": v + d for k, v in both.items() for part, d in (("_low", -0.01), ("_high", 0.01))}
@@ -93,8 +103,8 @@ def test_findings_follow_from_the_rows(lines: pd.DataFrame) -> None:
     found = Draws(["joint", "kl-cov", "top-entropy"], tokens, accuracy)
     said = fronts.findings(fronts.worst(lines), found, {"keep entropy": ("kl-cov", "top-entropy", "absent")})
     assert said[0] == (
-        "Of 3 trained arms 2 remove at least 95% of the removable length (lossy, sound); of these 1 have a benchmark "
-        "more than 5 points below the base (b: 1)."
+        "At least 95% of the removable length gone, 2 of 3 trained arms: lossy, sound. Of these with a benchmark more "
+        "than 5 points below the base: 1 (b: 1)."
     )
     assert "Within all bounds: sound." in said and "Without such a benchmark: sound, long." in said
     assert "Less than 80% removed: long; longer than the base: long." in said

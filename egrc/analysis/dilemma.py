@@ -202,7 +202,7 @@ def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     sample = {"problems": found.problems, "seeds": table["seed"].nunique()}
     judged = []
     for i, (name, (start, end)) in enumerate(zip(READINGS, ranges, strict=True)):
-        low, high = _bounds(drawn[1:, i])
+        low, high = bounds(drawn[1:, i])
         line = {"reading": name, "estimate": drawn[0, i], "low": low, "high": high, "from": start, "to": end}
         line |= {"apart": np.isnan(drawn[1:, i]).mean(), **sample}
         judged.append(line | {"reason": _reason(joint, staged, name) if start > end else ""})
@@ -215,7 +215,7 @@ def readings_by_seed(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(alone, ignore_index=True)[["seed", "reading", "estimate", "reason"]]
 
 
-def _bounds(drawn: np.ndarray) -> tuple[float, float]:
+def bounds(drawn: np.ndarray) -> tuple[float, float]:
     """Percentile interval of [n_boot]; a NaN may be anything."""
     tail = (1 - LEVEL) / 2
     worst, best = (np.sort(np.where(np.isnan(drawn), filler, drawn)) for filler in (-np.inf, np.inf))

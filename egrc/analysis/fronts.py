@@ -10,12 +10,13 @@ benchmarks is a little too low on average; its interval does not know that it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from egrc.analysis import dilemma
 from egrc.confirm import NOT_BELOW
 from egrc.headline import REMOVED
 from egrc.intervals import estimate, resample
@@ -86,6 +87,26 @@ def standing(found: Draws, focus: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*columns, "outcome", "share"])
 
 
+def gaps(found: Draws, methods: Mapping[str, Sequence[str]], focus: str) -> pd.DataFrame:
+    """Every other method's frontier against that of `focus`: accuracy at equal length, mean over the lengths of both.
+
+    `methods` names the arms that are a method's length settings.  A frontier is straight between its settings
+    (`egrc.analysis.dilemma`), which favours a method with several of them a little over one with a single one.
+    Columns method, settings, estimate, low, high, apart (share of resamples in which no length is shared; such a one
+    counts as the worst for the lower end and as the best for the upper one).
+    """
+    at = {name: [found.arms.index(arm) for arm in arms] for name, arms in methods.items()}
+    lines = {name: [dilemma.frontier(t[k], a[k]) for t, a in zip(*found[1:], strict=True)] for name, k in at.items()}
+    table = []
+    for name, own in lines.items():
+        if name != focus:
+            drawn = np.array([dilemma.gap(*mine, *other) for mine, other in zip(own, lines[focus], strict=True)])
+            low, high = dilemma.bounds(drawn[1:])
+            line = {"method": name, "settings": len(at[name]), "estimate": drawn[0], "low": low, "high": high}
+            table.append(line | {"apart": np.isnan(drawn[1:]).mean()})
+    return pd.DataFrame(table, columns=["method", "settings", "estimate", "low", "high", "apart"])
+
+
 def worst(lines: pd.DataFrame) -> pd.DataFrame:
     """Of each trained arm: removed and gain on the mean, its worst benchmark with the change there, those collapsed.
 
@@ -124,9 +145,9 @@ def findings(table: pd.DataFrame, found: Draws, families: dict[str, tuple[str, .
     where = pd.Series([b for names in table.loc[short, "collapsed"] for b in names], dtype=object).value_counts()
     lost = "; ".join(f"{name}: {n}" for name, n in where.items())
     said = [
-        f"Of {len(table)} trained arms {short.sum()} remove at least {PLUS_REMOVED:.0%} of the removable length "
-        f"({listed(table.arm[short])}); of these {(short & fallen).sum()} have a benchmark more than "
-        f"{-100 * WORST:g} points below the base{f' ({lost})' if lost else ''}.",
+        f"At least {PLUS_REMOVED:.0%} of the removable length gone, {short.sum()} of {len(table)} trained arms: "
+        f"{listed(table.arm[short])}. Of these with a benchmark more than {-100 * WORST:g} points below the base: "
+        f"{(short & fallen).sum()}{f' ({lost})' if lost else ''}.",
         f"Without such a benchmark: {listed(table.arm[~fallen])}.",
         f"Within all bounds: {listed(table.arm[within(table)])}.",
         f"Less than {REMOVED:.0%} removed: {listed(table.arm[table['removed'] < REMOVED])}; longer than the base: "

@@ -1,7 +1,7 @@
 """Figure 12: what a reader would pick instead.  Accuracy against length, the benchmark that the mean hides, the field.
 
-On top every arm and seed with the Pareto front of the means; below, left, what each arm's worst benchmark lost against
-how much length went; below, right, and apart from ours, what others published of larger models.
+On top every arm and seed with the Pareto front of the means, in two parts; below, left, what each arm's worst benchmark
+lost against how much length went; below, right, and apart from ours, what others published of larger models.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from egrc import table2, table3, tables
 from egrc.analysis import fronts
@@ -36,6 +36,8 @@ MARKERS = {
 }
 PEER = "0.35"
 SEED: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "alpha": 0.6, "linestyle": ""}
+BRIEF = 2
+"""Up to how many times the compact floor the first part of the plane reaches: where the arms crowd."""
 LEFT = 0.6
 """Where the axis of the removed length begins; what removed less stands at the edge."""
 FRONT: dict[str, Any] = {"color": "0.15", "linewidth": 0.9, "linestyle": (0, (1, 1.5))}
@@ -58,11 +60,8 @@ def point(ax: Axes, at: tuple[float, float], spans: Sequence[tuple[float, float]
 
 
 def plane(ax: Axes, scale: str, lines: pd.DataFrame, seeds: pd.DataFrame, front: pd.DataFrame) -> None:
-    """Every arm in the plane of tokens and accuracy; lines join the settings of a method, dashes the front."""
-    ax.set_xscale("log")
+    """Every arm in the plane of tokens and accuracy; lines join the settings of a method, dots the front."""
     ax.axvline(lines["floor"].iloc[0], **GROUND)
-    ax.annotate(f"compact floor {lines['floor'].iloc[0]:.1f}", (lines["floor"].iloc[0], 0), xytext=(3, 3), fontsize=6.5,
-                xycoords=("data", "axes fraction"), textcoords="offset points", color=style.GREY)  # fmt: skip
     for _, run in seeds.iterrows():
         ax.plot(run["mean_tokens"], run["accuracy"], **SEED, **look(scale, run["arm"]))
     for of, own in lines.groupby(lines["arm"].map(lambda arm: table3.method(scale, arm)), sort=False):
@@ -74,16 +73,28 @@ def plane(ax: Axes, scale: str, lines: pd.DataFrame, seeds: pd.DataFrame, front:
         point(ax, (p["tokens"], p["accuracy"]), spans, look(scale, p["arm"]))
     best = front[front["on"]]
     ax.step(best["tokens"], best["accuracy"], where="post", zorder=1, **FRONT)
-    ax.set_xlabel("completion tokens (log scale)")
-    ax.set_ylabel("accuracy")
-    ax.set_xticks([20, 25, 30, 40, 50, 60, 80, 100, 120])
-    ax.xaxis.set_major_formatter(ScalarFormatter())
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.tick_params(axis="x", which="minor", bottom=False)
-    ax.set_xlim(0.96 * min(lines["tokens"].min(), lines["floor"].iloc[0]), 1.05 * lines["tokens_high"].max())
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def halves(axes: Sequence[Axes], scale: str, found: dict[str, pd.DataFrame]) -> None:
+    """The plane in two parts, the crowded brief one wide and the long one narrow, each with its names."""
+    lines = found["arm"]
+    floor = lines["floor"].iloc[0]
+    start = min(lines["tokens"].min(), found["seed"]["mean_tokens"].min(), floor) - 0.06 * floor
+    limits = (start, BRIEF * floor, 1.04 * max(lines["tokens_high"].max(), found["seed"]["mean_tokens"].max()))
     named = lines[[table3.method(scale, arm) == arm for arm in lines["arm"]]]
-    colours = [look(scale, arm)["color"] for arm in named["arm"]]
-    beside(ax, [Mark(*m) for m in zip(named["tokens"], named["accuracy"], named["arm"], colours, strict=True)], 0.037)
+    for ax, low, high in zip(axes, limits, limits[1:], strict=False):
+        plane(ax, scale, lines, found["seed"], found["front"])
+        ax.set_xlim(low, high)
+    for ax in axes:  # both have set the heights that they share
+        low, high = ax.get_xlim()
+        here = named[(named["tokens"] >= low) & (named["tokens"] < high)]
+        colours = [look(scale, arm)["color"] for arm in here["arm"]]
+        beside(ax, [Mark(*m) for m in zip(here["tokens"], here["accuracy"], here["arm"], colours, strict=True)], 0.037)
+    axes[0].set_xlabel(f"completion tokens, up to {BRIEF:g} x the compact floor (dashed, {floor:.1f})")
+    axes[0].set_ylabel("accuracy")
+    axes[1].set_xlabel("completion tokens, above")
+    axes[1].tick_params(axis="y", labelleft=False)
 
 
 def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
@@ -106,10 +117,6 @@ def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, WORST - 0.01), max(high, 0.02))
     ax.fill_between([PLUS_REMOVED, ax.get_xlim()[1]], WORST, ax.get_ylim()[1], color="0.93", linewidth=0, zorder=-1)
-    ax.annotate(f"{100 * WORST:g} points", (0, WORST), xycoords=("axes fraction", "data"), xytext=(2, 2), fontsize=6,
-                textcoords="offset points", color=style.GREY)  # fmt: skip
-    ax.annotate(f"{PLUS_REMOVED:.0%} ", (PLUS_REMOVED, 0.005), xycoords=("data", "axes fraction"), fontsize=6,
-                ha="right", color=style.GREY)  # fmt: skip
     beside(ax, marks, line=0.041)
 
 
@@ -174,8 +181,8 @@ def caption(at: float, worst: pd.DataFrame, joined: bool, lacking: str) -> list[
     lines = " Lines join the length settings of one method; only its own setting is named." if joined else ""
     return [
         f"Above and left: held-out problems at T = {at:g}, the temperature that suits the base best; plain means over "
-        "benchmarks and seeds with 95% intervals (bootstrap over problems, given the seeds); small: one seed. No other "
-        f"mean is at least as short and as accurate as one on the front.{lines}",
+        "benchmarks and seeds with 95% intervals (bootstrap over problems, given the seeds); small: one seed. "
+        f"Dotted: the front, of the means that no other mean is at least as short and as accurate as.{lines}",
         f"Left: each arm's own worst benchmark, {others(worst)}. Grey: at least {PLUS_REMOVED:.0%} removed and no "
         f"benchmark more than {-100 * WORST:g} points below the base, as fixed before the runs; an arm that removed "
         f"less than {LEFT:.0%} stands at the edge. The lowest of six is a little too low on average.",
@@ -208,8 +215,9 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         middle = bottom + 0.44 * (0.94 - bottom)
         side = {"top": middle, "bottom": bottom}
         top = {"top": 0.945, "bottom": middle + 0.075}
-        above = figure.add_subplot(figure.add_gridspec(1, 1, left=0.07, right=0.845, **top)[0])
-        plane(above, scale, found["arm"], found["seed"], found["front"])
+        brief = figure.add_subplot(figure.add_gridspec(1, 1, left=0.07, right=0.545, **top)[0])
+        long = figure.add_subplot(figure.add_gridspec(1, 1, left=0.695, right=0.87, **top)[0], sharey=brief)
+        halves((brief, long), scale, found)
         left = figure.add_subplot(figure.add_gridspec(1, 1, left=0.07, right=0.335, **side)[0])
         hidden(left, scale, found["worst"])
         right = figure.add_subplot(figure.add_gridspec(1, 1, left=0.665, right=0.795, **side)[0])
