@@ -127,13 +127,20 @@ def _plain(settings: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
-def costs(scale: str, found: Sequence[Record]) -> pd.DataFrame:
+def trials(scale: str, data: Path = DATA) -> dict[str, int]:
+    """Recorded trials by arm; those of the arm that is called `egrc-plus` are its own."""
+    file = data / scale / search.search_file(scale).name
+    made = pd.read_csv(file)["arm"].value_counts().to_dict() if file.exists() else {}
+    return made | ({"egrc-plus": made[scales.PLUS]} if scales.PLUS in made else {})
+
+
+def costs(scale: str, found: Sequence[Record], data: Path = DATA) -> pd.DataFrame:
     """One line per trained arm: family, settings, trials, seeds, generated tokens and seconds of training (means)."""
-    lines = []
+    lines, tried = [], trials(scale, data)
     for arm in dict.fromkeys(r.arm for r in found if r.arm != "base"):
         own = [r.meta for r in found if r.arm == arm]
         line = {"arm": arm, "family": family(scale, arm), "settings": differs(scale, arm)}
-        line |= {"trials": len(search.TRIALS.get(scale, {}).get(arm, ())), "seeds": len(own)}
+        line |= {"trials": tried.get(arm, 0), "seeds": len(own)}
         line["generated_tokens"] = sum(m["generated_tokens"] for m in own) / len(own)
         line["seconds"] = sum(m.get("training_seconds", m["seconds"]) for m in own) / len(own)
         lines.append(line)
@@ -173,8 +180,8 @@ def notes(at: float, lacking: str) -> list[str]:
         "problems given the seeds] (lowest to highest seed). Removable length is base's tokens - compact floor. The "
         "mean is the plain mean over benchmarks of each column.",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "
-        "depend on what else the machine was doing. Trials: settings that were tried on training problems "
-        "(`egrc.search`); a variant takes those of its arm.",
+        "depend on what else the machine was doing. Trials: settings of this arm that were tried on training "
+        "problems (`egrc.search`); a variant takes what was found for its arm.",
     ]
     return said + ([lacking] if lacking else [])
 
@@ -182,7 +189,7 @@ def notes(at: float, lacking: str) -> list[str]:
 def parts(scale: str, data: Path = DATA) -> dict[str, pd.DataFrame]:
     """Heading to table, as text.  Raises RecordError."""
     runs = load(scale, data)
-    found = {"What each arm cost": pretty_costs(costs(scale, runs))}
+    found = {"What each arm cost": pretty_costs(costs(scale, runs, data))}
     lines = compare(rows(runs, temperature(scale, data)), scale)
     for benchmark, own in lines.groupby("benchmark", sort=False):
         found[tables.heading(str(benchmark), own["floor"].iloc[0])] = pretty(own)

@@ -28,7 +28,8 @@ def test_every_arm_of_the_studies_is_asked_at_each_of_its_seeds() -> None:
     asked = table3.wanted("pocket")
     assert list(asked)[:6] == list(synthetic.ARMS) and asked["base"] == (0, 1, 2)
     assert asked["egrc"] == (0, 1, 2, 3, 4)  # main seeds and those of the studies
-    assert {*PEERS, *OURS, *scales.ABLATIONS} <= set(asked)
+    own = {"egrc-plus" if arm == scales.PLUS else arm for arm in OURS}
+    assert {*PEERS, *own, *scales.ABLATIONS} <= set(asked)
     assert "joint-grpo" not in asked  # of another study
     assert table3.wanted("smol") == table3.wanted("gpu") == {}
 
@@ -48,6 +49,16 @@ def test_egrc_plus_is_named_as_itself_and_says_what_it_is(monkeypatch: pytest.Mo
     assert table3.method("pocket", "egrc-plus") == "egrc-plus"
     assert table3.family("pocket", "egrc-plus") == "ours"
     assert table3.differs("pocket", "egrc-plus") == "egrc-steps: as it is"
+
+
+def test_trials_of_egrc_plus_are_those_of_the_arm_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scales, "PLUS", "egrc-steps")
+    assert table3.trials("pocket", tmp_path) == {}
+    (tmp_path / "pocket").mkdir()
+    (tmp_path / "pocket" / "search.csv").write_text("arm,trial\negrc-steps,0\negrc-steps,1\n")
+    assert table3.trials("pocket", tmp_path) == {"egrc-steps": 2, "egrc-plus": 2}
 
 
 def test_what_a_variant_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +101,9 @@ def test_numbers_are_those_of_table_1_at_one_temperature(data: Path) -> None:
         table3.rows(found, 0.3)
 
 
-def test_costs_are_means_over_seeds_with_the_trials_of_each_arm(data: Path) -> None:
-    table = table3.costs("pocket", table3.load("pocket", data)).set_index("arm")
+def test_costs_are_means_over_seeds_with_the_recorded_trials_of_each_arm(data: Path) -> None:
+    (data / "pocket" / "search.csv").write_text("arm,trial\nbase,0\ndler,0\ndler,1\n")
+    table = table3.costs("pocket", table3.load("pocket", data), data).set_index("arm")
     dler = table.loc["dler"]
     assert (dler["seeds"], dler["generated_tokens"], dler["seconds"], dler["trials"]) == (2, 45_000, 50, 2)
     assert table.loc["egrc-fixed", "trials"] == 0 and table.loc["egrc-fixed", "settings"].startswith("egrc: gate")
