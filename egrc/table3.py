@@ -114,14 +114,15 @@ def family(scale: str, arm: str) -> str:
 def differs(scale: str, arm: str) -> str:
     """'egrc: r = 0.02', the settings in which a variant differs from its arm; empty for an arm of its own."""
     of, settings = scales.SCALES[scale].variants.get(arm, (arm, {}))
-    return "" if of == arm else f"{of}: {_plain(settings) or 'as it is'}"
+    return "" if of == arm else f"{of}: {_plain(settings, scales.config(scale, of).recipe.gate) or 'as it is'}"
 
 
-def _plain(settings: Mapping[str, Any]) -> str:
+def _plain(settings: Mapping[str, Any], gate: Gate) -> str:
     found = []
     for name, value in settings.items():
         if isinstance(value, Gate):
-            value = {f.name: v for f in fields(Gate) if (v := getattr(value, f.name)) != f.default}
+            own = {f.name: getattr(value, f.name) for f in fields(Gate)}
+            value = {field: v for field, v in own.items() if v != getattr(gate, field)}
         inner = value.items() if isinstance(value, Mapping) else [("", value)]
         found += [f"{f'{name} {part}'.strip()} = {v}" for part, v in inner]
     return ", ".join(found)

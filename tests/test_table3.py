@@ -9,7 +9,6 @@ import synthetic
 
 from egrc import scales, table3, tables
 from egrc.arms import OURS, PEERS
-from egrc.config import Gate
 from egrc.records import RecordError
 
 
@@ -65,7 +64,7 @@ def test_what_a_variant_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     variants = {
         "a": ("egrc", {"r": 0.02}),
         "b": ("dot", {"truncate": {"cut_at": 1.0}}),
-        "c": ("egrc", {"gate": replace(Gate(), low=0.8, every=51)}),
+        "c": ("egrc", {"gate": replace(scales.SCALES["pocket"].lengths.gate, low=0.8, every=51)}),
     }
     monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], variants=variants))
     said = [table3.differs("pocket", arm) for arm in ("egrc", "a", "b", "c")]

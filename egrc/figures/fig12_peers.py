@@ -36,7 +36,7 @@ MARKERS = {
 }
 PEER = "0.35"
 SEED: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "alpha": 0.6, "linestyle": ""}
-BRIEF = 2
+BRIEF = 2.5
 """Up to how many times the compact floor the first part of the plane reaches: where the arms crowd."""
 LEFT = 0.6
 """Where the axis of the removed length begins; what removed less stands at the edge."""
