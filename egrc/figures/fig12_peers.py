@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,8 +39,6 @@ PEER = "0.35"
 SEED: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "alpha": 0.6, "linestyle": ""}
 BRIEF = 2.5
 """Up to how many times the compact floor the first part of the plane reaches: where the arms crowd."""
-LEFT = 0.6
-"""Where the axis of the removed length begins; what removed less stands at the edge."""
 FRONT: dict[str, Any] = {"color": "0.15", "linewidth": 0.9, "linestyle": (0, (1, 1.5))}
 GROUND: dict[str, Any] = {"color": style.GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 0}
 
@@ -101,19 +100,21 @@ def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
     """The change of accuracy on each arm's worst benchmark against the removed length, with the bounds."""
     ax.axhline(WORST, **GROUND)
     ax.axvline(PLUS_REMOVED, **GROUND)
+    most = max(1.0, worst["removed_high"].max())
+    end = most + 0.1  # a scale on which the last tenths have room, and longer arms still a place
+    ax.set_xscale("function", functions=(lambda x: -np.log10(np.maximum(end - x, 1e-6)), lambda y: end - 10.0**-y))
     marks = []
     for _, p in worst.iterrows():
-        x, shown = max(p["removed"], LEFT), look(scale, p["arm"])
-        outside = p["removed"] < LEFT
-        spans = [(x, x) if outside else (p["removed_low"], p["removed_high"]), (p["low"], p["high"])]
-        point(ax, (x, p["change"]), spans, shown | ({"marker": "<"} if outside else {}))
+        at, shown = (p["removed"], p["change"]), look(scale, p["arm"])
+        point(ax, at, [(p["removed_low"], p["removed_high"]), (p["low"], p["high"])], shown)
         if table3.method(scale, p["arm"]) == p["arm"]:
-            text = p["arm"] + (f" ({100 * p['removed']:.0f}%)" if outside else "")
-            marks.append(Mark(x, p["change"], text, shown["color"]))
+            marks.append(Mark(*at, p["arm"], shown["color"]))
     ax.set_xlabel("removable length removed")
     ax.set_ylabel("accuracy − base, worst benchmark (points)")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}"))
-    ax.set_xlim(LEFT - 0.01, max(1.02, worst["removed_high"].max() + 0.01))
+    ax.set_xlim(worst["removed_low"].min() - 0.06, most + 0.01)
+    ax.set_xticks([x for x in (-0.5, 0, 0.5, 0.8, PLUS_REMOVED, 1) if x >= ax.get_xlim()[0]])
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, WORST - 0.01), max(high, 0.02))
     ax.fill_between([PLUS_REMOVED, ax.get_xlim()[1]], WORST, ax.get_ylim()[1], color="0.93", linewidth=0, zorder=-1)
@@ -184,8 +185,8 @@ def caption(at: float, worst: pd.DataFrame, joined: bool, lacking: str) -> list[
         "benchmarks and seeds with 95% intervals (bootstrap over problems, given the seeds); small: one seed. "
         f"Dotted: the front, of the means that no other mean is at least as short and as accurate as.{lines}",
         f"Left: each arm's own worst benchmark, {others(worst)}. Grey: at least {PLUS_REMOVED:.0%} removed and no "
-        f"benchmark more than {-100 * WORST:g} points below the base, as fixed before the runs; an arm that removed "
-        f"less than {LEFT:.0%} stands at the edge. The lowest of six is a little too low on average.",
+        f"benchmark more than {-100 * WORST:g} points below the base, as fixed before the runs. The lowest of six "
+        "is a little too low on average. The horizontal scale is stretched towards 1.",
         "Right, never to be ranked with ours: numbers that others published of much larger models, each under a "
         "protocol of its own (models, benchmarks, samples, caps, temperatures differ); sources in data/published.csv.",
         *([lacking] if lacking else []),
