@@ -109,8 +109,9 @@ PEERS: dict[str, Callable[[Lengths], Recipe]] = {
 }
 
 # --- ours, beyond the paper: candidates for `egrc-plus` ---------------------------------------------------------------
-# Every arm that compresses hard loses hole-3: there the compact mode is not mastered yet, a right search ends in a
-# wrong answer, and still it is shorter.  With one pressure for all problems the easy ones carry the hard ones along.
+# Every arm that compresses hard loses hole-3: there this base cannot read the answer off a compact search, even a right
+# one (`egrc.analysis.copying`), and still it is shorter.  With one pressure for all problems the easy ones carry the
+# hard ones along.
 
 RELIABLE = 0.75
 """Share of a group that must be correct before length counts in it."""
