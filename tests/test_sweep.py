@@ -197,7 +197,9 @@ def test_a_phase_is_changed_by_its_name():
 def test_an_ablation_is_not_what_it_ablates(arm):
     plain, other = scales.config("pocket", "egrc"), scales.config("pocket", arm)
     assert replace(other, arm="egrc") != plain
-    assert (other.steps, other.prompts_per_step, other.group_size) == (100, 16, 8)
+    rollouts, groups = (1600, 8), (other.steps * other.prompts_per_step, other.group_size)
+    assert groups == rollouts, "the same budget"
+    assert (other.steps == plain.steps) == (arm != "egrc-more-updates"), "the batch is changed by one arm only"
 
 
 def test_other_signals_switch_where_the_recorded_runs_did():
