@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 import pytest
 import synthetic
 from matplotlib.figure import Figure
-from test_figures import texts
+from pictures import legible, texts
 
 from egrc import records, scales, tables
 from egrc.analysis import ablations
@@ -188,12 +187,7 @@ def test_what_is_there_is_read_and_the_rest_is_named(data: Path, tmp_path: Path)
 
 def test_texts_are_legible_inside_and_apart(drawn: tuple[Figure, pd.DataFrame]) -> None:
     figure, _ = drawn
-    boxes = {text: text.get_window_extent() for text in texts(figure)}
-    for text, box in boxes.items():
-        assert text.get_fontsize() >= 6, text.get_text()
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text.get_text()
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text.get_text()
-    assert not [(a.get_text(), b.get_text()) for a, b in combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
+    assert legible(figure)
 
 
 def test_every_seed_is_a_tick_and_few_seeds_are_said(drawn: tuple[Figure, pd.DataFrame]) -> None:

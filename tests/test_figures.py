@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import synthetic
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from pictures import legible, texts
 from PIL import Image
 
 from egrc import tables
@@ -39,19 +37,6 @@ def draw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Draw
         yield cache(lambda name, complete: import_module(FIGURES[name]).draw("pocket", data[complete]))
 
 
-def texts(figure: Figure) -> list[Text]:
-    """Everything written in a figure that is drawn: no labels of ticks out of range, nor of axes switched off."""
-    FigureCanvasAgg(figure).draw()
-    unseen = set()
-    for ax in figure.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            ticks = [t for t in axis.get_major_ticks() if not ax.axison or not low <= t.get_loc() <= high]
-            unseen |= {label for tick in ticks for label in (tick.label1, tick.label2)}
-            unseen |= set() if ax.axison else {axis.label}
-    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in unseen]
-
-
 @pytest.mark.parametrize("name", OF_RUNS)
 def test_a_second_run_gives_the_same_bytes_and_names_its_data(
     name: str, draw: Callable[[str, bool], Drawn], tmp_path: Path
@@ -77,15 +62,7 @@ def test_every_text_is_legible_inside_and_apart(
     name: str, complete: bool, draw: Callable[[str, bool], Drawn]
 ) -> None:
     figure, _ = draw(name, complete)
-    boxes = {}
-    for text in texts(figure):
-        assert text.get_fontsize() >= 6, text.get_text()
-        box = text.get_window_extent()
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text.get_text()
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text.get_text()
-        boxes[text] = box
-    clashes = [(a.get_text(), b.get_text()) for a, b in combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
-    assert boxes and not clashes
+    assert legible(figure)
 
 
 @pytest.mark.parametrize("name", OF_RUNS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 import pytest
 import synthetic
 from matplotlib.figure import Figure
-from test_figures import texts
+from pictures import legible, texts
 
 from egrc import measure
 from egrc.analysis import changes, dilemma, mix
@@ -116,15 +115,7 @@ def drawn(data: Path) -> Iterator[Drawn]:
 @pytest.mark.parametrize("name", MODULES)
 def test_texts_are_legible_inside_and_apart(name: str, drawn: Drawn) -> None:
     figure, _ = drawn[name]
-    boxes = {}
-    for text in texts(figure):
-        assert text.get_fontsize() >= 6, text.get_text()
-        box = text.get_window_extent()
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text.get_text()
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text.get_text()
-        boxes[text] = box
-    assert not [(a.get_text(), b.get_text()) for a, b in combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
-    assert "Missing" not in " ".join(t.get_text() for t in boxes)
+    assert "Missing" not in " ".join(t.get_text() for t in legible(figure))
 
 
 def test_figure_3_draws_every_seed_and_every_interval(drawn: Drawn) -> None:

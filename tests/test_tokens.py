@@ -1,7 +1,6 @@
 """Which tokens carry the entropy: answers worked by hand, tables that are refused, and the figures that show it."""
 
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 
 import made_up
@@ -11,8 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
-from test_figures import texts
+from pictures import legible, texts
 
 from egrc import measure
 from egrc.analysis import tokens
@@ -269,17 +267,6 @@ def test_a_second_drawing_gives_the_same_bytes(name: str, data: Path, tmp_path: 
 @pytest.mark.parametrize("scale", ["pocket", "smol"])
 def test_every_text_is_legible_inside_and_apart(name: str, scale: str, data: Path) -> None:
     legible(import_module(f"egrc.figures.{name}").draw(scale, data)[0])
-
-
-def legible(figure: Figure) -> None:
-    boxes = {}
-    for text in texts(figure):
-        assert text.get_fontsize() >= 6, text.get_text()
-        box = text.get_window_extent()
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text.get_text()
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text.get_text()
-        boxes[text] = box
-    assert not [(a.get_text(), b.get_text()) for a, b in combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
 
 
 def test_the_pocket_column_says_that_it_is_by_construction(data: Path, tmp_path: Path) -> None:
