@@ -348,20 +348,14 @@ def search_(a: Arguments) -> None:
 
 
 def confirm_(a: Arguments) -> None:
-    from egrc import confirm, records, tables
+    from egrc import confirm
 
     if a.only:
         show = Progress("/".join(a.only))
         confirm.ask(a.scale, a.only[0], int(a.only[1]), lambda done, total: show("evaluating", done, total))
         return
-    try:
-        if a.fresh:
-            raise records.RecordError("anew")
-        rows = confirm.load(a.scale)
-    except records.RecordError:
-        confirm.make(a.scale, a.fresh)
-        rows = confirm.load(a.scale)
-    table = confirm.verdicts(confirm.judge(rows, tables.floors(a.scale, rows["benchmark"].unique())))
+    confirm.make(a.scale, a.fresh)
+    table = confirm.verdicts(confirm.judged(a.scale))
     print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
 
 

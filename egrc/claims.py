@@ -173,9 +173,8 @@ class Rows:
 
     @property
     def temperature(self) -> float:
-        """The sampling temperature that suits the base best; 1 where none is recorded."""
-        best = tables.best_temperature(self.scale, self.data)
-        return 1.0 if best is None else best
+        """See `egrc.tables.compared_at`."""
+        return tables.compared_at(self.scale, self.data)
 
     def _checked(self, name: str) -> pd.DataFrame:
         self.measured(name)

@@ -65,17 +65,15 @@ def ask(scale: str, arm: str, seed: int, on_progress: Callable[[int, int], None]
     """Ask one run's policy, and keep the answers in the build folder.  Raises RecordError without its weights."""
     from egrc.evaluate import evaluate
     from egrc.run import policy, set_up
-    from egrc.tables import best_temperature
+    from egrc.tables import compared_at
 
     set_up()
     world, record = scales.world(scale), records.load(scale, arm, seed)
     if record.is_slim:
         raise records.RecordError(f"{record.name} holds no weights: train it again")
     model, tokenizer = policy(record.config, world, record.path / "adapter")
-    best = best_temperature(scale) or 1.0
-    rows = evaluate(
-        model, tokenizer, unseen(scale), world.correct, (best,), 1, record.config.cap, seed, on_progress
-    )
+    asked, at = unseen(scale), (compared_at(scale),)
+    rows = evaluate(model, tokenizer, asked, world.correct, at, 1, record.config.cap, seed, on_progress)
     rows = rows[list(KEPT)].assign(arm=arm, seed=seed)
     write_parquet(_part(scale, arm, seed), rows)
     return _part(scale, arm, seed)
@@ -106,8 +104,10 @@ def _weights(scale: str, arm: str, seed: int) -> str:
 
 def make(scale: str, fresh: bool = False) -> Path:
     """Ask all deciding runs that are recorded, two side by side, and write the answers; what was asked before a kill is
-    not asked again.  Raises JobsError where one failed, after the others.
+    not asked again, and what is there and not stale stays.  Raises JobsError where one failed, after the others.
     """
+    if not fresh and stale(scale) is None:
+        return file(scale)
     runs = recorded(scale)
     parts = {run: _part(scale, *run) for run in runs}
     if fresh:
@@ -129,25 +129,37 @@ def stamp(scale: str) -> dict[str, Any]:
         "problems": PROBLEMS,
         "after": scales.config(scale, "base").eval_problems,
         "weights": {f"{arm}/seed-{seed}": _weights(scale, arm, seed) for arm, seed in recorded(scale)},
-        "code": {name: fingerprint.source_hash(f.read_text(encoding="utf-8")) for name, f in sorted(reached.items())},
+        "code": fingerprint.hashes(reached),
     }
+
+
+def stale(scale: str, data: Path | None = None) -> str | None:
+    """Why the answers have to be made: they are missing, or something that they hang on has changed; else None."""
+    path = file(scale, data)
+    if not path.is_file() or not path.with_suffix(".json").is_file():
+        return "missing"
+    then, now = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), stamp(scale)
+    changed = ", ".join(key for key in now if then.get(key) != now[key])
+    return f"stale ({changed} changed)" if changed else None
 
 
 def load(scale: str, data: Path | None = None) -> pd.DataFrame:
     """Columns `KEPT`, arm, seed.  Raises RecordError where it was not made, or for other weights or by other code."""
     path = file(scale, data)
-    if not path.is_file() or not path.with_suffix(".json").is_file():
-        raise records.RecordError(f"no {paths.shown(path)}: `python -m egrc confirm --scale {scale}` makes it")
-    then, now = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), stamp(scale)
-    if changed := [key for key in now if then.get(key) != now[key]]:
-        raise records.RecordError(
-            f"{paths.shown(path)} is stale ({', '.join(changed)} changed): "
-            f"`python -m egrc confirm --scale {scale} --fresh` makes it anew"
-        )
+    if reason := stale(scale, data):
+        raise records.RecordError(f"{paths.shown(path)} is {reason}: `python -m egrc confirm --scale {scale}` makes it")
     return pd.read_parquet(path)
 
 
 # --- judging --------------------------------------------------------------------------------------
+
+
+def judged(scale: str) -> dict[str, Headline]:
+    """`judge` of a scale's answers.  Raises RecordError as `load` does."""
+    from egrc.tables import floors
+
+    rows = load(scale)
+    return judge(rows, floors(scale, rows["benchmark"].unique()))
 
 
 def judge(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, Headline]:

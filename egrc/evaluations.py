@@ -99,7 +99,7 @@ def code(scale: str) -> dict[str, str]:
     found: dict[str, Path] = {}
     for entry in entries:
         found |= fingerprint.reachable(entry, leave_out=fingerprint.NOT_HASHED | {"egrc.config"})
-    return {name: fingerprint.source_hash(f.read_text(encoding="utf-8")) for name, f in sorted(found.items())}
+    return fingerprint.hashes(found)
 
 
 def model(scale: str) -> str:

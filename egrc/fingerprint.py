@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -47,6 +48,11 @@ def source_hash(source: str) -> str:
             # any bare string counts as documentation: this package also describes fields with them
             node.body = [s for s in node.body if not (isinstance(s, ast.Expr) and _is_string(s.value))]
     return _digest(ast.dump(tree).encode())
+
+
+def hashes(files: Mapping[str, Path]) -> dict[str, str]:
+    """Module name to `source_hash`, by name."""
+    return {name: source_hash(file.read_text(encoding="utf-8")) for name, file in sorted(files.items())}
 
 
 def _is_string(node: ast.expr) -> bool:
@@ -110,8 +116,7 @@ def code_hashes(scale: str, arm: str) -> dict[str, str]:
     files: dict[str, Path] = {}
     for entry in ("egrc.evaluate" if arm == "base" else "egrc.run", ours):
         files |= reachable(entry, leave_out=NOT_HASHED | others)
-    hashes = {name: source_hash(file.read_text(encoding="utf-8")) for name, file in sorted(files.items())}
-    return hashes | {"base model": folder_hash(scales.world(scale).policy_path())}
+    return hashes(files) | {"base model": folder_hash(scales.world(scale).policy_path())}
 
 
 def folder_hash(path: str) -> str:

@@ -109,8 +109,7 @@ def stamp(name: str, scale: str) -> dict[str, Any]:
     entry = module(name).__name__
     left_out = fingerprint.NOT_HASHED | {"egrc.measure", "egrc.jobs"}
     reached = fingerprint.reachable(entry, leave_out=left_out)
-    code = {k: fingerprint.source_hash(f.read_text(encoding="utf-8")) for k, f in sorted(reached.items())}
-    return {"code": code, "inputs": module(name).inputs(scale)}
+    return {"code": fingerprint.hashes(reached), "inputs": module(name).inputs(scale)}
 
 
 def missing(scale: str) -> list[str]:

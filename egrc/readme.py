@@ -70,12 +70,12 @@ def frontier_section(scale: str = "pocket") -> str:
 def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[Record]], Any]] | None = None) -> str:
     from egrc import headline, tables
 
-    best, base = tables.best_temperature(scale), headline.rows(runs, "base")
+    at, base = tables.compared_at(scale), headline.rows(runs, "base")
     floors = tables.floors(scale, base["benchmark"].unique())
     lines = []
     for arm in dict.fromkeys(run.arm for run in runs if run.arm != "base"):
         own = [run for run in runs if run.arm == arm]
-        found = headline.headline(base, headline.rows(runs, arm), floors, best or 1.0)
+        found = headline.headline(base, headline.rows(runs, arm), floors, at)
         worst = found.by_benchmark["accuracy"].idxmin()
         lines.append(
             {
@@ -93,13 +93,11 @@ def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[R
 
 def confirmation_section(scale: str = "pocket") -> str:
     """What the deciding arms did on problems that nobody had been asked, predicate by predicate."""
-    from egrc import confirm, tables
+    from egrc import confirm
 
     if not confirm.file(scale).exists():
         return "Not made yet.\n"
-    rows = confirm.load(scale)
-    lines = confirm.verdicts(confirm.judge(rows, tables.floors(scale, rows["benchmark"].unique())))
-    return f"{confirm.markdown(lines)}\n"
+    return f"{confirm.markdown(confirm.verdicts(confirm.judged(scale)))}\n"
 
 
 def claims_section() -> str:

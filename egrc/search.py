@@ -119,13 +119,13 @@ def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:
 
     from egrc.evaluate import evaluate, summarise
     from egrc.run import policy, train
-    from egrc.tables import best_temperature
+    from egrc.tables import compared_at
 
     torch.set_num_threads(1)
     settings = {} if arm == "base" else TRIALS[scale][arm][trial]
     config = scales.config(scale, arm, SEED, **settings)
     world = scales.world(scale)
-    best = best_temperature(scale) or 1.0
+    best = compared_at(scale)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         if arm != "base":

@@ -72,12 +72,6 @@ def missing(scale: str, found: Iterable[Record], arms: Iterable[str] | None = No
     return f"Missing: {groups}." if told else ""
 
 
-def temperature(scale: str, data: Path = DATA) -> float:
-    """Where everything here is compared: the base's best; 1 where a scale has recorded none."""
-    best = tables.best_temperature(scale, data)
-    return 1.0 if best is None else best
-
-
 def rows(found: Sequence[Record], at: float) -> pd.DataFrame:
     """`egrc.tables.evaluations` of records at one temperature.  Raises RecordError if a run lacks it."""
     table = tables.evaluations(found)
@@ -191,7 +185,7 @@ def parts(scale: str, data: Path = DATA) -> dict[str, pd.DataFrame]:
     """Heading to table, as text.  Raises RecordError."""
     runs = load(scale, data)
     found = {"What each arm cost": pretty_costs(costs(scale, runs, data))}
-    lines = compare(rows(runs, temperature(scale, data)), scale)
+    lines = compare(rows(runs, tables.compared_at(scale, data)), scale)
     for benchmark, own in lines.groupby("benchmark", sort=False):
         found[tables.heading(str(benchmark), own["floor"].iloc[0])] = pretty(own)
     return found
@@ -208,5 +202,5 @@ def latex(said: Sequence[str], found: Mapping[str, pd.DataFrame]) -> str:
 
 def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list[Path]:
     """Write table3.md and table3.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
-    said, found = notes(temperature(scale, data), missing(scale, load(scale, data))), parts(scale, data)
+    said, found = notes(tables.compared_at(scale, data), missing(scale, load(scale, data))), parts(scale, data)
     return typeset.write(out / "table3", typeset.markdown("Table 3", said, found), latex(said, found))

@@ -58,6 +58,12 @@ def best_temperature(scale: str, data: Path = DATA) -> float | None:
     return float(facts["base_best_temperature"])
 
 
+def compared_at(scale: str, data: Path = DATA) -> float:
+    """The sampling temperature of a scale's comparisons: the one that suits the base best; 1 where none is recorded."""
+    best = best_temperature(scale, data)
+    return 1.0 if best is None else best
+
+
 def floors(scale: str, benchmarks: Iterable[str]) -> dict[str, float]:
     """Compact floor of each benchmark in completion tokens, end of sequence included; NaN where none is known."""
     from egrc import scales  # imports transformers, so only here

@@ -102,9 +102,8 @@ def missing(scale: str, arms: Iterable[str]) -> list[str]:
 
 def rows(runs: Sequence[Record], scale: str, data: Path | None = None) -> pd.DataFrame:
     """Evaluation rows of `load`'s runs at the base's best temperature, with arm, seed and config (its hash)."""
-    best = tables.best_temperature(scale, data or paths.DATA)
     found = tables.evaluations(runs)
-    return found[np.isclose(found["temperature"], 1.0 if best is None else best)]
+    return found[np.isclose(found["temperature"], tables.compared_at(scale, data or paths.DATA))]
 
 
 # --- differences --------------------------------------------------------------------------------------------------

@@ -61,8 +61,7 @@ def load(scale: str, data: Path | None = None) -> pd.DataFrame:
     """
     if STUDY not in scales.SCALES[scale].studies:
         raise RecordError(f"scale {scale!r} has no study {STUDY!r}: nothing is swept there")
-    best = tables.best_temperature(scale, data or DATA)
-    return rows(records.load_study(scale, STUDY, data), 1.0 if best is None else best)
+    return rows(records.load_study(scale, STUDY, data), tables.compared_at(scale, data or DATA))
 
 
 def rows(runs: Sequence[Record], temperature: float) -> pd.DataFrame:

@@ -195,7 +195,7 @@ def caption(at: float, worst: pd.DataFrame, joined: bool, lacking: str) -> list[
 
 def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
     """What the figure shows, part by part.  Raises RecordError."""
-    rows = table3.rows(table3.load(scale, data, ablations=False), table3.temperature(scale, data))
+    rows = table3.rows(table3.load(scale, data, ablations=False), tables.compared_at(scale, data))
     lines = table3.compare(rows, scale)
     seeds = tables.by_seed(rows).query("benchmark == 'mean'")
     configs = rows[["arm", "seed", "config"]].drop_duplicates()
@@ -212,7 +212,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     joined = any(table3.method(scale, arm) != arm for arm in found["arm"]["arm"])
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 8.6))
-        bottom = style.caption(figure, caption(table3.temperature(scale, data), found["worst"], joined, lacking))
+        bottom = style.caption(figure, caption(tables.compared_at(scale, data), found["worst"], joined, lacking))
         middle = bottom + 0.44 * (0.94 - bottom)
         side = {"top": middle, "bottom": bottom}
         top = {"top": 0.945, "bottom": middle + 0.075}

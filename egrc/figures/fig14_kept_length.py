@@ -110,7 +110,7 @@ def caption(at: float, lacking: str) -> list[str]:
 
 def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
     """What the figure shows, part by part.  Raises RecordError, or ValueError where difficulty cannot be estimated."""
-    arms, at = chosen(scale), table3.temperature(scale, data)
+    arms, at = chosen(scale), tables.compared_at(scale, data)
     runs = [run for run in table3.load(scale, data) if run.arm in arms]
     rows = table3.rows(runs, at)
     floor = tables.floors(scale, rows["benchmark"].unique())
@@ -162,7 +162,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
                    if arm in set(hard["arm"])]  # fmt: skip
         figure.legend(handles=entries, loc="upper left", bbox_to_anchor=(0.06, 0.998), ncols=len(entries),
                       frameon=False, handlelength=1.6, columnspacing=1.4)  # fmt: skip
-        bottom = style.caption(figure, caption(table3.temperature(scale, data), lacking))
+        bottom = style.caption(figure, caption(tables.compared_at(scale, data), lacking))
         figure.subplots_adjust(left=0.07, right=0.99, top=0.945, bottom=bottom, hspace=0.42, wspace=0.26)
     drawn = [part.assign(what=name) for name, part in found.items()]
     return figure, pd.concat(drawn, ignore_index=True)
