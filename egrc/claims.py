@@ -171,6 +171,22 @@ class Rows:
         table = ablations.rows(runs, self.scale, self.data)
         return runs, table, tables.floors(self.scale, table["benchmark"].unique())
 
+    @cached_property
+    def controls(self) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+        """For each control of the gate that has a run: EGRC minus it, of all seeds (`ablations.compare`) and of each
+        seed alone (`ablations.by_seed`)."""
+        runs, table, floors = self.ablations
+        there = {run.arm for run in runs}
+        levels = ablations.levels(table, floors)
+        return {
+            arm: (
+                ablations.compare(table, ablations.WHOLE, arm, floors),
+                ablations.by_seed(levels, ablations.WHOLE, arm),
+            )
+            for arm in CONTROLS
+            if arm in there
+        }
+
     @property
     def temperature(self) -> float:
         """See `egrc.tables.compared_at`."""
@@ -267,15 +283,13 @@ def _control(arm: str, quantity: str) -> Callable[[Rows], Found]:
     """EGRC minus a control whose gate looks at something else, or whose stages are reversed: seeds that both have."""
 
     def found(rows: Rows) -> Found:
-        runs, table, floors = rows.ablations
-        if arm not in {run.arm for run in runs}:
+        if arm not in rows.controls:
             raise NotMeasured(ablations.command(rows.scale))
-        lines = ablations.compare(table, ablations.WHOLE, arm, floors)
+        lines, alone = rows.controls[arm]
         line = lines[(lines["part"] == "mean") & (lines["quantity"] == quantity)].squeeze()
-        alone = ablations.by_seed(ablations.levels(table, floors), ablations.WHOLE, arm)
         estimate, low, high, n, seeds = line[["estimate", "low", "high", "problems", "seeds"]]
         each = tuple(alone.xs("mean", level="part")[quantity])
-        return Found(estimate, low, high, n, seeds, each, _switching(runs, arm))
+        return Found(estimate, low, high, n, seeds, each, _switching(rows.ablations[0], arm))
 
     return found
 

@@ -120,6 +120,8 @@ def _batches(
     import torch
     from transformers import GenerationConfig
 
+    from egrc.ended import left_out
+
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     settings = GenerationConfig(
         max_new_tokens=cap,
@@ -129,7 +131,7 @@ def _batches(
         **({"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}),
     )
     model.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), left_out(model, [eos]):
         torch.manual_seed(derived_seed(*seed, temperature))
         for start in range(0, len(order), batch):
             chunk = order[start : start + batch]

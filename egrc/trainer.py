@@ -16,6 +16,7 @@ Added here:
     checkpoint, and a checkpoint cut short by the kill is passed over. A step's rollouts are seeded by (seed,
     step, rank), so that a probe, an evaluation or a callback in between does not change them.
  6. Records: steps, decisions, rollouts (`egrc.recorder`), and readings on fixed probe prefixes.
+ 7. Speed: no work for rows that have ended (`egrc.ended`), which is most of a batch.
 
 Training is on-policy: one update for each batch of rollouts.
 """
@@ -38,6 +39,7 @@ from accelerate.utils import is_peft_model
 from datasets import Dataset, IterableDataset
 from peft import LoraConfig, PeftConfig
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -50,6 +52,7 @@ from egrc import atomic
 from egrc.advantage import phase_advantages, step_brevity, step_lengths, step_moments
 from egrc.config import ConfigError, Phase, Recipe
 from egrc.controller import EntropyGate
+from egrc.ended import by_length, left_out
 from egrc.entropy import TokenClasses, TokenScores, class_sums, lexical_classes, probe_entropy, score_tokens
 from egrc.history import History
 from egrc.peers import entropy_floor, kl_cov
@@ -268,6 +271,10 @@ class EGRCTrainer(GRPOTrainer):
         output["rollout"] = torch.arange(len(inputs))  # TRL shuffles the rows before it splits them
         return output
 
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        with left_out(self.accelerator.unwrap_model(self.model), self.eos_token_ids):
+            return super()._generate_single_turn(*args, **kwargs)
+
     def _phase_reward(self, phase: Phase) -> Tensor:
         return self._shaped_reward(phase) + self._extra_rewards
 
@@ -336,6 +343,8 @@ class EGRCTrainer(GRPOTrainer):
             ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
             plain = len(ids) * logits_to_keep * vocabulary <= PLAIN_LOGITS
             score = self._score_plain if plain else self._score_fused
+            if plain and not compute_aux_loss:
+                score = partial(self._score_trimmed, score)
             batch = {"input_ids": ids, "attention_mask": mask, "use_cache": False, **router}
             entropy_grad = compute_entropy and self._entropy_bonus_enabled
             scores, output = score(model, batch, logits_to_keep, entropy_grad)
@@ -367,6 +376,20 @@ class EGRCTrainer(GRPOTrainer):
                 base = score_again()[0].entropy_sampling
             keep = entropy_floor(logp, advantage, scores.entropy_sampling.detach(), phase.tokens_at * base)
         return torch.where(keep, scores.logp, logp)
+
+    def _score_trimmed(self, score, model, batch, keep, entropy_grad):
+        """Rows of similar length together, each piece as far as its longest; 0 from there on."""
+        prompt = batch["input_ids"].shape[1] - keep
+        lengths = batch["attention_mask"][:, prompt:].sum(1)
+        pieces = by_length(lengths)
+        found = []
+        for rows in pieces:
+            longest = max(1, int(lengths[rows].max()))
+            own = {k: v[rows, : prompt + longest] if isinstance(v, Tensor) else v for k, v in batch.items()}
+            scores, output = score(model, own, longest, entropy_grad)
+            found.append([pad(x, (0, keep - longest)) for x in vars(scores).values()])
+        back = torch.cat(pieces).argsort()
+        return TokenScores(*(torch.cat(columns)[back] for columns in zip(*found, strict=True))), output
 
     def _score_plain(self, model, batch, keep, entropy_grad):
         with self.accelerator.autocast():
