@@ -105,9 +105,9 @@ def code(scale: str) -> dict[str, str]:
 def model(scale: str) -> str:
     """The base model's name: a hub id, or the name of its folder."""
     from egrc import scales
-    from egrc.run import _portable
+    from egrc.run import portable
 
-    return _portable(scales.world(scale).policy_path())
+    return portable(scales.world(scale).policy_path())
 
 
 def stale(evaluation: Evaluation) -> str | None:

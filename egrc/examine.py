@@ -158,7 +158,7 @@ def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = Non
 
     Raises RecordError where another process is at work on the same evaluation, WriteError where the disk is full.
     """
-    from egrc.run import _alone as alone
+    from egrc.run import alone
 
     with alone(planned.work):
         if planned.target.is_file() and not fresh:

@@ -62,7 +62,7 @@ def before_and_after(
 
 def check_adapter(folder: Path, scale: str) -> None:
     """Raises ConfigError unless the folder holds an adapter, as safetensors, of this scale's base model."""
-    from egrc.run import _portable
+    from egrc.run import portable
 
     missing = [name for name in ADAPTER if not (folder / name).is_file()]
     if missing:
@@ -74,7 +74,7 @@ def check_adapter(folder: Path, scale: str) -> None:
         named = json.loads((folder / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder / ADAPTER[0]}: not an adapter's settings ({error}): export it again") from error
-    ours = _portable(scales.world(scale).policy_path())
+    ours = portable(scales.world(scale).policy_path())
     if named != ours:
         raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {ours!r}: name its scale")
 

@@ -64,7 +64,7 @@ def run(
     target = paths.run_folder(data_dir, config.scale, config.arm, config.seed)
     work = paths.work_folder(data_dir, config.scale, config.arm, config.seed)
     hardware = hardware or scales.hardware(config.scale)
-    with _alone(work) if launch.is_main() else nullcontext():
+    with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
         world = scales.world(config.scale)
@@ -101,7 +101,7 @@ def _stamp(config: Config) -> dict[str, str]:
 
 
 @contextmanager
-def _alone(work: Path) -> Iterator[None]:
+def alone(work: Path) -> Iterator[None]:
     """Hold the work folder's lock, which the system frees when a process dies."""
     work.parent.mkdir(parents=True, exist_ok=True)
     with work.with_suffix(".lock").open("w") as lock:
@@ -151,26 +151,14 @@ def train(
 
     model, tokenizer = world.policy()
     args = EGRCConfig(
-        output_dir=str(work / "checkpoints"),
         record_dir=str(work),
         recipe=config.recipe,
         probe_every=config.probe_every,
         record_rollouts_every=config.record_rollouts_every,
-        max_steps=config.steps,
         num_generations=config.group_size,
         max_completion_length=config.cap,  # one divisor of the loss for all arms; the phases cut at their budgets
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=config.warmup_steps,
         loss_type=config.loss_type,
-        seed=config.seed,
-        save_strategy="no" if stop_after else "steps",
-        save_steps=config.checkpoint_every,
-        save_total_limit=2,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
+        **arguments(config, work, stop_after),
         **launch.trainer_settings(config, hardware or scales.hardware(config.scale), launch.ranks()),
     )
     trainer = EGRCTrainer(
@@ -184,13 +172,32 @@ def train(
         peft_config=lora(config),
     )
     trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
-    trainer.add_callback(_progress_callback(config.steps, on_progress if launch.is_main() else None, stop_after))
+    trainer.add_callback(progress_callback(config.steps, on_progress if launch.is_main() else None, stop_after))
     if observe:
-        trainer.add_callback(_observer(observe))
+        trainer.add_callback(observer(observe))
     with launch.as_one(work / "checkpoints"):
         trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(work / "checkpoints"))
     if launch.is_main() and not stop_after:
-        _save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
+        save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
+
+
+def arguments(config: Config, work: Path, stop_after: int | None) -> dict[str, Any]:
+    """Transformers' arguments that every arm's trainer shares."""
+    return {
+        "output_dir": str(work / "checkpoints"),
+        "max_steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": config.warmup_steps,
+        "seed": config.seed,
+        "save_strategy": "no" if stop_after else "steps",
+        "save_steps": config.checkpoint_every,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+    }
 
 
 def lora(config: Config) -> Any:
@@ -205,7 +212,7 @@ def lora(config: Config) -> Any:
     )
 
 
-def _progress_callback(total: int, on_progress: OnProgress | None, stop_after: int | None) -> Any:
+def progress_callback(total: int, on_progress: OnProgress | None, stop_after: int | None) -> Any:
     from transformers import TrainerCallback
 
     class Progress(TrainerCallback):
@@ -218,7 +225,7 @@ def _progress_callback(total: int, on_progress: OnProgress | None, stop_after: i
     return Progress()
 
 
-def _observer(observe: Observe) -> Any:
+def observer(observe: Observe) -> Any:
     from transformers import TrainerCallback
 
     class Observer(TrainerCallback):
@@ -232,21 +239,21 @@ def _observer(observe: Observe) -> Any:
     return Observer()
 
 
-def _save_adapter(model: Any, world: scales.World, folder: Path) -> None:
+def save_adapter(model: Any, world: scales.World, folder: Path) -> None:
     """Save the LoRA weights; the folder appears only when it is whole, and names no path of this machine."""
     unfinished = folder.with_suffix(".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished, safe_serialization=True)
     (unfinished / "README.md").unlink(missing_ok=True)
     settings = json.loads((unfinished / "adapter_config.json").read_text())
-    settings["base_model_name_or_path"] = _portable(world.policy_path())
+    settings["base_model_name_or_path"] = portable(world.policy_path())
     write_json(unfinished / "adapter_config.json", settings)
     for file in unfinished.iterdir():
         file.chmod(0o644)  # safetensors writes for the owner only
     unfinished.rename(folder)
 
 
-def _portable(policy_path: str) -> str:
+def portable(policy_path: str) -> str:
     """Where a clone has the base model; a hub id as it is, a folder elsewhere by its last name."""
     folder = Path(policy_path)
     if folder.is_relative_to(paths.DATA):

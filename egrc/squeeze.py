@@ -181,17 +181,17 @@ def train(
     records = _Records(config, world, samples, table, work, checkpoint)  # its clock runs from here on
     trainer = _trainer(config, world, table, work, hardware or scales.hardware(config.scale), stop_after)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(run._progress_callback(config.steps, on_progress, stop_after))
+    trainer.add_callback(run.progress_callback(config.steps, on_progress, stop_after))
     trainer.add_callback(records)
     if observe:
-        trainer.add_callback(run._observer(observe))
+        trainer.add_callback(run.observer(observe))
     if checkpoint and records.step >= config.steps:  # transformers would take one step too many
         trainer._load_from_checkpoint(checkpoint)
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
     records.recorder.flush()
     if not stop_after:
-        run._save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
+        run.save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
 
 
 def _kept(file: Path, make: Any) -> pd.DataFrame:
@@ -206,34 +206,22 @@ def _kept(file: Path, make: Any) -> pd.DataFrame:
 def _trainer(
     config: Config, world: scales.World, table: pd.DataFrame, work: Path, hardware: Hardware, stop_after: int | None
 ) -> SqueezeTrainer:
-    from egrc.run import lora
+    from egrc.run import arguments, lora
 
     model, tokenizer = world.policy()
     first = config.recipe.phases[0]
     rollouts, _ = launch.micro_batches(config, hardware, 1)
     at_once = math.gcd(per_step(config), max(1, rollouts // 2))  # pairs
     args = DPOConfig(
-        output_dir=str(work / "checkpoints"),
         loss_type=["sigmoid", "sft"],
         loss_weights=[ETA, 1 - ETA],
         beta=first.beta,
         precompute_ref_log_probs=True,
         max_length=None,
-        max_steps=config.steps,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=per_step(config) // at_once,
         train_sampling_strategy="sequential",  # one pass in the order of the table: an exact resume only skips
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=config.warmup_steps,
-        seed=config.seed,
-        save_strategy="no" if stop_after else "steps",
-        save_steps=config.checkpoint_every,
-        save_total_limit=2,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
+        **arguments(config, work, stop_after),
         bf16=hardware.dtype == "bfloat16",
         gradient_checkpointing=hardware.gradient_checkpointing,
     )

@@ -2,8 +2,8 @@
 
 What is compared, per record:
 
-* the first steps of training: every column of steps.csv but the seconds, within `TOLERANCE`, because the last bits of a
-  sum depend on the machine (on the one that made the record they agree to the bit);
+* the first steps of training: every column of steps.csv but the seconds, as far as rounding lets them (`egrc.agree`),
+  because the last bits of a sum depend on the machine and on the shape of its batch;
 * every decision of the gate, replayed from the recorded entropies by today's controller;
 * the greedy answers to one benchmark (a different one for each seed), from the recorded adapter.
 
@@ -14,7 +14,6 @@ What this cannot see: a change that acts only later (say, in the second phase's 
 
 from __future__ import annotations
 
-import csv
 import datetime
 import json
 import math
@@ -25,12 +24,9 @@ from typing import Any
 
 from egrc import fingerprint, paths, records, scales
 from egrc import run as runs
+from egrc.agree import STEPS, cells, differing_cell
 from egrc.atomic import write_json
 from egrc.evaluate import evaluate
-
-STEPS = 3
-TOLERANCE = 1e-5
-"""Relative; far above rounding, far below what another rule would do."""
 
 
 def verify(record: records.Record, steps: int = STEPS, say: Callable[[str], None] = print) -> bool:
@@ -72,30 +68,6 @@ def _training_difference(record: records.Record, world: scales.World, steps: int
     if len(new) != len(old):
         return f"{len(new)} steps instead of {len(old)}"
     return differing_cell(new, old)
-
-
-def differing_cell(new: list[dict[str, str]], old: list[dict[str, str]]) -> str | None:
-    """The first cell in which rows of steps.csv differ by more than rounding, or None."""
-    for row, (a, b) in enumerate(zip(new, old, strict=True), 1):
-        differing = sorted(c for c in a.keys() | b.keys() if not _close(a.get(c), b.get(c)))
-        if differing:
-            return f"steps.csv, row {row}: {differing[0]} {a.get(differing[0])} was {b.get(differing[0])}"
-    return None
-
-
-def _close(a: str | None, b: str | None) -> bool:
-    if a == b or a is None or b is None:
-        return a == b
-    try:
-        return math.isclose(float(a), float(b), rel_tol=TOLERANCE, abs_tol=1e-8)
-    except ValueError:  # words
-        return False
-
-
-def cells(file: Path) -> list[dict[str, str]]:
-    """Rows as written; without the one column that is never the same."""
-    with file.open(newline="") as lines:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(lines)]
 
 
 def _gate_difference(record: records.Record) -> str | None:

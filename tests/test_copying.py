@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from egrc import scales
-from egrc.analysis import copying
+from egrc.analysis import copied, copying
 from egrc.pocket.tokenizer import build_tokenizer
 from egrc.pocket.world import problems
 
@@ -79,6 +79,6 @@ def test_a_summary_averages_seeds_first_and_shows_them():
     """Two problems, two seeds: 0.1 and 0.3 of seed 0, 0.5 and 0.7 of seed 1; a problem's means are 0.3 and 0.5."""
     rows = [("x", seed, "hole-3", f"p{i}", "compact", p) for seed, i, p in
             ((0, 0, 0.1), (0, 1, 0.3), (1, 0, 0.5), (1, 1, 0.7))]  # fmt: skip
-    line = copying.summary(pd.DataFrame(rows, columns=["arm", "seed", "benchmark", "id", "style", "p_answer"])).iloc[0]
+    line = copied.summary(pd.DataFrame(rows, columns=["arm", "seed", "benchmark", "id", "style", "p_answer"])).iloc[0]
     assert line[["p_answer", "low", "high"]].to_list() == pytest.approx([0.4, 0.3, 0.5])
     assert line[["lowest", "highest"]].to_list() == pytest.approx([0.2, 0.6])

@@ -286,7 +286,7 @@ def test_a_policy_in_training_is_looked_at_apart(tmp_path: Path) -> None:
 
     recipe = Recipe((accuracy_phase(Lengths(12, 12, 12, 0.1)),))
     plain, watched = (tiny.trainer(tmp_path / name, recipe, max_steps=2) for name in ("plain", "watched"))
-    watched.add_callback(run._observer(observe))
+    watched.add_callback(run.observer(observe))
     plain.train()
     watched.train()
     assert [same for _, same in found] == [True] * 3

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from egrc import intervals, records, run, scales
+from egrc import records, run, scales
 from egrc.analysis import parts as of
 from egrc.analysis import sampling
 from egrc.config import Config
@@ -109,17 +109,3 @@ def _ids(tokenizer: Any, written: Sequence[tuple[Problem, list[str]]]) -> tuple[
     ids = [tokenizer(" ".join([p.text, *words]))["input_ids"] for p, words in written]
     most, pad = max(map(len, ids)), tokenizer.pad_token_id
     return torch.tensor([row + [pad] * (most - len(row)) for row in ids]), [len(row) for row in ids]
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """One line for each arm, benchmark and style: p_answer, its 95% interval over problems given the seeds (low, high),
-    and the lowest and the highest seed."""
-    lines = []
-    for (arm, benchmark, style), own in table.groupby(["arm", "benchmark", "style"], sort=False):
-        of_problem = own.groupby("id")["p_answer"].mean().to_numpy()[:, None]
-        observed, drawn = intervals.resample(of_problem, ["all"] * len(of_problem))
-        seeds = own.groupby("seed")["p_answer"].mean()
-        values = (*intervals.estimate(observed[0, 0], drawn[:, 0, 0]), seeds.min(), seeds.max())
-        names = ("p_answer", "low", "high", "lowest", "highest")
-        lines.append({"arm": arm, "benchmark": benchmark, "style": style, **dict(zip(names, values, strict=True))})
-    return pd.DataFrame(lines)

@@ -44,14 +44,14 @@ from torch import Tensor
 
 from egrc import paths, records, run, scales
 from egrc.advantage import advantages
+from egrc.agree import STEPS as VERIFIED
+from egrc.agree import cells, differing_cell
 from egrc.analysis import parts as of
 from egrc.analysis import sampling
 from egrc.atomic import write_parquet
 from egrc.config import Config, Phase
 from egrc.entropy import CLASSES, TokenClasses, score_tokens
 from egrc.reward import in_time, shaped_reward
-from egrc.verify import STEPS as VERIFIED
-from egrc.verify import cells, differing_cell
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
