@@ -1,7 +1,9 @@
 """`make bench`: what a step costs beside plain TRL and beside a hand-written loop, memory, and `make paper`.
 
-All three take steps on the same model, adapters, problems and batch, with completions of one fixed length, so
-that they do the same work.  They take turns, a fresh one each time, because a shared machine drifts.
+All three take steps on the same model, adapters, problems and batch, under two loads: completions of one fixed length,
+so that all do the same work; and completions as long as the policy writes them, where EGRC leaves out rows that have
+ended (`egrc.ended`) and the others go as far as the longest.  They take turns, a fresh one each time, because a shared
+machine drifts.
 
 Parts of a step:
 
@@ -36,8 +38,9 @@ from egrc.paper import TIMES
 from egrc.run import lora, set_up, versions
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
-TARGETS = {"egrc_over_trl": 1.10, "peak_memory_gb": 2.0, "paper_seconds": 90.0}
+TARGETS = {"egrc_over_trl": 1.05, "peak_memory_gb": 2.0, "paper_seconds": 90.0}
 PARTS = ("generate", "score", "backward", "step")
+LOADS = ("fixed", "written")
 Seconds = dict[str, list[float]]
 
 
@@ -48,23 +51,16 @@ def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None)
     """
     set_up()
     config = scales.config(scale, "egrc")
-    loops: dict[str, Callable[[Config, int], Seconds]] = {"egrc": _egrc, "trl": _trl, "hand": _hand}
-    rows = []
-    for turn in range(repeats):
-        for name, loop in loops.items():
-            seconds = loop(config, steps + 1)
-            rows += [{"loop": name, "turn": turn, "part": p, "seconds": s} for p, ss in seconds.items() for s in ss[1:]]
-            print(f"bench: turn {turn + 1}/{repeats}, {name}", file=sys.stderr, flush=True)
     report = {
         "scale": scale,
         "prompts": config.prompts_per_step,
         "group_size": config.group_size,
-        "tokens": length(config),
+        "tokens": {load: length(config, load == "fixed") for load in LOADS},
         "turns": repeats,
         "steps": steps,
         "machine": {"cpus": os.cpu_count(), "architecture": platform.machine()},
         "versions": versions(),
-        **summary(pd.DataFrame(rows)),
+        "loads": {load: summary(_measure(config, load == "fixed", repeats, steps + 1)) for load in LOADS},
         "peak_memory_gb": peak_memory(scale),
         "paper": _paper_times(scale),
         "targets": TARGETS,
@@ -75,9 +71,21 @@ def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None)
     return table(report)
 
 
-def length(config: Config) -> int:
-    """Tokens of every completion of the comparison."""
-    return config.recipe.phases[0].budget
+def length(config: Config, fixed: bool) -> int:
+    """Tokens of every completion, or the most that one may have."""
+    return config.recipe.phases[0].budget if fixed else config.cap
+
+
+def _measure(config: Config, fixed: bool, repeats: int, steps: int) -> pd.DataFrame:
+    """Seconds of every step but each turn's first; columns loop, turn, part, seconds."""
+    loops: dict[str, Callable[[Config, int, bool], Seconds]] = {"egrc": _egrc, "trl": _trl, "hand": _hand}
+    rows = []
+    for turn in range(repeats):
+        for name, loop in loops.items():
+            seconds = loop(config, steps, fixed)
+            rows += [{"loop": name, "turn": turn, "part": p, "seconds": s} for p, ss in seconds.items() for s in ss[1:]]
+            print(f"bench: {'fixed' if fixed else 'written'}, turn {turn + 1}/{repeats}, {name}", file=sys.stderr)
+    return pd.DataFrame(rows)
 
 
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
@@ -111,15 +119,21 @@ def table(report: dict[str, Any]) -> str:
     def spread(cell: dict[str, float], digits: int) -> str:
         return f"{cell['median']:.{digits}f} ({cell['low']:.{digits}f} to {cell['high']:.{digits}f})"
 
-    cells = {loop: {p: spread(c, 0) for p, c in parts.items()} for loop, parts in report["milliseconds"].items()}
-    step = pd.DataFrame(cells).T.reindex(columns=PARTS).fillna("").to_markdown()
-    lines = [
-        "Milliseconds a step, median (quartiles): "
-        f"{report['prompts']} problems x {report['group_size']} x {report['tokens']} tokens",
-        "",
-        step,
-        "",
-        *(f"* {name.replace('_', ' ')}: {spread(r, 2)}" for name, r in report["ratios"].items()),
+    lines = []
+    for load, found in report["loads"].items():
+        most = report["tokens"][load]
+        tokens = f"{most} tokens, all of them" if load == "fixed" else f"as many tokens as are written, up to {most}"
+        cells = {loop: {p: spread(c, 0) for p, c in parts.items()} for loop, parts in found["milliseconds"].items()}
+        batch = f"{report['prompts']} problems x {report['group_size']} x {tokens}"
+        lines += [
+            f"Milliseconds a step, median (quartiles): {batch}",
+            "",
+            pd.DataFrame(cells).T.reindex(columns=PARTS).fillna("").to_markdown(),
+            "",
+            *(f"* {name.replace('_', ' ')}: {spread(r, 2)}" for name, r in found["ratios"].items()),
+            "",
+        ]
+    lines += [
         f"* peak memory of a training process: {report['peak_memory_gb']:.2f} GB",
     ]
     if report["paper"] is None:
@@ -154,15 +168,16 @@ def peak_memory(scale: str) -> float:
 # --- the loops ------------------------------------------------------------------------------------
 
 
-def _arguments(config: Config, steps: int, out: str) -> dict[str, Any]:
-    """What both trainers are given; completions cannot end before their last token."""
+def _arguments(config: Config, steps: int, fixed: bool, out: str) -> dict[str, Any]:
+    """What both trainers are given; under the fixed load completions cannot end before their last token."""
+    most = length(config, fixed)
     return {
         "output_dir": out,
         "max_steps": steps,
         "per_device_train_batch_size": config.prompts_per_step * config.group_size,
         "num_generations": config.group_size,
-        "max_completion_length": length(config),
-        "generation_kwargs": {"min_new_tokens": length(config)},
+        "max_completion_length": most,
+        "generation_kwargs": {"min_new_tokens": most} if fixed else {},
         "learning_rate": config.learning_rate,
         "loss_type": config.loss_type,
         "save_strategy": "no",
@@ -175,14 +190,14 @@ def _arguments(config: Config, steps: int, out: str) -> dict[str, Any]:
     }
 
 
-def _egrc(config: Config, steps: int) -> Seconds:
+def _egrc(config: Config, steps: int, fixed: bool) -> Seconds:
     world = scales.world(config.scale)
     model, tokenizer = world.policy()
-    recipe = Recipe((Phase("compress", "absolute", length(config), "exponential", 0.1),))
+    recipe = Recipe((Phase("compress", "absolute", length(config, fixed), "exponential", 0.1),))
     with tempfile.TemporaryDirectory() as out:
         trainer = _timed(EGRCTrainer)(
             model=model,
-            args=EGRCConfig(recipe=recipe, record_dir=out, **_arguments(config, steps, out)),
+            args=EGRCConfig(recipe=recipe, record_dir=out, **_arguments(config, steps, fixed, out)),
             train_dataset=world.train_problems(0),
             processing_class=tokenizer,
             correct=world.correct,
@@ -193,7 +208,7 @@ def _egrc(config: Config, steps: int) -> Seconds:
         return trainer.run()
 
 
-def _trl(config: Config, steps: int) -> Seconds:
+def _trl(config: Config, steps: int, fixed: bool) -> Seconds:
     world = scales.world(config.scale)
     model, tokenizer = world.policy()
 
@@ -204,7 +219,7 @@ def _trl(config: Config, steps: int) -> Seconds:
         trainer = _timed(GRPOTrainer)(
             model=model,
             reward_funcs=accuracy,
-            args=GRPOConfig(**_arguments(config, steps, out)),
+            args=GRPOConfig(**_arguments(config, steps, fixed, out)),
             train_dataset=world.train_problems(0),
             processing_class=tokenizer,
             peft_config=lora(config),
@@ -255,7 +270,7 @@ class Clock(TrainerCallback):
         self.began = now
 
 
-def _hand(config: Config, steps: int) -> Seconds:
+def _hand(config: Config, steps: int, fixed: bool) -> Seconds:
     """Sample with a cache, grade, one policy-gradient step: no library but torch, transformers' model and peft."""
     from peft import get_peft_model
 
@@ -270,17 +285,17 @@ def _hand(config: Config, steps: int) -> Seconds:
         drawn = [problems[i % len(problems)] for i in range(step * n, (step + 1) * n)]
         asked = [problem for problem in drawn for _ in range(config.group_size)]
         encoded = tokenizer([p["prompt"] for p in asked], padding=True, padding_side="left", return_tensors="pt")
-        tokens, mask = _sample(model, encoded, length(config), tokenizer.eos_token_id)
+        tokens, mask = _sample(model, encoded, length(config, fixed), tokenizer.eos_token_id, fixed)
+        new = tokens.shape[1] - encoded["input_ids"].shape[1]
         clock.append(time.perf_counter())
-        texts = tokenizer.batch_decode(tokens[:, -length(config) :], skip_special_tokens=True)
+        texts = tokenizer.batch_decode(tokens[:, -new:], skip_special_tokens=True)
         reward = torch.tensor([float(world.correct(t, p["answer"])) for t, p in zip(texts, asked, strict=True)])
         groups = reward.view(n, -1)
         advantage = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()
         clock.append(time.perf_counter())
-        keep = length(config) + 1
-        logits = model(input_ids=tokens, attention_mask=mask, logits_to_keep=keep).logits[:, :-1]
-        logp = logits.log_softmax(-1).gather(-1, tokens[:, -length(config) :, None]).squeeze(-1)
-        loss = -(advantage[:, None] * logp).mean()
+        logits = model(input_ids=tokens, attention_mask=mask, logits_to_keep=new + 1).logits[:, :-1]
+        logp = logits.log_softmax(-1).gather(-1, tokens[:, -new:, None]).squeeze(-1)
+        loss = -(advantage[:, None] * logp * mask[:, -new:]).sum() / mask[:, -new:].sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -292,14 +307,18 @@ def _hand(config: Config, steps: int) -> Seconds:
 
 
 @torch.no_grad()
-def _sample(model: Any, encoded: Any, tokens: int, eos: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts and `tokens` sampled tokens each, with their attention mask; the end token is never drawn."""
+def _sample(model: Any, encoded: Any, most: int, eos: int, fixed: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts and their sampled tokens, with the mask of what counts; under the fixed load no end token is drawn."""
     ids, mask = encoded["input_ids"], encoded["attention_mask"]
-    cache, new = None, ids
-    for _ in range(tokens):
+    cache, new, going = None, ids, torch.ones(len(ids), 1, dtype=mask.dtype)
+    for _ in range(most):
         out = model(input_ids=new, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache, logits = out.past_key_values, out.logits[:, -1]
-        logits[:, eos] = -torch.inf
+        if fixed:
+            logits[:, eos] = -torch.inf
         new = torch.multinomial(logits.softmax(-1), 1)
-        ids, mask = torch.cat([ids, new], 1), torch.cat([mask, torch.ones_like(new)], 1)
+        ids, mask = torch.cat([ids, new], 1), torch.cat([mask, going], 1)
+        going = going * (new != eos)
+        if not going.any():
+            break
     return ids, mask

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from egrc import bench, scales
 
@@ -24,16 +27,42 @@ def test_summary_by_hand():
 def test_a_tiny_benchmark_runs_and_keeps_its_report(tmp_path, monkeypatch):
     config = scales.config("pocket", "egrc")
     phase = replace(config.recipe.phases[0], budget=6)
-    small = replace(config, recipe=replace(config.recipe, phases=(phase,)), prompts_per_step=2, group_size=2)
+    small = replace(config, recipe=replace(config.recipe, phases=(phase,)), cap=9, prompts_per_step=2, group_size=2)
     monkeypatch.setattr(bench.scales, "config", lambda *names: small)
     monkeypatch.setattr(bench, "peak_memory", lambda scale: 1.0)
     text = bench.bench("pocket", repeats=1, steps=1, out=tmp_path / "pocket.json")
     report = json.loads((tmp_path / "pocket.json").read_text())
-    assert report["tokens"] == 6
-    for loop in ("egrc", "trl", "hand"):
-        parts = report["milliseconds"][loop]
+    assert report["tokens"] == {"fixed": 6, "written": 9}
+    for load, loop in product(bench.LOADS, ("egrc", "trl", "hand")):
+        parts = report["loads"][load]["milliseconds"][loop]
         assert set(parts) == set(bench.PARTS)
         assert sum(parts[p]["median"] for p in ("generate", "score", "backward")) == pytest.approx(
             parts["step"]["median"], abs=1
         )
-    assert "egrc over trl" in text
+    assert text.count("egrc over trl") == len(bench.LOADS)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_the_hand_written_loop_counts_a_row_up_to_its_end(fixed):
+    ended = Scripted([[5, 2, 7, 2], [5, 5, 5, 2]])  # 2 is the end token
+    ids, mask = bench._sample(ended, {"input_ids": torch.tensor([[1], [1]]), "attention_mask": ONES}, 4, 2, fixed)
+    assert ids.shape == (2, 5)
+    assert mask.tolist() == ([[1, 1, 1, 1, 1]] * 2 if fixed else [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    assert (2 in ids) == (not fixed)
+
+
+ONES = torch.ones(2, 1, dtype=torch.long)
+
+
+class Scripted:
+    """A model that is sure of each next token, and of token 9 where that one is forbidden."""
+
+    def __init__(self, tokens):
+        self.tokens, self.step = torch.tensor(tokens), 0
+
+    def __call__(self, input_ids, **_):
+        logits = torch.full((2, 1, 10), -1e9)
+        logits[:, :, 9] = 0.0
+        logits[:, 0].scatter_(1, self.tokens[:, self.step, None], 1e3)
+        self.step += 1
+        return SimpleNamespace(logits=logits, past_key_values=None)
