@@ -69,6 +69,7 @@ def frontier_section(scale: str = "pocket") -> str:
 
 def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[Record]], Any]] | None = None) -> str:
     from egrc import headline, tables
+    from egrc.table3 import EARLIER
 
     at, base = tables.compared_at(scale), headline.rows(runs, "base")
     floors = tables.floors(scale, base["benchmark"].unique())
@@ -85,7 +86,8 @@ def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[R
                 "accuracy - base (points)": _percent(found.accuracy),
                 "worst benchmark (points)": f"{worst} {100 * found.by_benchmark['accuracy'][worst]:+.1f}",
                 "headline": found.verdict,
-                "minutes a run": f"{sum(run.meta['seconds'] / 60 for run in own) / len(own):.0f}",
+                "minutes a run": f"{sum(run.meta['seconds'] / 60 for run in own) / len(own):.0f}"
+                + EARLIER * any(run.is_of_earlier_code for run in own),
             }
         )
     return f"{_table(lines)}\n"

@@ -198,6 +198,11 @@ class Record:
         """Does it hold no weights, though it was trained?"""
         return self.arm != "base" and not (self.path / "adapter").is_dir()
 
+    @property
+    def is_of_earlier_code(self) -> bool:
+        """Was it trained by code that has changed since, and re-stamped?  What it cost then, it may not cost now."""
+        return bool(self.meta.get("log"))
+
     def _file(self, name: str) -> Path:
         file = self.path / name
         if not file.is_file():

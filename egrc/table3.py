@@ -22,6 +22,8 @@ from egrc.paths import DATA, FIGURES
 from egrc.records import Record, RecordError
 
 STUDIES = ("peers", "plus", "fronts", "ablations")
+EARLIER = "†"
+"""Marks times that were measured with earlier code."""
 FAMILIES: dict[str, tuple[str, ...]] = {
     "main": MAIN[1:],
     "ours": ("egrc-plus", *OURS),
@@ -130,16 +132,19 @@ def trials(scale: str, data: Path = DATA) -> dict[str, int]:
 
 
 def costs(scale: str, found: Sequence[Record], data: Path = DATA) -> pd.DataFrame:
-    """One line per trained arm: family, settings, trials, seeds, generated tokens and seconds of training (means)."""
+    """One line per trained arm: family, settings, trials, seeds, generated tokens and seconds of training (means), and
+    whether any of its runs is of earlier code."""
     lines, tried = [], trials(scale, data)
     for arm in dict.fromkeys(r.arm for r in found if r.arm != "base"):
-        own = [r.meta for r in found if r.arm == arm]
+        runs = [r for r in found if r.arm == arm]
+        own = [r.meta for r in runs]
         line = {"arm": arm, "family": family(scale, arm), "settings": differs(scale, arm)}
         line |= {"trials": tried.get(arm, 0), "seeds": len(own)}
         line["generated_tokens"] = sum(m["generated_tokens"] for m in own) / len(own)
         line["seconds"] = sum(m.get("training_seconds", m["seconds"]) for m in own) / len(own)
+        line["earlier"] = any(r.is_of_earlier_code for r in runs)
         lines.append(line)
-    columns = ["arm", "family", "settings", "trials", "seeds", "generated_tokens", "seconds"]
+    columns = ["arm", "family", "settings", "trials", "seeds", "generated_tokens", "seconds", "earlier"]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -163,7 +168,9 @@ def pretty_costs(table: pd.DataFrame) -> pd.DataFrame:
             "trials": table["trials"].map(lambda n: str(n) if n else "–"),
             "seeds": table["seeds"].astype(str),
             "generated (thousand tokens)": [f"{n / 1000:.0f}" for n in table["generated_tokens"]],
-            "training (s)": [f"{s:.0f}" for s in table["seconds"]],
+            "training (s)": [
+                f"{s:.0f}{EARLIER * old}" for s, old in zip(table["seconds"], table["earlier"], strict=True)
+            ],
         }
     )
 
@@ -175,7 +182,8 @@ def notes(at: float, lacking: str) -> list[str]:
         "problems given the seeds] (lowest to highest seed). Removable length is base's tokens - compact floor. The "
         "mean is the plain mean over benchmarks of each column.",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "
-        "depend on what else the machine was doing. Trials: settings of this arm that were tried on training "
+        f"depend on what else the machine was doing ({EARLIER}: and on code that has changed since; most such runs "
+        "would be faster now). Trials: settings of this arm that were tried on training "
         "problems (`egrc.search`); a variant takes what was found for its arm.",
     ]
     return said + ([lacking] if lacking else [])
