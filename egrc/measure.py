@@ -25,9 +25,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from egrc import fingerprint, paths
+from egrc.agree import TOLERANCE
 from egrc.atomic import write_json, write_parquet
 from egrc.config import ConfigError
 from egrc.jobs import Job, run_jobs
@@ -205,7 +207,7 @@ def verify(name: str, scale: str, say: Say = print) -> bool:
     part = module(name).parts(scale)[-1]
     again, table = make_part(name, scale, part, lambda done, total: None), load(name, scale)
     rows = table.merge(again[["part"]].drop_duplicates(), on="part").reset_index(drop=True)
-    if not _without_nulls(rows).equals(_without_nulls(again.reset_index(drop=True))):
+    if not agree(rows, again.reset_index(drop=True)):
         say(f"{name}: {reason}; part {part} now differs: measure it again")
         return False
     path = file(name, scale).with_suffix(".json")
@@ -214,6 +216,20 @@ def verify(name: str, scale: str, say: Say = print) -> bool:
     return True
 
 
-def _without_nulls(table: pd.DataFrame) -> pd.DataFrame:
-    """With one sign for what is missing: a column that one part lacks is None there, and NaN once parts are joined."""
-    return table.astype(object).where(table.notna(), None)
+def agree(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Are two tables the same up to rounding?  The last bits of a sum depend on the machine, so a number (also one in a
+    list) may differ by `egrc.agree.TOLERANCE` of the largest in its column; whole numbers, words and what is missing
+    may not differ at all."""
+    return list(a) == list(b) and len(a) == len(b) and all(_close(a[name], b[name]) for name in a)
+
+
+def _close(a: pd.Series, b: pd.Series) -> bool:
+    a, b = (column.reset_index(drop=True).explode() for column in (a, b))
+    if not a.isna().equals(b.isna()):  # its index tells which list each came from
+        return False
+    a, b = a.dropna(), b.dropna()
+    numbers = [pd.to_numeric(column, errors="coerce") for column in (a, b)]
+    if not all(n.notna().all() and n.dtype.kind == "f" for n in numbers):
+        return a.astype(object).equals(b.astype(object))
+    limit = TOLERANCE * np.abs(numbers[1]).max() if len(a) else 0
+    return bool((np.abs(numbers[0] - numbers[1]) <= limit).all())

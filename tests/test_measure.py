@@ -1,6 +1,7 @@
 """Measurements: parts, resuming, staleness by name, and what is refused."""
 
 import json
+import math
 import sys
 import types
 
@@ -122,6 +123,30 @@ def test_a_column_that_one_part_lacks_is_no_difference(toy):
     measure.make("toy", "pocket")
     toy.code["egrc.analysis.toy"].write_text("x = 2")
     assert measure.verify("toy", "pocket", lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("column", "other", "same"),
+    [
+        ([1.0, 100.0], [1.0, 100.0005], True),  # TOLERANCE of the largest
+        ([1.0, 100.0], [1.0005, 100.0], True),  # of the column's largest, not of its own
+        ([1.0, 100.0], [1.002, 100.0], False),
+        ([1, 1000000], [1, 1000001], False),  # whole numbers are counts
+        ([True, False], [True, True], False),
+        (["a", None], ["a", None], True),
+        (["a", None], ["a", "b"], False),
+        ([1.0, math.nan], [1.0, math.nan], True),
+        ([1.0, math.nan], [1.0, 2.0], False),
+        ([[1.0, 2.0], [3.0]], [[1.0, 2.00001], [3.0]], True),
+        ([[1.0, 2.0], [3.0]], [[1.0], [2.0, 3.0]], False),
+        ([[1.0, 2.0], [3.0]], [[1.0, 2.0], [3.1]], False),
+        ([[], [3.0]], [[], [3.0]], True),
+    ],
+)
+def test_tables_agree_up_to_rounding(column, other, same):
+    a, b = (pd.DataFrame({"value": values}) for values in (column, other))
+    assert measure.agree(a, b) is same
+    assert not measure.agree(a, b.rename(columns={"value": "other"}))
 
 
 def test_changed_inputs_cannot_be_verified(toy):
