@@ -123,11 +123,11 @@ LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
     "egrc": OTHER_R,
     "truncation": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
     "dler": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
-    "da-dler": {"cut0.35": {"truncate": {"cut_at": 0.35}}, "cut0.25": {"truncate": {"cut_at": 0.25}}},
+    "da-dler": {f"cut{share}": {"truncate": {"cut_at": share}} for share in (0.15, 0.35)},
     "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
     "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.4, 0.8)},
     "laser-d": {f"w{w}": {"train": {"length_weight": w}} for w in (0.25, 1.0)},
-    "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 2.0)},
+    "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 1.0)},
     "deepcompress": {f"w{w}": {"train": {"length_weight": w}} for w in (0.05, 0.4)},
     "tokensqueeze": {f"w{w}": {"squeeze": {"length_weight": w}} for w in (0.3, 3.0)},
     **dict.fromkeys(("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"), OTHER_R),
@@ -138,6 +138,9 @@ STRONGEST: tuple[str, ...] = ()
 """The three peers whose fronts are compared, once study peers has run."""
 CLOSEST = ("deepcompress", "tokensqueeze")
 """The two peers that are closest to the paper: as many seeds as `egrc` itself."""
+RIVALS = ("da-dler", "lc-r1")
+"""The two peers whose trials came closest to what `egrc-plus` is for (most removed, no benchmark collapsed): they decide,
+too, with as many seeds."""
 FIVE = (0, 1, 2, 3, 4)
 PLUS: str | None = "egrc-selective"
 """Which of `egrc.arms.OURS` is called `egrc-plus`, and recorded under that name only: `egrc.search.plus` chooses, on
@@ -193,6 +196,8 @@ SCALES: dict[str, Scale] = {
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
             "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
             **dict.fromkeys(("egrc-cycles", "egrc-guard", "egrc-reliable"), MORE_UPDATES),
+            "da-dler": {"truncate": {"cut_at": 0.25}},
+            "lc-r1": {"train": {"length_weight": 2.0}},
         },
         variants={
             **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
@@ -217,7 +222,7 @@ SCALES: dict[str, Scale] = {
         },
         slim=frozenset({"peers", "ablations", "plus", "fronts"}),
         more_seeds={
-            "peers": dict.fromkeys(("egrc", *CLOSEST), FIVE),
+            "peers": dict.fromkeys(("egrc", *CLOSEST, *RIVALS), FIVE),
             "plus": dict.fromkeys(("egrc", "egrc-plus"), FIVE),
         },
     ),

@@ -68,10 +68,15 @@ HARDER: dict[str, dict[str, Any]] = {
     "top-entropy": {"trl": {"top_entropy_quantile": 0.4}},
 }
 """A second setting of each peer: of its length, or of how strongly it holds on to entropy."""
+FIRST_OF_PEERS: dict[str, dict[str, Any]] = {
+    "da-dler": {"truncate": {"cut_at": 0.5}},
+    "lc-r1": {"train": {"length_weight": 1.0}},
+}
+"""The first setting of peers whose second one was chosen; search.csv has it as no settings, which it then was."""
 TRIALS: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
     "pocket": {
         **dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), RATES),
-        **{arm: ({}, harder) for arm, harder in HARDER.items()},
+        **{arm: (FIRST_OF_PEERS.get(arm, {}), harder) for arm, harder in HARDER.items()},
         **dict.fromkeys(OURS, (FIRST, scales.MORE_UPDATES)),
     }
 }
