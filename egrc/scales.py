@@ -139,8 +139,8 @@ STRONGEST: tuple[str, ...] = ()
 CLOSEST = ("deepcompress", "tokensqueeze")
 """The two peers that are closest to the paper: as many seeds as `egrc` itself."""
 RIVALS = ("da-dler", "lc-r1")
-"""The two peers whose trials came closest to what `egrc-plus` is for (most removed, no benchmark collapsed): they decide,
-too, with as many seeds."""
+"""The two peers whose trials came closest to what `egrc-plus` is for (most removed, no benchmark collapsed): they
+decide, too, with as many seeds."""
 FIVE = (0, 1, 2, 3, 4)
 PLUS: str | None = "egrc-selective"
 """Which of `egrc.arms.OURS` is called `egrc-plus`, and recorded under that name only: `egrc.search.plus` chooses, on
