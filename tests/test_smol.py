@@ -1,7 +1,10 @@
 """The smol world: a pretrained model from its wheel, problems from files, two training steps on them."""
 
+import json
+import os
 import resource
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,7 +22,7 @@ from egrc import scales, smol
 from egrc.atomic import WriteError
 from egrc.config import ConfigError, Gate, Phase, Recipe
 from egrc.evaluate import evaluate
-from egrc.paths import ROOT
+from egrc.paths import DATA, ROOT
 from egrc.problems import HANDMADE, VARIABLE, load
 from egrc.smol import INSTRUCTION, PAD, Smol, prompt
 
@@ -169,6 +172,20 @@ def test_conversion_is_whole_or_nothing(
         (folder / "half").write_text("kept")  # a second call converts nothing
         assert Path(Smol().policy_path()) == folder
         assert (folder / "half").read_text() == "kept"
+
+
+@pytest.mark.e2e
+def test_the_weights_hash_alike_whether_or_not_the_hub_is_switched_off(tmp_path: Path) -> None:
+    """With the hub switched off (as `make` does) is how the recorded measurements were made."""
+    code = (
+        "from pathlib import Path; from egrc import fingerprint, smol; gguf, _ = smol._wheel(); "
+        f"smol._convert(gguf, Path({str(tmp_path / 'online')!r})); "
+        f"print(fingerprint.folder_hash({str(tmp_path / 'online')!r}))"
+    )
+    online = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    done = subprocess.run([sys.executable, "-c", code], env=online, check=True, capture_output=True, text=True)
+    recorded = json.loads((DATA / "measurements" / "smol" / "words.json").read_text(encoding="utf-8"))
+    assert done.stdout.strip() == recorded["inputs"]["base model"]
 
 
 # --- the same trainer and evaluation --------------------------------------------------------------
