@@ -58,13 +58,14 @@ def results_section(scale: str = "pocket") -> str:
 
 def frontier_section(scale: str = "pocket") -> str:
     """The same for what the studies set beside EGRC: peers and our own, as far as they were trained."""
-    from egrc import records, scales
+    from egrc import records, scales, table3
 
     studied = {arm for name in ("peers", "plus") for arm in scales.study(scale, name)}
     found = [run for run in records.load_all(scale, studies=True) if run.arm in {"base", *studied}]
     missing = sorted(studied - {run.arm for run in found})
     said = f"\nNot trained yet: {', '.join(f'`{arm}`' for arm in missing)}.\n" if missing else ""
-    return _results(found, scale, {"seeds": lambda runs: len(runs)}) + said
+    tried = table3.trials(scale)
+    return _results(found, scale, {"trials": lambda runs: tried.get(runs[0].arm, 0), "seeds": len}) + said
 
 
 def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[Record]], Any]] | None = None) -> str:
