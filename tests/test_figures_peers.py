@@ -32,6 +32,7 @@ def draw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Drawn]:
         patch.setitem(scales.SCALES, "pocket", replace(pocket, studies=studies))
         patch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
         patch.setattr(tables, "N_BOOT", 50)
+        patch.setattr(scales, "STRONGEST", ("deepcompress", "tokensqueeze"))
         yield cache(lambda name: import_module(FIGURES[name]).draw("pocket", data))
 
 
