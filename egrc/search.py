@@ -16,12 +16,12 @@ gate's band, from how entropy per token falls under compression, and a rate belo
 
 Peers and candidates for `egrc-plus` came later, at the rate that all the first arms had chosen; each gets as many
 trials: a peer as it is, and pressed harder; a candidate as it is, and with smaller updates, twice as many, on the same
-rollouts.  search.csv says which of them have been made.  `plus` says which candidate is called `egrc-plus`; its rule
-was written before its trials.  `egrc-selective` joined the candidates after the trials of `egrc-reliable` and one pilot
-of its own on seed 90, and before any recorded run of a candidate.
+rollouts.  search.csv says which of them have been made; no settings there: the arm as `egrc.arms` has it.  `plus` says
+which candidate is called `egrc-plus`; its rule was written before its trials.  `egrc-selective` joined the candidates
+after the trials of `egrc-reliable` and one pilot of its own on seed 90, and before any recorded run of a candidate.
 
-The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket all do), else
-they stand in `per_arm`; a test compares the two.
+The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket those of the first arms do),
+else they stand in `per_arm`; a test compares the two.
 """
 
 from __future__ import annotations

@@ -31,10 +31,9 @@ SEED: dict[str, Any] = {"markersize": 2, "markeredgewidth": 0, "alpha": 0.6, "li
 
 
 def chosen(scale: str) -> list[str]:
-    """Who is shown: `OURS`, and the strongest peers once they are known, else the closest."""
-    peers = scales.STRONGEST or scales.CLOSEST
+    """Who is shown: `OURS`, and the strongest peers."""
     asked = table3.wanted(scale)
-    return [arm for arm in (*OURS, *peers[: len(SHADES)]) if arm in asked]
+    return [arm for arm in (*OURS, *scales.STRONGEST[: len(SHADES)]) if arm in asked]
 
 
 def looks(arms: Sequence[str]) -> dict[str, dict[str, Any]]:
