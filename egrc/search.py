@@ -20,8 +20,8 @@ rollouts.  search.csv says which of them have been made; no settings there: the 
 which candidate is called `egrc-plus`; its rule was written before its trials.  `egrc-selective` joined the candidates
 after the trials of `egrc-reliable` and one pilot of its own on seed 90, and before any recorded run of a candidate.
 
-The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket those of the first arms do),
-else they stand in `per_arm`; a test compares the two.
+The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket those of the
+first arms do), else they stand in `per_arm`; a test compares the two.
 """
 
 from __future__ import annotations
