@@ -40,7 +40,8 @@ from egrc.trainer import EGRCConfig, EGRCTrainer
 
 TARGETS = {"egrc_over_trl": 1.05, "peak_memory_gb": 2.0, "paper_seconds": 90.0}
 PARTS = ("generate", "score", "backward", "step")
-LOADS = ("fixed", "written")
+LOADS = {"fixed": True, "written": False}
+"""By name: does every completion have one fixed length?"""
 Seconds = dict[str, list[float]]
 
 
@@ -56,12 +57,12 @@ def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None)
         "scale": scale,
         "prompts": config.prompts_per_step,
         "group_size": config.group_size,
-        "tokens": {load: length(config, load == "fixed") for load in LOADS},
+        "tokens": {load: length(config, fixed) for load, fixed in LOADS.items()},
         "turns": repeats,
         "steps": steps,
         "machine": {"cpus": os.cpu_count(), "architecture": platform.machine()},
         "versions": versions(),
-        "loads": {load: summary(_measure(config, load == "fixed", repeats, steps + 1)) for load in LOADS},
+        "loads": {load: summary(_measure(config, load, repeats, steps + 1)) for load in LOADS},
         "peak_memory_gb": memory,
         "paper": _paper_times(scale),
         "targets": TARGETS,
@@ -77,15 +78,15 @@ def length(config: Config, fixed: bool) -> int:
     return config.recipe.phases[0].budget if fixed else config.cap
 
 
-def _measure(config: Config, fixed: bool, repeats: int, steps: int) -> pd.DataFrame:
+def _measure(config: Config, load: str, repeats: int, steps: int) -> pd.DataFrame:
     """Seconds of every step but each turn's first; columns loop, turn, part, seconds."""
     loops: dict[str, Callable[[Config, int, bool], Seconds]] = {"egrc": _egrc, "trl": _trl, "hand": _hand}
     rows = []
     for turn in range(repeats):
         for name, loop in loops.items():
-            seconds = loop(config, steps, fixed)
+            seconds = loop(config, steps, LOADS[load])
             rows += [{"loop": name, "turn": turn, "part": p, "seconds": s} for p, ss in seconds.items() for s in ss[1:]]
-            print(f"bench: {'fixed' if fixed else 'written'}, turn {turn + 1}/{repeats}, {name}", file=sys.stderr)
+            print(f"bench: {load}, turn {turn + 1}/{repeats}, {name}", file=sys.stderr)
     return pd.DataFrame(rows)
 
 
@@ -123,7 +124,7 @@ def table(report: dict[str, Any]) -> str:
     lines = []
     for load, found in report["loads"].items():
         most = report["tokens"][load]
-        tokens = f"{most} tokens, all of them" if load == "fixed" else f"as many tokens as are written, up to {most}"
+        tokens = f"{most} tokens, all of them" if LOADS[load] else f"as many tokens as are written, up to {most}"
         cells = {loop: {p: spread(c, 0) for p, c in parts.items()} for loop, parts in found["milliseconds"].items()}
         batch = f"{report['prompts']} problems x {report['group_size']} x {tokens}"
         lines += [

@@ -70,6 +70,17 @@ def test_fronts_are_compared_at_equal_length() -> None:
     assert method["estimate"] == method["low"] == method["high"] == pytest.approx(-0.1)  # 0.6 at 20 tokens
     assert (method["settings"], method["apart"], far["apart"]) == (2, 0, 1)
     assert np.isnan(far["estimate"]) and (far["low"], far["high"]) == (-np.inf, np.inf)
+    said = fronts.gaps_said(table, "focus").splitlines()
+    assert said[1:] == [
+        "  method (2 settings): -10.0 points [-10.0, -10.0]",
+        "  far (1 setting): shares no length with focus",
+    ]
+
+
+def test_a_length_shared_in_some_resamples_only_has_no_interval() -> None:
+    found = Draws(["method", "focus"], np.array([[20.0, 20.0], [20.0, 21.0]]), np.array([[0.5, 0.4]] * 2))
+    said = fronts.gaps_said(fronts.gaps(found, {"method": ["method"], "focus": ["focus"]}, "focus"), "focus")
+    assert "method (1 setting): +10.0 points (no interval: in 100% of resamples no length is shared)" in said
 
 
 def line(arm: str, benchmark: str, gain: float, removed: float) -> dict[str, object]:

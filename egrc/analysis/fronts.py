@@ -107,6 +107,19 @@ def gaps(found: Draws, methods: Mapping[str, Sequence[str]], focus: str) -> pd.D
     return pd.DataFrame(table, columns=["method", "settings", "estimate", "low", "high", "apart"])
 
 
+def gaps_said(table: pd.DataFrame, focus: str) -> str:
+    """`gaps` in a line per method: the difference in points with its interval, or that no length is shared."""
+    lines = []
+    for row in table.itertuples():
+        said = f"{100 * row.estimate:+.1f} points" if np.isfinite(row.estimate) else f"shares no length with {focus}"
+        if np.isfinite([row.low, row.high]).all():
+            said += f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+        elif np.isfinite(row.estimate) or row.apart < 1:
+            said += f" (no interval: in {row.apart:.0%} of resamples no length is shared)"
+        lines.append(f"{row.method} ({row.settings} setting{'s' if row.settings > 1 else ''}): {said}")
+    return f"Accuracy at equal length, minus that of {focus} [95% interval]\n  " + "\n  ".join(lines)
+
+
 def worst(lines: pd.DataFrame) -> pd.DataFrame:
     """Of each trained arm: removed and gain on the mean, its worst benchmark with the change there, those collapsed.
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from egrc import scales, tables
 from egrc.analysis import ablations
 from egrc.analysis.ablations import GROUPS, WHOLE
-from egrc.figures import dots, style
+from egrc.figures import dots, labels, style
 from egrc.intervals import N_BOOT
 from egrc.paths import DATA
 from egrc.records import Record
@@ -136,8 +136,8 @@ def frame(axes: Sequence[Axes], lines: Sequence[Row], there: set[str]) -> None:
 
 def caption(scale: str, runs: Sequence[Record], data: Path) -> list[str]:
     """How to read the figure, and what is missing from it."""
-    best, count = tables.best_temperature(scale, data), len({run.seed for run in runs if run.arm == WHOLE})
-    at = "" if best is None else f" at T = {best:g}, the temperature that suits the base best"
+    count = len({run.seed for run in runs if run.arm == WHOLE})
+    at = labels.at_best(tables.best_temperature(scale, data))
     lacking = ablations.missing(scale, {run.arm for run in runs})
     return [
         f"Ablation minus {WHOLE} on the same held-out problems{at}: mean over the seeds that both have, with 95% "

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from egrc import tables
 from egrc.analysis import dilemma
-from egrc.figures import style
+from egrc.figures import labels, style
 from egrc.figures.labels import Mark, beside
 from egrc.paths import DATA
 
@@ -98,8 +98,7 @@ def between(ax: Axes, curve: pd.DataFrame, reading: pd.Series, alone: pd.Series)
 
 def caption(points: pd.DataFrame, scale: str, data: Path) -> list[str]:
     """How to read the figure."""
-    best = tables.best_temperature(scale, data)
-    at = "" if best is None else f" at T = {best:g}, the temperature that suits the base best"
+    at = labels.at_best(tables.best_temperature(scale, data))
     controls = ", ".join(points.loc[points["way"] == "control", "arm"])
     return [
         f"Left: held-out problems{at}; plain means over benchmarks and seeds with 95% intervals (bootstrap over "

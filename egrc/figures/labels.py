@@ -1,4 +1,4 @@
-"""Names beside a crowded panel: one column right of it, each with a thin line to its point, so that none overlap."""
+"""What figures share in words: names beside a crowded panel, so that none overlap, and a caption's temperature."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ def beside(ax: Axes, marks: Sequence[Mark], line: float = 0.035) -> None:
         ax.annotate(f" {m.text}", (right, y), fontsize=6.5, color=m.colour, va="center", annotation_clip=False)
     ax.set_xlim(right=right)
     ax.set_ylim(low, high)
+
+
+def at_best(temperature: float | None) -> str:
+    """' at T = ...' for a caption; nothing where no base has been evaluated."""
+    return "" if temperature is None else f" at T = {temperature:g}, the temperature that suits the base best"
