@@ -98,7 +98,8 @@ class Gate:
     """Blend the two phases' advantages by where the entropy stands between low and high, instead of switching."""
     signal: Signal | None = None
     """What is read in place of the entropy: 'length' (mean tokens of a completion), or 'shuffled' (each reading is
-    replaced by one drawn from all so far, which keeps their level and loses their course).  A control [ours]."""
+    replaced by one drawn from all so far, by a rule that is the same for every seed: their course is lost, and their
+    level lags behind, so `low` has to be set for it).  A control [ours]."""
     every: int | None = None
     """A phase lasts exactly so many steps, whatever the signal says.  A control [ours]."""
     guard: float | None = None

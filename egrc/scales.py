@@ -84,6 +84,11 @@ SWITCH_STEP, SWITCH_LENGTH = 51, 0.33
 Another signal that is set to switch at the same place differs from the entropy in WHEN each run does (a test compares
 both with the records)."""
 
+SWITCH_SHUFFLED = 0.99
+"""Fraction of its start below which the shuffled entropy is to fall.  Its draws come from all readings so far, so they
+lag behind and hardly ever reach the gate's own 0.9.  Of 0.90, 0.91, ..., the fraction at which it would have switched
+nearest to `SWITCH_STEP` on average, had it read the recorded runs of `compression` (a test computes it)."""
+
 BACK = Gate(low=0.9, high=1.2, flat=1e-4, dwell=12)
 """A gate that also finds its way back to compression (entropy has stopped rising) [ours]."""
 
@@ -103,12 +108,13 @@ ABLATIONS: Variants = {
     "egrc-correctness-only": ("egrc", {"explore": {"advantage": "group"}}),
     "egrc-temperature-1": ("egrc", {"explore": {"temperature": 1.0}}),
     # the gate
+    "egrc-one-switch": ("egrc", {"gate": replace(BACK, max_switches=1)}),  # what the next two are to be held against
     "egrc-two-switches": ("egrc", {"gate": replace(BACK, max_switches=2)}),
     "egrc-many-switches": ("egrc", {"gate": replace(BACK, max_switches=100)}),
     "egrc-soft": ("egrc", {"gate": Gate(low=0.8, high=1.0, soft=True)}),
     "egrc-fixed": ("egrc", {"gate": Gate(low=0.9, high=1.2, every=SWITCH_STEP)}),
     "egrc-by-length": ("egrc", {"gate": Gate(low=SWITCH_LENGTH, high=1.2, signal="length")}),
-    "egrc-shuffled": ("egrc", {"gate": Gate(low=0.9, high=1.2, signal="shuffled")}),
+    "egrc-shuffled": ("egrc", {"gate": Gate(low=SWITCH_SHUFFLED, high=1.2, signal="shuffled")}),
     # settings
     "egrc-r0.02": ("egrc", {"r": 0.02}),
     "egrc-L120": ("egrc", {"compress_budget": 120}),
@@ -116,7 +122,8 @@ ABLATIONS: Variants = {
     "egrc-dapo": ("egrc", {"loss_type": "dapo"}),
     "egrc-more-updates": ("egrc", MORE_UPDATES),
 }
-"""`egrc` with one thing changed, at scale pocket; `egrc-reversed` belongs to them."""
+"""`egrc` with one thing changed, at scale pocket (more switches need a gate that finds its way back, so that is
+changed, too).  `compression` (no phase 2), `egrc-reversed` and other r belong to them."""
 
 OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
 LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
@@ -134,14 +141,14 @@ LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Two more length settings of each method, by the variant's suffix, so that fronts are compared and not points."""
 
-CLOSEST = ("deepcompress", "tokensqueeze")
-"""The two peers that are closest to the paper: as many seeds as `egrc` itself."""
+NEIGHBOURS = ("deepcompress", "tokensqueeze")
+"""The two peers that are closest to the paper in kind."""
 RIVALS = ("da-dler", "lc-r1")
-"""The two peers whose trials came closest to what `egrc-plus` is for (most removed, no benchmark collapsed): they
-decide, too, with as many seeds."""
+"""The two closest peers: their trials came closest to what `egrc-plus` is for (most removed, no benchmark collapsed),
+so they have as many seeds as `egrc` itself."""
 STRONGEST = (*RIVALS, "adaptive-entropy")
 """The three peers whose fronts are compared: the rivals, and the most accurate of those that remove nearly all."""
-FIVE = (0, 1, 2, 3, 4)
+THREE, FIVE = (0, 1, 2), (0, 1, 2, 3, 4)
 PLUS: str | None = "egrc-selective"
 """Which of `egrc.arms.OURS` is called `egrc-plus`, and recorded under that name only: `egrc.search.plus` chooses, on
 training problems."""
@@ -150,6 +157,12 @@ training problems."""
 def fronts(*arms: str) -> Variants:
     """Variants of methods at other lengths."""
     return {f"{arm}-{suffix}": (arm, at) for arm in arms for suffix, at in LENGTHS[arm].items()}
+
+
+PLUS_AND_FRONT: Variants = (
+    {"egrc-plus": (PLUS, {}), **{f"egrc-plus-{suffix}": (PLUS, at) for suffix, at in OTHER_R.items()}} if PLUS else {}
+)
+"""`egrc-plus`, and what it is at two more lengths."""
 
 
 GPU = Scale(  # not yet run on a GPU
@@ -202,11 +215,10 @@ SCALES: dict[str, Scale] = {
         variants={
             **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
             **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
-            **{f"truncation-L{budget}": ("truncation", {"compress_budget": budget}) for budget in (90, 50)},
             "joint-grpo": ("joint", {"loss_type": "grpo"}),
             **ABLATIONS,
             **fronts(*LENGTHS),
-            **({"egrc-plus": (PLUS, {})} if PLUS else {}),
+            **PLUS_AND_FRONT,
         },
         # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
         studies={
@@ -216,16 +228,19 @@ SCALES: dict[str, Scale] = {
                 "compression", "truncation-L90", "truncation-L50", "joint-grpo",
             ),
             "peers": ("egrc", *PEERS),
-            "ablations": ("egrc", "egrc-reversed", *ABLATIONS),
+            "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, "egrc-r0.2", "egrc-r0.8"),
             "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *(arm for arm in OURS if arm != PLUS)),
-            **({"fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST))} if STRONGEST else {}),
+            "fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST), *PLUS_AND_FRONT),
         },
         slim=frozenset({"peers", "ablations", "plus", "fronts"}),
         more_seeds={
-            "peers": dict.fromkeys(("egrc", *CLOSEST, *RIVALS), FIVE),
+            "peers": {**dict.fromkeys(("egrc", *RIVALS), FIVE), **dict.fromkeys(NEIGHBOURS, THREE)},
             "plus": dict.fromkeys(("egrc", "egrc-plus"), FIVE),
+            # the simplest rivals of all: phase 1 alone, and one objective with less pressure
+            "ablations": {"compression": THREE},
+            "dilemma": {"joint-r0.8": THREE},
             # the first setting of lc-r1: in its first run it stood at or above `egrc-plus`
-            "fronts": {"lc-r1-w1.0": FIVE},
+            "fronts": {"lc-r1-w1.0": FIVE, "egrc-plus": FIVE},
         },
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more

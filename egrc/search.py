@@ -16,9 +16,11 @@ gate's band, from how entropy per token falls under compression, and a rate belo
 
 Peers and candidates for `egrc-plus` came later, at the rate that all the first arms had chosen; each gets as many
 trials: a peer as it is, and pressed harder; a candidate as it is, and with smaller updates, twice as many, on the same
-rollouts.  search.csv says which of them have been made; no settings there: the arm as `egrc.arms` has it.  `plus` says
-which candidate is called `egrc-plus`; its rule was written before its trials.  `egrc-selective` joined the candidates
-after the trials of `egrc-reliable` and one pilot of its own on seed 90, and before any recorded run of a candidate.
+rollouts.  search.csv says which of them have been made; no settings there: the arm as `egrc.arms` has it.
+
+`plus` says which candidate is called `egrc-plus`; its rule was written before its trials.  So `egrc-plus` is the choice
+among the trials of ALL candidates, several times as many as a peer has.  `egrc-selective` joined them after the trials
+of `egrc-reliable` and one pilot of its own on seed 90, and before any recorded run of a candidate.
 
 The choices are the defaults of `egrc.config` and `egrc.scales` wherever they agree with them (in pocket those of the
 first arms do), else they stand in `per_arm`; a test compares the two.
@@ -52,6 +54,7 @@ PROBLEMS = 150
 RATES: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 2e-3})
 FIRST: dict[str, Any] = {"prompts_per_step": 16, "steps": 100}
 """The first arms' batch; where trials of `OURS` are recorded with no settings, this was it."""
+OF_OURS = (FIRST, scales.MORE_UPDATES)
 HARDER: dict[str, dict[str, Any]] = {
     "truncation": {"compress_budget": 90},
     "dler": {"compress_budget": 90},
@@ -77,7 +80,7 @@ TRIALS: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
     "pocket": {
         **dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), RATES),
         **{arm: (FIRST_OF_PEERS.get(arm, {}), harder) for arm, harder in HARDER.items()},
-        **dict.fromkeys(OURS, (FIRST, scales.MORE_UPDATES)),
+        **dict.fromkeys(OURS, OF_OURS),
     }
 }
 PLUS_REMOVED = 0.95
@@ -98,13 +101,14 @@ def chosen(table: pd.DataFrame, arm: str) -> int:
 
 
 def plus(table: pd.DataFrame) -> tuple[str, int] | None:
-    """The candidate for `egrc-plus` and its trial; None before all candidates were tried.
+    """The candidate for `egrc-plus` and its trial; None before all trials of all candidates were made.
 
     Among trials without a collapsed benchmark the most accurate one that removes `PLUS_REMOVED`, else the one that
     removes most; if every trial has one, the trial that loses least there.
     """
     trials = table[table.arm.isin(OURS)]
-    if set(trials.arm) != set(OURS) or table.filter(like=BY_BENCHMARK).empty:
+    planned = {(arm, k) for arm in OURS for k in range(len(OF_OURS))}
+    if set(zip(trials.arm, trials.trial, strict=True)) != planned or table.filter(like=BY_BENCHMARK).empty:
         return None
     base = table[table.arm == "base"].iloc[-1]
     columns = [name for name in table if name.startswith(BY_BENCHMARK)]

@@ -21,7 +21,7 @@ from egrc.config import Gate
 from egrc.paths import DATA, FIGURES
 from egrc.records import Record, RecordError
 
-STUDIES = ("peers", "plus", "fronts", "ablations")
+STUDIES = ("peers", "plus", "fronts", "dilemma", "ablations")
 EARLIER = "†"
 """Marks times that were measured with earlier code."""
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -95,8 +95,8 @@ def compare(table: pd.DataFrame, scale: str) -> pd.DataFrame:
 
 
 def method(scale: str, arm: str) -> str:
-    """The arm itself, or the one that it is a variant of; `egrc-plus` keeps its name."""
-    return arm if arm == "egrc-plus" else scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
+    """The arm itself, or the one that it is a variant of; `egrc-plus` and its lengths keep that name."""
+    return "egrc-plus" if arm in scales.PLUS_AND_FRONT else scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
 
 
 def family(scale: str, arm: str) -> str:
@@ -125,10 +125,10 @@ def _plain(settings: Mapping[str, Any], gate: Gate) -> str:
 
 
 def trials(scale: str, data: Path = DATA) -> dict[str, int]:
-    """Recorded trials by arm; those of the arm that is called `egrc-plus` are its own."""
+    """Recorded trials by arm; `egrc-plus` was chosen from those of all candidates, so they count as its own."""
     file = data / scale / search.search_file(scale).name
     made = pd.read_csv(file)["arm"].value_counts().to_dict() if file.exists() else {}
-    return made | ({"egrc-plus": made[scales.PLUS]} if scales.PLUS in made else {})
+    return made | ({"egrc-plus": sum(made.get(arm, 0) for arm in OURS)} if scales.PLUS in made else {})
 
 
 def costs(scale: str, found: Sequence[Record], data: Path = DATA) -> pd.DataFrame:
@@ -183,8 +183,10 @@ def notes(at: float, lacking: str) -> list[str]:
         "mean is the plain mean over benchmarks of each column.",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "
         f"depend on what else the machine was doing ({EARLIER}: and on code that has changed since; most such runs "
-        "would be faster now). Trials: settings of this arm that were tried on training "
-        "problems (`egrc.search`); a variant takes what was found for its arm.",
+        "would be faster now). Trials: settings of this arm that were tried on training problems "
+        "(`egrc.search`); a variant takes what was found for its arm; `egrc-plus` is the choice among all of our "
+        "candidates, whose trials are counted together. Nothing is corrected for the number of comparisons: of twenty "
+        "arms that change nothing, one is expected to lie apart by its interval.",
     ]
     return said + ([lacking] if lacking else [])
 

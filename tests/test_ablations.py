@@ -87,12 +87,21 @@ def test_the_spread_of_seeds_is_the_largest_difference_of_two() -> None:
     assert ablations.spread(levels, "single").isna().all(axis=None)
 
 
+def test_the_noise_of_seeds_shrinks_with_their_number() -> None:
+    """Accuracies 0.6, 0.8, 0.7: a deviation of 0.1, and Student's t of two degrees of freedom is 4.3027."""
+    levels = ablations.levels(rows(base=BASE, egrc=EGRC, single={0: (5.0, 0.9)}), FLOOR)
+    for seeds in (1, 3):
+        expected = 4.3027 * 0.1 * (2 / seeds) ** 0.5
+        assert ablations.noise(levels, seeds)["accuracy"]["mean"] == pytest.approx(expected, rel=1e-3)
+    assert ablations.noise(levels, 3, "single").isna().all(axis=None)
+
+
 @pytest.mark.parametrize(
     ("accuracy", "clear", "said"),
     [
-        ((0.3, 0.4, 0.3), True, "lower, beyond egrc's own spread (3 seeds)"),
-        ((0.9,), True, "higher, beyond egrc's own spread (one seed)"),
-        ((0.6, 0.6, 0.6), False, "lower, within egrc's own spread (3 seeds)"),
+        ((0.3, 0.3, 0.3), True, "lower, beyond the noise of seeds (3 seeds)"),
+        ((0.1,), False, "lower, within the noise of seeds (one seed)"),
+        ((0.6, 0.6, 0.6), False, "lower, within the noise of seeds (3 seeds)"),
         ((0.6, 0.8, 0.7), False, "none seen on 3 seeds"),
         ((0.6,), False, "none seen on one seed"),
     ],
@@ -100,17 +109,17 @@ def test_the_spread_of_seeds_is_the_largest_difference_of_two() -> None:
 def test_a_difference_is_clear_beyond_its_interval_and_the_seeds(
     accuracy: tuple[float, ...], clear: bool, said: str
 ) -> None:
-    """egrc: 0.6, 0.8, 0.7, so two of its seeds differ by up to 0.2."""
+    """egrc: 0.6, 0.8, 0.7, so means of three seeds differ by up to 0.35 by chance, single ones by 0.61."""
     table = rows(base=BASE, egrc=EGRC, other={seed: (20.0, a) for seed, a in enumerate(accuracy)})
     line = ablations.differences(table, FLOOR, 500).query("part == 'mean' and quantity == 'accuracy'").iloc[0]
-    assert line["spread"] == pytest.approx(0.2)
+    assert line["noise"] == pytest.approx({3: 0.3513, 1: 0.6085}[line["seeds"]], rel=1e-3)
     assert (line["clear"], ablations.in_words(line)) == (clear, said)
 
 
 def test_with_one_seed_of_egrc_no_difference_is_clear() -> None:
     table = rows(base=BASE, egrc={0: (20.0, 0.9)}, other={0: (20.0, 0.0)})
     found = ablations.differences(table, FLOOR, 10)
-    assert found["spread"].isna().all() and not found["clear"].any()
+    assert found["noise"].isna().all() and not found["clear"].any()
 
 
 # --- settings, switches -------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_the_settings_in_use_are_the_chosen_ones():
         settings = search.TRIALS["pocket"][arm][search.chosen(table, arm)]
         assert scales.config("pocket", arm, **settings) == scales.config("pocket", arm), f"search.csv chose {settings}"
     chosen = search.plus(table)
-    assert chosen is None or scales.PLUS in (None, chosen[0])
+    assert chosen is None or chosen == (scales.PLUS, search.chosen(table, scales.PLUS))
 
 
 def test_no_recorded_run_has_a_seed_of_the_search():
@@ -69,8 +69,9 @@ def candidates(**of: tuple[float, float, float]) -> pd.DataFrame:
     """Base and all candidates: accuracy, tokens, and accuracy on one benchmark (the base: 0.6, 120, 0.4; floor 20)."""
     rows = {"base": (0.6, 120.0, 0.4), **dict.fromkeys(OURS, (0.1, 100.0, 0.1)), **of}
     names = ("accuracy_best", "tokens_best", f"{search.BY_BENCHMARK}hole")
-    table = pd.DataFrame(rows.values(), columns=names).assign(trial=1, floor_tokens=20)
-    return table.assign(arm=list(rows))
+    table = pd.DataFrame(rows.values(), columns=names).assign(arm=list(rows), trial=1, floor_tokens=20)
+    others = table[table.arm != "base"].assign(trial=0, accuracy_best=0.1, tokens_best=100.0)
+    return pd.concat([others.assign(**{names[2]: 0.1}), table], ignore_index=True)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,10 @@ def test_plus_is_chosen_by_its_rule(of, expected):
     assert search.plus(candidates(**of)) == (expected, 1)
 
 
-def test_plus_waits_for_all_candidates():
+def test_plus_waits_for_all_trials_of_all_candidates():
     table = candidates()
     assert search.plus(table[table.arm != "egrc-steps"]) is None
+    assert search.plus(table[(table.arm != "egrc-steps") | (table.trial == 1)]) is None
 
 
 def test_the_base_is_judged_anew_where_its_benchmarks_are_not_known(tmp_path, monkeypatch):

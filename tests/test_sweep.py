@@ -1,5 +1,6 @@
 """Jobs side by side: order, progress, failures and ends; and which runs a sweep makes."""
 
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import stub_records
 from egrc import fingerprint, jobs, launch, paths, records, scales, sweep
 from egrc.arms import MAIN
 from egrc.config import ConfigError
+from egrc.controller import EntropyGate
 from egrc.jobs import Job, JobsError, duration, run_jobs
 
 
@@ -214,6 +216,19 @@ def test_other_signals_switch_where_the_recorded_runs_did():
         fractions.append(smoothed[switch - 1] / smoothed[window - 1])
     assert round(sum(steps) / 3) == scales.SWITCH_STEP
     assert round(sum(fractions) / 3, 2) == scales.SWITCH_LENGTH
+
+
+def test_shuffled_entropy_would_have_switched_where_the_recorded_runs_did():
+    """As the constant says: the fraction whose mean step is nearest, on the runs that never switch."""
+    recipe = scales.config("pocket", "egrc-shuffled").recipe
+    runs = [records.load("pocket", "compression", seed).steps["entropy"] for seed in (0, 1, 2)]
+
+    def step(entropy, low):
+        gate = EntropyGate(replace(recipe, gate=replace(recipe.gate, low=low)))
+        return next((i for i, e in enumerate(entropy, 1) if gate.update(i, e).cause), math.inf)
+
+    mean = {low: sum(step(run, low) for run in runs) / 3 for low in (x / 100 for x in range(90, 110))}
+    assert min(mean, key=lambda low: abs(mean[low] - scales.SWITCH_STEP)) == scales.SWITCH_SHUFFLED
 
 
 def test_unknown_studies_are_refused_with_the_valid_names():

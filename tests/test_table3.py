@@ -29,7 +29,7 @@ def test_every_arm_of_the_studies_is_asked_at_each_of_its_seeds() -> None:
     assert asked["egrc"] == (0, 1, 2, 3, 4)  # main seeds and those of the studies
     own = {"egrc-plus" if arm == scales.PLUS else arm for arm in OURS}
     assert {*PEERS, *own, *scales.ABLATIONS} <= set(asked)
-    assert "joint-grpo" not in asked  # of another study
+    assert {"joint-r0.8", "truncation-L50", "egrc-plus-r0.2"} <= set(asked)  # a method at other lengths
     assert table3.wanted("smol") == table3.wanted("gpu") == {}
 
 
@@ -46,18 +46,18 @@ def test_egrc_plus_is_named_as_itself_and_says_what_it_is(monkeypatch: pytest.Mo
     scale = replace(scales.SCALES["pocket"], variants={"egrc-plus": ("egrc-steps", {})})
     monkeypatch.setitem(scales.SCALES, "pocket", scale)
     assert table3.method("pocket", "egrc-plus") == "egrc-plus"
-    assert table3.family("pocket", "egrc-plus") == "ours"
+    assert table3.family("pocket", "egrc-plus") == table3.family("pocket", "egrc-plus-r0.2") == "ours"
     assert table3.differs("pocket", "egrc-plus") == "egrc-steps: as it is"
 
 
-def test_trials_of_egrc_plus_are_those_of_the_arm_that_was_chosen(
+def test_trials_of_egrc_plus_are_those_of_all_candidates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scales, "PLUS", "egrc-steps")
     assert table3.trials("pocket", tmp_path) == {}
     (tmp_path / "pocket").mkdir()
-    (tmp_path / "pocket" / "search.csv").write_text("arm,trial\negrc-steps,0\negrc-steps,1\n")
-    assert table3.trials("pocket", tmp_path) == {"egrc-steps": 2, "egrc-plus": 2}
+    (tmp_path / "pocket" / "search.csv").write_text("arm,trial\negrc-steps,0\negrc-steps,1\negrc-guard,0\n")
+    assert table3.trials("pocket", tmp_path) == {"egrc-steps": 2, "egrc-guard": 1, "egrc-plus": 3}
 
 
 def test_what_a_variant_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_only_what_is_asked_is_loaded_in_its_order(data: Path) -> None:
     found = [r.name for r in table3.load("pocket", data)]
     assert found[:2] == ["pocket/base/seed-0", "pocket/base/seed-1"]
     assert [n for n in found if "dler" in n] == ["pocket/dler/seed-0", "pocket/dler/seed-1"]
-    assert not [n for n in found if "truncation-L90" in n]  # of the study fronts, which is not asked for
+    assert [n for n in found if "truncation-L90" in n]  # of the study dilemma
 
 
 def test_missing_arms_and_seeds_are_named_by_reason(data: Path) -> None:

@@ -2,11 +2,13 @@
 
     difference   variant - egrc, at the temperature that suits the base best, on the same problems
     interval     95% over problems, given the seeds; only seeds that both have, so that they match one by one
-    spread       of egrc: the largest difference between two of its own seeds
+    noise        of seeds: how far the means of as many seeds of egrc and of an equal arm lie apart by chance (95%, by
+                 Student's t, from the standard deviation of egrc's own seeds)
 
-The interval says how sure a difference is for these seeds; the spread says what another seed alone can make of it.  A
-difference is called clear where its interval leaves out 0 and it is larger than the spread.  That is a way to read
-the rows and no test over seeds: what three of them can show is in `egrc.power`.
+The interval says how sure a difference is for these seeds; the noise says what other seeds alone can make of it, and
+is the larger the fewer seeds there are.  A difference is called clear where its interval leaves out 0 and it is larger
+than the noise.  Nothing is corrected for the number of comparisons: of twenty ablations that change nothing, one is
+expected to look clear.  What so few seeds can show at all is in `egrc.power`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egrc import intervals, paths, scales, tables
+from egrc import intervals, paths, scales, tables, variance
 from egrc.config import Config
 from egrc.intervals import N_BOOT, Means
 from egrc.records import Record, RecordError
@@ -38,14 +40,16 @@ GROUPS: dict[str, dict[str, str]] = {
         "egrc-no-shaping": "no shaping",
     },
     "phase 2: explore": {
+        "compression": "no phase 2",
         "egrc-separate": "length of wrong answers, too",
         "egrc-correctness-only": "correctness only",
         "egrc-temperature-1": "temperature {change}",
     },
     "order and number of switches": {
         "egrc-reversed": "stages reversed",
-        "egrc-two-switches": "two switches",
-        "egrc-many-switches": "many switches",
+        "egrc-one-switch": "gate that could go back, one switch",
+        "egrc-two-switches": "the same, two switches",
+        "egrc-many-switches": "the same, many switches",
     },
     "soft gate": {"egrc-soft": "phases blended"},
     "the gate's signal": {
@@ -55,6 +59,8 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "settings": {
         "egrc-r0.02": "r {change}",
+        "egrc-r0.2": "r {change}",
+        "egrc-r0.8": "r {change}",
         "egrc-L120": "L {change}",
         "egrc-L240": "L {change}",
         "egrc-dapo": "loss {change}",
@@ -170,20 +176,30 @@ def spread(found: pd.DataFrame, arm: str = WHOLE) -> pd.DataFrame:
     return (of_parts.max() - of_parts.min()).where(of_parts.count() > 1)
 
 
+def noise(found: pd.DataFrame, seeds: int, arm: str = WHOLE) -> pd.DataFrame:
+    """How far the means of `seeds` seeds of an arm and of an equal one lie apart by chance (see the header), from
+    `levels`: index part.  NaN where it has one seed."""
+    of_parts = found.loc[arm].groupby(level="part", sort=False)
+    own = int(of_parts.size().iloc[0])
+    return of_parts.std() * variance.t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
+
+
 def differences(table: pd.DataFrame, floor: Mapping[str, float], n_boot: int = N_BOOT) -> pd.DataFrame:
-    """Every arm but the base and `egrc` minus `egrc`: `compare`'s columns with arm, spread and clear (see the header).
+    """Every arm but the base and `egrc` minus `egrc`: `compare`'s columns with arm, noise and clear (see the header).
 
     An arm that shares no seed with `egrc` is left out.
     """
     of = table.groupby("arm", sort=False)["seed"].unique()
     arms = [arm for arm in of.index if arm not in ("base", WHOLE) and set(of[arm]) & set(of[WHOLE])]
     if not arms:
-        return pd.DataFrame(columns=["arm", "part", "quantity", "estimate", "low", "high", "seeds", "spread", "clear"])
+        return pd.DataFrame(columns=["arm", "part", "quantity", "estimate", "low", "high", "seeds", "noise", "clear"])
     lines = pd.concat([compare(table, arm, WHOLE, floor, n_boot).assign(arm=arm) for arm in arms], ignore_index=True)
-    noise = spread(levels(table, floor)).stack().rename("spread").rename_axis(["part", "quantity"])
-    lines = lines.join(noise, on=["part", "quantity"])
+    own = levels(table, floor)
+    of = {n: noise(own, n).stack() for n in lines["seeds"].unique()}
+    limit = pd.concat(of, names=["seeds", "part", "quantity"]).rename("noise")
+    lines = lines.join(limit, on=["seeds", "part", "quantity"])
     sure = (lines["low"] > 0) | (lines["high"] < 0)
-    return lines.assign(clear=sure & (lines["estimate"].abs() > lines["spread"]))
+    return lines.assign(clear=sure & (lines["estimate"].abs() > lines["noise"]))
 
 
 def in_words(line: Mapping[str, Any]) -> str:
@@ -192,7 +208,7 @@ def in_words(line: Mapping[str, Any]) -> str:
     if line["low"] <= 0 <= line["high"]:
         return f"none seen on {number}"
     side = "higher" if line["estimate"] > 0 else "lower"
-    return f"{side}, {'beyond' if line['clear'] else 'within'} egrc's own spread ({number})"
+    return f"{side}, {'beyond' if line['clear'] else 'within'} the noise of seeds ({number})"
 
 
 # --- what a variant changes, and when it switched -----------------------------------------------------------------

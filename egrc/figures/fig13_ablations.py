@@ -75,22 +75,19 @@ def tidy(runs: Sequence[Record], scale: str, data: Path) -> pd.DataFrame:
     ]
     switched = pd.DataFrame(steps).astype({"step": float})  # NaN: never
     parts = {"difference": found, "seed": alone.stack().rename("value").reset_index(), "switch": switched}
-    noise = ablations.spread(levels).rename_axis(columns="quantity").stack().rename("value").reset_index()
-    parts["spread"] = noise.assign(arm=WHOLE)
     return pd.concat([part.assign(what=name) for name, part in parts.items()], ignore_index=True)
 
 
 def panel(ax: Axes, lines: Sequence[Row], drawn: pd.DataFrame, quantity: str, part: str) -> None:
     """One quantity: every ablation's difference from `egrc` with its interval, and each seed's."""
     own = drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)]
-    noise = 100 * own.loc[own["what"] == "spread", "value"].squeeze()
-    ax.axvspan(-noise, noise, color="0.92", linewidth=0, zorder=0)
     ax.axvline(0, color=style.GREY, linewidth=0.7, zorder=1)
     for y, (arm, _) in enumerate(lines):
         mine = own[own["arm"] == arm]
         alone = 100 * mine.loc[mine["what"] == "seed", "value"]
         for _, line in mine[mine["what"] == "difference"].iterrows():
-            value, low, high = (100 * line[name] for name in ("estimate", "low", "high"))
+            value, low, high, noise = (100 * line[name] for name in ("estimate", "low", "high", "noise"))
+            ax.barh(y, 2 * noise, 0.94, -noise, color="0.92", linewidth=0, zorder=0)
             face = {"markerfacecolor": "white"} if line["seeds"] == 1 else {}
             tint, above = TINT[bool(line["clear"])], 0.1 * (len(alone) > 1)
             dots.dot(ax, y - above, value, low, high, tint, markersize=3.8, **face)
@@ -142,10 +139,10 @@ def caption(scale: str, runs: Sequence[Record], data: Path) -> list[str]:
     return [
         f"Ablation minus {WHOLE} on the same held-out problems{at}: mean over the seeds that both have, with 95% "
         "intervals (bootstrap over problems); ticks below: each seed's own difference; hollow: one seed only. Grey "
-        f"band: the largest difference between two seeds of {WHOLE} ({count} seeds). Coloured: the interval leaves out "
-        "0 and the difference is larger than the band. Last column: each run's switches; dashed, those of "
-        f"{WHOLE}; where phases are blended, when the other one comes to weigh more. Length removed: of the "
-        "removable length, the base's tokens minus the compact floor.",
+        f"bar: how far as many seeds of two equal arms lie apart by chance (95%, from {WHOLE}'s {count} seeds). "
+        "Coloured: the interval leaves out 0 and the difference lies beyond the bar. Last column: each run's switches; "
+        f"dashed, those of {WHOLE}; where phases are blended, when the other one comes to weigh more. Length removed: "
+        "of the removable length, the base's tokens minus the compact floor.",
         f"Missing: {len(lacking)} of {len(scales.study(scale, ablations.STUDY)) - 1} ablations, marked in their rows; "
         f"python -m egrc sweep --study {ablations.STUDY} trains them." if lacking else "",
     ]
