@@ -49,7 +49,7 @@ paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=
 
 test: $(READY) $(WHEEL)  ## lint and all tests, end-to-end ones included [ARGS="pytest's arguments"]
 	$(PY) -m ruff check .
-	HF_HUB_OFFLINE=1 $(PY) -m pytest $(ARGS)
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 train: $(NEEDS)  ## train one arm, resuming where it stopped: ARM=name [SCALE=pocket|smol|gpu] [SEEDS="0 1 2"]
 	$(EGRC) train --scale $(SCALE) --arm $(ARM) --seed $(SEEDS)

@@ -51,7 +51,11 @@ def joint_phase(s: Lengths) -> Phase:
 
 
 def truncation_phase(s: Lengths) -> Phase:
-    """Plain GRPO, completions cut at L: the simplest way to be brief (after ThinkPrune and DLER)."""
+    """Plain GRPO, completions cut at L: the simplest way to be brief.
+
+    After ThinkPrune and DLER's point of departure; ThinkPrune tightens L from round to round, here one L holds
+    throughout [ours].
+    """
     return Phase("truncate", "group", s.compress_budget)
 
 
@@ -73,7 +77,7 @@ CLIP_HIGHER = {"epsilon": 0.2, "epsilon_high": 0.28}
 
 
 def dler_phase(s: Lengths) -> Phase:
-    """DLER: truncation, group-mean baseline, batch std."""
+    """DLER: truncation, group-mean baseline, batch std (`egrc.advantage` says what is left out), clip-higher."""
     return Phase("truncate", "batch_scaled", s.compress_budget)
 
 
@@ -83,7 +87,13 @@ def rewarded(advantage: Advantage, shaping: Shaping, weight: float) -> Callable[
 
 
 def joint_with(trl: dict[str, Any] | None = None, **changes: Any) -> Callable[[Lengths], Recipe]:
-    """The joint objective and one remedy against the loss of entropy, in the gate's stead."""
+    """The joint objective and one remedy against the loss of entropy, in the gate's stead.
+
+    The sources put theirs on top of training for accuracy; what it does to compression is our question [ours].  Two
+    are TRL's own arguments.  Skywork-OR1's adaptive coefficient keeps entropy at a target, which is ours: below what
+    training starts from, so that it acts only where entropy falls.  The 80/20 rule takes gradients from the 20% of
+    tokens with the highest entropy, as published.
+    """
     return lambda s: Recipe((replace(joint_phase(s), **changes),), trl=trl)
 
 
@@ -109,9 +119,9 @@ PEERS: dict[str, Callable[[Lengths], Recipe]] = {
 }
 
 # --- ours, beyond the paper: candidates for `egrc-plus` ---------------------------------------------------------------
-# Every arm that compresses hard loses hole-3: there this base cannot read the answer off a compact search, even a right
-# one (`egrc.analysis.copying`), and still it is shorter.  With one pressure for all problems the easy ones carry the
-# hard ones along.
+# Arms that compress hard lose most of hole-3: there this base hardly ever reads the answer off a compact search, even a
+# right one (`egrc.analysis.copying`), and still it is shorter.  With one pressure for all problems the easy ones carry
+# the hard ones along.
 
 RELIABLE = 0.75
 """Share of a group that must be correct before length counts in it."""

@@ -1,15 +1,16 @@
-"""Is what was chosen still true on problems drawn afterwards?  The deciding arms, asked what nobody was asked before.
+"""Is what was chosen still true on problems drawn afterwards?  The deciding arms, asked what no choice has seen.
 
 The first test problems of each benchmark have been looked at with every run, so they cannot confirm a choice.  Here
-come the next `PROBLEMS` of the same stream, asked once at the base's best temperature, of every seed of the deciding
-arms (those with more seeds than the others, `egrc.scales`) and of the base.
+come the next `PROBLEMS` of the same stream, asked at the base's best temperature, of every seed of the deciding arms
+(`more_seeds` in `egrc.scales`) and of the base.  `egrc-plus` was chosen on training problems before; arms that joined
+later are asked the same, and nothing may be chosen by the answers: another choice needs problems after these.
 
 What has to hold was fixed before any of it was asked (issue of the frontier; [ours]), for an arm against the base:
 
     removed    at least `search.PLUS_REMOVED` of the removable length is gone
     accuracy   the interval's lower end of the mean difference lies above -`NOT_BELOW`
     worst      no benchmark loses more than -`search.WORST`, by its estimate
-    front      no other arm removes at least as much at an accuracy at least as high
+    front      no other arm of those asked removes at least as much at an accuracy at least as high (estimates)
 
 `python -m egrc confirm` makes data/confirmation/<scale>.parquet, a row for each answer; <scale>.json says what made it.
 """
@@ -181,6 +182,7 @@ def verdicts(judged: Mapping[str, Headline]) -> pd.DataFrame:
             and other.removed.estimate >= h.removed.estimate
             and other.accuracy.estimate >= h.accuracy.estimate
         ]
+        seeds = len(h.by_seed)
         left = (h.by_benchmark["arm_tokens"] / h.by_benchmark["base_tokens"]).mean()
         nan = float("nan")
         lines += [
@@ -189,6 +191,7 @@ def verdicts(judged: Mapping[str, Headline]) -> pd.DataFrame:
             (arm, "worst", change.min(), nan, nan, WORST, bool(change.min() >= WORST), str(change.idxmin())),
             (arm, "front", len(at_or_above), nan, nan, 0, not at_or_above, ", ".join(at_or_above)),
             (arm, "left of base", left, nan, nan, nan, None, "mean over benchmarks; no bound"),
+            (arm, "seeds", seeds, nan, nan, nan, None, "no bound"),
         ]
     return pd.DataFrame(lines, columns=["arm", "predicate", "estimate", "low", "high", "bound", "holds", "note"])
 
@@ -202,17 +205,34 @@ def markdown(lines: pd.DataFrame) -> str:
     shown = []
     for arm, own in lines.groupby("arm", sort=False):
         of = own.set_index("predicate")
-        cells = {"arm": f"`{arm}`"}
+        cells = {"arm": f"`{arm}`", "seeds": f"{of.estimate['seeds']:.0f}"}
         for name, title in (("removed", "removable length removed (%)"), ("accuracy", "accuracy - base (points)")):
             cells[title] = "{:.1f} [{:.1f}, {:.1f}]{}".format(
                 *(100 * of.loc[name, ["estimate", "low", "high"]].astype(float)), _mark(of.holds[name])
             )
         worst = 100 * of.estimate["worst"]
         cells["worst benchmark (points)"] = f"{of.note['worst']} {worst:+.1f}{_mark(of.holds['worst'])}"
-        cells["at or above its front"] = (of.note["front"] or "nobody") + _mark(of.holds["front"])
+        cells["asked arms at or above it"] = (of.note["front"] or "nobody") + _mark(of.holds["front"])
         cells["left of the base's tokens (%)"] = f"{100 * of.estimate['left of base']:.0f}"
         shown.append(cells)
     return pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)
+
+
+def said(lines: pd.DataFrame, arm: str) -> str:
+    """Of one arm in `verdicts`, in a sentence: what does not hold, and what does.  Raises KeyError for another arm."""
+    of = lines.set_index(["arm", "predicate"]).loc[arm]
+    value, low, bound = (100 * of[column].astype(float) for column in ("estimate", "low", "bound"))
+    read = {
+        "removed": f"{value.removed:.1f}% of the removable length removed, bound {bound.removed:.0f}%",
+        "accuracy": f"accuracy {value.accuracy:+.1f} points, its interval's lower end {low.accuracy:+.1f}, "
+        f"bound {bound.accuracy:+.0f}",
+        "worst": f"worst benchmark {of.note.worst} {value.worst:+.1f} points, bound {bound.worst:+.0f}",
+        "front": f"at or above it, of the arms asked: {of.note.front or 'none'}",
+    }
+    missed, met = ([text for name, text in read.items() if bool(of.holds[name]) is side] for side in (False, True))
+    found = f"not supported. Missed: {'; '.join(missed)}" if missed else "supported"
+    kept = f" Met: {'; '.join(met)}." if met else ""
+    return f"`{arm}`: {found}.{kept} Of the base's tokens {value['left of base']:.0f}% are left."
 
 
 def _mark(holds: bool) -> str:

@@ -95,12 +95,14 @@ def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[R
 
 
 def confirmation_section(scale: str = "pocket") -> str:
-    """What the deciding arms did on problems that nobody had been asked, predicate by predicate."""
+    """What the deciding arms did on the confirmation's problems, predicate by predicate, and of ours in a sentence."""
     from egrc import confirm
 
     if not confirm.file(scale).exists():
         return "Not made yet.\n"
-    return f"{confirm.markdown(confirm.verdicts(confirm.judged(scale)))}\n"
+    lines = confirm.verdicts(confirm.judged(scale))
+    ours = [confirm.said(lines, arm) for arm in ("egrc-plus", "egrc") if arm in set(lines["arm"])]
+    return "\n\n".join([confirm.markdown(lines), *ours]) + "\n"
 
 
 def claims_section() -> str:

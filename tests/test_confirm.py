@@ -47,7 +47,20 @@ def test_the_markdown_says_what_holds():
     y = answers("y", {"a": 20, "b": 20}, {"a": 4, "b": 0})
     text = confirm.markdown(confirm.verdicts(confirm.judge(pd.concat([BASE, y]), FLOORS)))
     row = text.splitlines()[-1]
+    assert [cell.strip() for cell in row.split("|")[1:3]] == ["`y`", "1"]  # one seed
     assert "`y`" in row and "90.0 [90.0, 90.0] ✗" in row and "b -75.0 ✗" in row and "nobody ✓" in row and "18 " in row
+
+
+def test_what_is_missed_and_met_is_said_of_one_arm():
+    x = answers("x", {"a": 10, "b": 14}, {"a": 3, "b": 3})
+    y = answers("y", {"a": 20, "b": 20}, {"a": 4, "b": 0})
+    lines = confirm.verdicts(confirm.judge(pd.concat([BASE, x, y]), FLOORS))
+    assert confirm.said(lines, "y") == (
+        "`y`: not supported. Missed: 90.0% of the removable length removed, bound 95%; accuracy -12.5 points, its "
+        "interval's lower end -37.5, bound -2; worst benchmark b -75.0 points, bound -5; at or above it, of the arms "
+        "asked: x. Of the base's tokens 18% are left."
+    )
+    assert confirm.said(lines, "x").startswith("`x`: supported. Met: 98.0% of")
 
 
 def test_an_equal_arm_stands_at_the_front_too():

@@ -1,11 +1,12 @@
 """Can a policy read the answer off a compact trace?  Its probability of the right one after a teacher's trace.  [ours]
 
-Every arm that compresses hard ends at chance on ``hole-3``, and its searches mostly end well: a candidate is found that
+Arms that compress hard end near chance on ``hole-3``, and their searches mostly end well: a candidate is found that
 fits, then another one is named.  Here the search is the teacher's, so only the last step is asked for: one row for each
 held-out problem and style, with the probability of the right value after the trace and ``#`` (a hole's chance is 1/6).
 
-`taught` is how far this can be learnt at all: the base with an adapter like the arms', trained on the teacher's own
-compact traces of ``hole-3`` for as many traces as an arm has rollouts, which is more than any reward can tell.
+`taught` is one way to teach it: the base with an adapter like the arms', trained on the teacher's own compact traces of
+``hole-3``, as many as an arm has rollouts, with the loss on all their tokens.  If that fails, imitation of this kind
+does not teach it; whether another kind would, it does not say, and the table shows what it costs elsewhere.
 """
 
 from __future__ import annotations
