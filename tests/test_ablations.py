@@ -229,3 +229,17 @@ def test_the_figure_shows_the_package_s_own_numbers(drawn: tuple[Figure, pd.Data
 def test_the_same_bytes_twice(drawn: tuple[Figure, pd.DataFrame], tmp_path: Path) -> None:
     first, second = (style.save(*drawn, tmp_path / part / "fig13_ablations") for part in ("once", "again"))
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in second]
+
+
+# --- of the records -----------------------------------------------------------------------------------------------
+
+
+def test_no_arm_is_another_arm_under_its_name() -> None:
+    """A control whose gate never acts, or a remedy that never comes into play, would be another arm run twice."""
+    runs: dict[tuple[str, int, int], str] = {}
+    for run in records.load_all("pocket", studies=True):
+        if run.arm != "base":
+            key = (hash(tuple(run.steps["tokens_mean"])), run.seed, len(run.steps))
+            assert key not in runs, f"{run.name} took the same steps as {runs[key]}"
+            runs[key] = run.name
+    assert len(runs) > 50

@@ -107,8 +107,10 @@ def test_too_few_problems_are_said(monkeypatch):
 def test_deciding_arms_are_those_with_more_seeds():
     runs = confirm.deciding("pocket")
     assert runs[:3] == [("base", 0), ("base", 1), ("base", 2)]
-    assert {arm for arm, _ in runs} >= {"base", "egrc", "deepcompress", "tokensqueeze"}
-    assert [k for arm, k in runs if arm == "egrc"] == list(scales.FIVE)
+    asked = {arm: [k for a, k in runs if a == arm] for arm, _ in runs}
+    deciding = {"egrc", "egrc-plus", *scales.RIVALS}
+    assert all(asked[arm] == list(scales.FIVE) for arm in deciding)
+    assert set(asked) - deciding >= {"base", "compression", "joint-r0.8", *scales.NEIGHBOURS}
     with pytest.raises(ConfigError, match="no arms to confirm"):
         confirm.deciding("smol")
 

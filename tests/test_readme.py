@@ -67,7 +67,7 @@ NOT_RUN = {
     "make paper FRESH=all": "trains everything, for hours; test_paper runs it with stand-ins",
     "python -m egrc measure": "makes what is missing, for up to an hour; test_measure runs it on a toy",
     "python -m egrc measure --verify": "may re-stamp the reader's records; test_measure runs it on a toy",
-    'make paper ARMS="egrc joint"': "trains six runs; test_paper runs it with stand-ins",
+    'make paper ARMS="egrc joint"': "trains their runs at all seeds; test_paper runs it with stand-ins",
     "python -m egrc search": "runs dozens of trials, for hours; test_search runs it with stand-ins",
     "python -m egrc sweep --study peers ablations plus": "trains a hundred runs; test_arms takes two steps of each arm",
     "python -m egrc confirm": "needs the weights of every deciding run; test_confirm judges made-up answers",
