@@ -128,8 +128,7 @@ changed, too).  `compression` (no phase 2), `egrc-reversed` and other r belong t
 OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
 LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
     "egrc": OTHER_R,
-    "truncation": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
-    "dler": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
+    **dict.fromkeys(("truncation", "dler"), {"L160": {"compress_budget": 160}, "L50": {"compress_budget": 50}}),
     "da-dler": {f"cut{share}": {"truncate": {"cut_at": share}} for share in (0.15, 0.35)},
     "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
     "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.4, 0.8)},
@@ -209,7 +208,10 @@ SCALES: dict[str, Scale] = {
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
             "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
             **dict.fromkeys(("egrc-cycles", "egrc-guard", "egrc-reliable"), MORE_UPDATES),
+            "truncation": {"compress_budget": 90},
+            "dler": {"compress_budget": 90},
             "da-dler": {"truncate": {"cut_at": 0.25}},
+            "entropy-floor": {"joint": {"tokens_at": 0.25}},
             "lc-r1": {"train": {"length_weight": 2.0}},
         },
         variants={
@@ -225,7 +227,7 @@ SCALES: dict[str, Scale] = {
             "dilemma": (
                 "joint", *(f"joint-r{r}" for r in DILEMMA_R),
                 "egrc", *(f"egrc-r{r}" for r in DILEMMA_R),
-                "compression", "truncation-L90", "truncation-L50", "joint-grpo",
+                "compression", "truncation", "truncation-L50", "joint-grpo",
             ),
             "peers": ("egrc", *PEERS),
             "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, "egrc-r0.2", "egrc-r0.8"),

@@ -72,7 +72,10 @@ HARDER: dict[str, dict[str, Any]] = {
 }
 """A second setting of each peer: of its length, or of how strongly it holds on to entropy."""
 FIRST_OF_PEERS: dict[str, dict[str, Any]] = {
+    "truncation": {"compress_budget": 160},
+    "dler": {"compress_budget": 160},
     "da-dler": {"truncate": {"cut_at": 0.5}},
+    "entropy-floor": {"joint": {"tokens_at": 0.5}},
     "lc-r1": {"train": {"length_weight": 1.0}},
 }
 """The first setting of peers whose second one was chosen; search.csv has it as no settings, which it then was."""
