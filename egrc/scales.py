@@ -128,11 +128,10 @@ changed, too).  `compression` (no phase 2), `egrc-reversed` and other r belong t
 OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
 LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
     "egrc": OTHER_R,
-    "truncation": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
-    "dler": {"L90": {"compress_budget": 90}, "L50": {"compress_budget": 50}},
+    **dict.fromkeys(("truncation", "dler"), {"L160": {"compress_budget": 160}, "L50": {"compress_budget": 50}}),
     "da-dler": {f"cut{share}": {"truncate": {"cut_at": share}} for share in (0.15, 0.35)},
     "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
-    "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.4, 0.8)},
+    "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.2, 0.4)},
     "laser-d": {f"w{w}": {"train": {"length_weight": w}} for w in (0.25, 1.0)},
     "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 1.0)},
     "deepcompress": {f"w{w}": {"train": {"length_weight": w}} for w in (0.05, 0.4)},
@@ -143,11 +142,11 @@ LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
 
 NEIGHBOURS = ("deepcompress", "tokensqueeze")
 """The two peers that are closest to the paper in kind."""
-RIVALS = ("da-dler", "lc-r1")
-"""The two closest peers: their trials came closest to what `egrc-plus` is for (most removed, no benchmark collapsed),
-so they have as many seeds as `egrc` itself."""
-STRONGEST = (*RIVALS, "adaptive-entropy")
-"""The three peers whose fronts are compared: the rivals, and the most accurate of those that remove nearly all."""
+STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
+"""The three peers whose fronts are compared: their trials came closest to what `egrc-plus` is for, which is to remove
+most without a collapsed benchmark (`egrc.search.strongest`, on training problems)."""
+RIVALS = STRONGEST[:2]
+"""The two closest of them: as many seeds as `egrc` itself."""
 THREE, FIVE = (0, 1, 2), (0, 1, 2, 3, 4)
 PLUS: str | None = "egrc-selective"
 """Which of `egrc.arms.OURS` is called `egrc-plus`, and recorded under that name only: `egrc.search.plus` chooses, on
@@ -209,7 +208,11 @@ SCALES: dict[str, Scale] = {
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
             "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
             **dict.fromkeys(("egrc-cycles", "egrc-guard", "egrc-reliable"), MORE_UPDATES),
+            "truncation": {"compress_budget": 90},
+            "dler": {"compress_budget": 90},
             "da-dler": {"truncate": {"cut_at": 0.25}},
+            "entropy-floor": {"joint": {"tokens_at": 0.25}},
+            "arora-zanette": {"train": {"length_weight": 0.8}},
             "lc-r1": {"train": {"length_weight": 2.0}},
         },
         variants={
@@ -225,7 +228,7 @@ SCALES: dict[str, Scale] = {
             "dilemma": (
                 "joint", *(f"joint-r{r}" for r in DILEMMA_R),
                 "egrc", *(f"egrc-r{r}" for r in DILEMMA_R),
-                "compression", "truncation-L90", "truncation-L50", "joint-grpo",
+                "compression", "truncation", "truncation-L50", "joint-grpo",
             ),
             "peers": ("egrc", *PEERS),
             "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, "egrc-r0.2", "egrc-r0.8"),
@@ -239,8 +242,8 @@ SCALES: dict[str, Scale] = {
             # the simplest rivals of all: phase 1 alone, and one objective with less pressure
             "ablations": {"compression": THREE},
             "dilemma": {"joint-r0.8": THREE},
-            # the first setting of lc-r1: in its first run it stood at or above `egrc-plus`
-            "fronts": {"lc-r1-w1.0": FIVE, "egrc-plus": FIVE},
+            # lc-r1's first setting: in its first run it stood at or above `egrc-plus`, so more of it was asked
+            "fronts": {"egrc-plus": FIVE, **dict.fromkeys(RIVALS, FIVE), "lc-r1": THREE, "lc-r1-w1.0": THREE},
         },
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more

@@ -72,7 +72,11 @@ HARDER: dict[str, dict[str, Any]] = {
 }
 """A second setting of each peer: of its length, or of how strongly it holds on to entropy."""
 FIRST_OF_PEERS: dict[str, dict[str, Any]] = {
+    "truncation": {"compress_budget": 160},
+    "dler": {"compress_budget": 160},
     "da-dler": {"truncate": {"cut_at": 0.5}},
+    "entropy-floor": {"joint": {"tokens_at": 0.5}},
+    "arora-zanette": {"train": {"length_weight": 0.2}},
     "lc-r1": {"train": {"length_weight": 1.0}},
 }
 """The first setting of peers whose second one was chosen; search.csv has it as no settings, which it then was."""
@@ -120,6 +124,16 @@ def plus(table: pd.DataFrame) -> tuple[str, int] | None:
     else:
         row = removed[good].idxmax() if good.any() else worst.idxmax()
     return str(trials.arm[row]), int(trials.trial[row])
+
+
+def strongest(table: pd.DataFrame) -> list[str]:
+    """Peers by the share that their best trial removes without a collapsed benchmark, the largest first; at equal
+    shares, in their order.  Peers whose every trial has one are left out."""
+    trials = table[table.arm.isin(HARDER)]
+    base = table[table.arm == "base"].iloc[-1]
+    columns = [name for name in table if name.startswith(BY_BENCHMARK)]
+    good = trials[(trials[columns] - base[columns].astype(float)).min(axis=1) >= WORST]
+    return list(good.groupby("arm")["tokens_best"].min().sort_values(kind="stable").index)
 
 
 def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:

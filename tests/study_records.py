@@ -12,7 +12,7 @@ import synthetic
 from egrc.atomic import write_json, write_parquet
 
 SOME = {
-    "truncation": (0.5, 0.78), "truncation-L90": (0.35, 0.7), "dler": (0.24, 0.76), "deepcompress": (0.8, 0.85),
+    "truncation": (0.5, 0.78), "truncation-L50": (0.35, 0.7), "dler": (0.24, 0.76), "deepcompress": (0.8, 0.85),
     "tokensqueeze": (0.45, 0.8), "kl-cov": (0.3, 0.72), "egrc-cycles": (0.22, 0.74), "egrc-fixed": (0.27, 0.79),
 }  # fmt: skip
 """Length and skill by arm; the base's are 1 and 0.72."""

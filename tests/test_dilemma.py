@@ -163,9 +163,9 @@ def record(arm: str, evaluation: pd.DataFrame, **settings: Any) -> SimpleNamespa
 def test_rows_of_records() -> None:
     answers = pd.DataFrame({"benchmark": "hole-2", "id": ["a", "a"], "temperature": [0.6, 1.0], "correct": True,
                             "tokens": [7, 9]})  # fmt: skip
-    table = dilemma.rows([record(arm, answers) for arm in ("joint-r0.8", "egrc", "truncation-L90")], 0.6)
+    table = dilemma.rows([record(arm, answers) for arm in ("joint-r0.8", "egrc", "truncation")], 0.6)
     assert table[["arm", "r", "tokens"]].to_numpy().tolist() == [
-        ["joint-r0.8", 0.8, 7], ["egrc", 0.05, 7], ["truncation-L90", 1.0, 7],
+        ["joint-r0.8", 0.8, 7], ["egrc", 0.05, 7], ["truncation", 1.0, 7],
     ]  # fmt: skip
     with pytest.raises(DilemmaError, match="not at equal rollouts: pocket/joint/seed-0 used 12800, pocket/egrc/seed-0"):
         dilemma.rows([record("joint", answers), record("egrc", answers, steps=5)], 0.6)
@@ -183,5 +183,5 @@ def test_every_arm_of_the_study_has_its_way() -> None:
     r = {arm: scales.config("pocket", arm).recipe.phases[0].r for arm in ways}
     swept = {name: {r[arm] for arm in ways if ways[arm] == name} for name in WAYS}
     assert swept["joint"] == swept["staged"] and len(swept["joint"]) >= 3  # over the same shaping
-    assert {"compression", "truncation-L90", "joint-grpo"} <= {arm for arm in ways if ways[arm] == "control"}
+    assert {"compression", "truncation", "joint-grpo"} <= {arm for arm in ways if ways[arm] == "control"}
     assert dilemma.way("egrc-reversed") == "control"

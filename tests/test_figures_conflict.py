@@ -73,7 +73,7 @@ def study() -> pd.DataFrame:
     """Evaluation rows of the study: every arm somewhere else."""
     rng, frames = np.random.default_rng(1), []
     swept = [f"{way}{r}" for way in ("joint", "egrc") for r in ("", "-r0.8", "-r0.2")]
-    for k, arm in enumerate([*swept, "compression", "truncation-L90", "joint-grpo"]):
+    for k, arm in enumerate([*swept, "compression", "truncation", "joint-grpo"]):
         for seed in range(3):
             n = 40
             frames.append(pd.DataFrame({

@@ -27,7 +27,7 @@ def draw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Drawn]:
     """A figure by name, drawn once, of some arms and two seeds, with a study of fronts."""
     data = study_records.write_all(tmp_path_factory.mktemp("records"))
     pocket = scales.SCALES["pocket"]
-    studies = pocket.studies | {"fronts": ("egrc", "truncation", "truncation-L90")}
+    studies = pocket.studies | {"fronts": ("egrc", "truncation", "truncation-L50")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(scales.SCALES, "pocket", replace(pocket, studies=studies))
         patch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
@@ -69,9 +69,9 @@ def test_every_arm_and_seed_is_drawn_and_a_method_is_joined(draw: Callable[[str]
     assert len(drawn[drawn["what"] == "seed"]) == 2 * len(arms)
     plane, rest = figure.axes[:2]
     named = {t.get_text().strip() for ax in (plane, rest) for t in ax.texts}
-    assert named == arms - {"truncation-L90"}  # each once, in one of the two parts
+    assert named == arms - {"truncation-L50"}  # each once, in one of the two parts
     assert plane.get_ylim() == rest.get_ylim() and plane.get_xlim()[1] == rest.get_xlim()[0]
-    ends = drawn.query("what == 'arm' and arm in ['truncation', 'truncation-L90']")["tokens"]
+    ends = drawn.query("what == 'arm' and arm in ['truncation', 'truncation-L50']")["tokens"]
     assert any(sorted(line.get_xdata()) == sorted(ends) for line in plane.lines if len(line.get_xdata()) == 2)
 
 

@@ -75,7 +75,7 @@ def test_only_what_is_asked_is_loaded_in_its_order(data: Path) -> None:
     found = [r.name for r in table3.load("pocket", data)]
     assert found[:2] == ["pocket/base/seed-0", "pocket/base/seed-1"]
     assert [n for n in found if "dler" in n] == ["pocket/dler/seed-0", "pocket/dler/seed-1"]
-    assert [n for n in found if "truncation-L90" in n]  # of the study dilemma
+    assert [n for n in found if "truncation-L50" in n]  # of the study dilemma
 
 
 def test_missing_arms_and_seeds_are_named_by_reason(data: Path) -> None:
