@@ -191,9 +191,8 @@ def notes(at: float, lacking: str) -> list[str]:
     return said + ([lacking] if lacking else [])
 
 
-def parts(scale: str, data: Path = DATA) -> dict[str, pd.DataFrame]:
-    """Heading to table, as text.  Raises RecordError."""
-    runs = load(scale, data)
+def parts(scale: str, runs: Sequence[Record], data: Path = DATA) -> dict[str, pd.DataFrame]:
+    """Heading to table, as text, of `load`'s runs.  Raises RecordError."""
     found = {"What each arm cost": pretty_costs(costs(scale, runs, data))}
     lines = compare(rows(runs, tables.compared_at(scale, data)), scale)
     for benchmark, own in lines.groupby("benchmark", sort=False):
@@ -212,5 +211,6 @@ def latex(said: Sequence[str], found: Mapping[str, pd.DataFrame]) -> str:
 
 def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list[Path]:
     """Write table3.md and table3.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
-    said, found = notes(tables.compared_at(scale, data), missing(scale, load(scale, data))), parts(scale, data)
+    runs = load(scale, data)
+    said, found = notes(tables.compared_at(scale, data), missing(scale, runs)), parts(scale, runs, data)
     return typeset.write(out / "table3", typeset.markdown("Table 3", said, found), latex(said, found))

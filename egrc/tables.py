@@ -156,7 +156,7 @@ def compare(
     columns, names = list(columns), sorted(rows["benchmark"].unique())  # `Means` hold benchmarks alphabetically
     parts = {"mean": list(range(len(names))), **{b: [names.index(b)] for b in rows["benchmark"].unique()}}
     limits = np.array([floor[b] for b in names])
-    sides, summaries = _by_side(rows), _by_side(by_seed(rows).query("benchmark != 'mean'"))
+    sides, summaries = _by_side(rows), _by_side(run_means(rows))
     averages = {side: means(lines) for side, lines in summaries.items()}
     order = list(dict.fromkeys((*MAIN, *rows["arm"])))
     lines: dict[tuple[str, Side], dict[str, float]] = {}
@@ -190,8 +190,15 @@ def by_seed(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def run_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Only accuracy and mean_tokens of every run and benchmark, with arm, temperature and seed: `by_seed` does more and
+    takes longer."""
+    runs = rows.groupby(["arm", "temperature", "seed", "benchmark"])[["correct", "tokens"]].mean()
+    return runs.rename(columns={"correct": "accuracy", "tokens": "mean_tokens"}).reset_index()
+
+
 def means(lines: pd.DataFrame) -> Means:
-    """Per-benchmark means, in alphabetical order, of `by_seed`'s lines of one arm and temperature: mean over seeds."""
+    """Per-benchmark means, in alphabetical order, of `run_means`' lines of one arm and temperature: mean over seeds."""
     table = lines.groupby("benchmark", sort=True)[["accuracy", "mean_tokens"]].mean()
     return Means(*table.to_numpy().T)
 

@@ -57,6 +57,12 @@ def test_numbers_by_hand(by_hand: pd.DataFrame) -> None:
     assert (egrc["seeds"], egrc["floor"]) == (2, 20.0)
 
 
+def test_means_of_runs_are_those_of_the_whole_summary(by_hand: pd.DataFrame) -> None:
+    keys, names = ["arm", "temperature", "seed", "benchmark"], ["accuracy", "mean_tokens"]
+    whole = tables.by_seed(by_hand).query("benchmark != 'mean'").set_index(keys)[names].sort_index()
+    pd.testing.assert_frame_equal(tables.run_means(by_hand).set_index(keys), whole)
+
+
 def test_the_mean_is_over_benchmarks_of_the_fractions_not_a_fraction_of_means(by_hand: pd.DataFrame) -> None:
     mean = line(tables.compare(by_hand, FLOOR, 0.6), "mean", "egrc")
     assert mean["removed"] == pytest.approx((70 / 80 + 0) / 2)

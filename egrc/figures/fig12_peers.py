@@ -197,7 +197,7 @@ def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
     """What the figure shows, part by part.  Raises RecordError."""
     rows = table3.rows(table3.load(scale, data, ablations=False), tables.compared_at(scale, data))
     lines = table3.compare(rows, scale)
-    seeds = tables.by_seed(rows).query("benchmark == 'mean'")
+    seeds = tables.run_means(rows).groupby(["arm", "seed"])[["accuracy", "mean_tokens"]].mean().reset_index()
     configs = rows[["arm", "seed", "config"]].drop_duplicates()
     found = {"arm": lines[lines["benchmark"] == "mean"], "seed": seeds.merge(configs, on=["arm", "seed"])}
     found |= {"front": fronts.front(fronts.draws(rows)), "worst": fronts.worst(lines)}

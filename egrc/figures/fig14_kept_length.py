@@ -110,17 +110,16 @@ def caption(at: float, lacking: str) -> list[str]:
 def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
     """What the figure shows, part by part.  Raises RecordError, or ValueError where difficulty cannot be estimated."""
     arms, at = chosen(scale), tables.compared_at(scale, data)
-    runs = [run for run in table3.load(scale, data) if run.arm in arms]
+    runs = [run for run in table3.load(scale, data, ablations=False) if run.arm in arms]
     rows = table3.rows(runs, at)
     floor = tables.floors(scale, rows["benchmark"].unique())
     rates = kept.difficulty(tables.evaluations([run for run in runs if run.arm == "base"]), at)
     lines = table3.compare(rows, scale)
-    by_kind = tables.by_seed(rows)
     return {
         "difficulty": kept.by_difficulty(rows, rates, floor),
         "difficulty, seed": kept.seeds_by_difficulty(rows, rates),
         "kind": lines[lines["benchmark"] != "mean"],
-        "kind, seed": by_kind[by_kind["benchmark"] != "mean"].rename(columns={"mean_tokens": "tokens"}),
+        "kind, seed": tables.run_means(rows).rename(columns={"mean_tokens": "tokens"}),
         "cases": kept.cases(rows),
         "cases, seed": kept.cases_by_seed(rows),
         "run": rows[["arm", "seed", "config"]].drop_duplicates(),
