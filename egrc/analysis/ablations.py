@@ -47,9 +47,9 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "order and number of switches": {
         "egrc-reversed": "stages reversed",
-        "egrc-one-switch": "gate that could go back, one switch",
-        "egrc-two-switches": "the same, two switches",
-        "egrc-many-switches": "the same, many switches",
+        "egrc-one-switch": "may go back, one switch",
+        "egrc-two-switches": "may go back, two switches",
+        "egrc-many-switches": "may go back, many switches",
     },
     "soft gate": {"egrc-soft": "phases blended"},
     "the gate's signal": {
