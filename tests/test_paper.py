@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import stub_records
 
-from egrc import figures, fingerprint, jobs, measure, paper, paths, scales, sweep, table2, tables
+from egrc import figures, fingerprint, jobs, measure, paper, paths, scales, sweep, table2, table3, tables
 from egrc.config import ConfigError
 from egrc.jobs import Job, JobsError
 from egrc.records import RecordError
@@ -95,6 +95,7 @@ def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(home
     monkeypatch.setitem(sys.modules, "elsewhere", SimpleNamespace(draw=draw, SCALES=("smol",)))
     monkeypatch.setattr(tables, "write", lambda scale, out: ["table"])
     monkeypatch.setattr(table2, "write", lambda out: ["benchmarks"])
+    monkeypatch.setattr(table3, "wanted", lambda scale: {})
     said = []
     assert paper.draw("pocket", said.append) == ["table", "benchmarks"]
     assert said == ["egrc: fig is not drawn: no table", "egrc: wrote table", "egrc: wrote benchmarks"]
