@@ -114,9 +114,7 @@ def plus(table: pd.DataFrame) -> tuple[str, int] | None:
     planned = {(arm, k) for arm in OURS for k in range(len(OF_OURS))}
     if set(zip(trials.arm, trials.trial, strict=True)) != planned or table.filter(like=BY_BENCHMARK).empty:
         return None
-    base = table[table.arm == "base"].iloc[-1]
-    columns = [name for name in table if name.startswith(BY_BENCHMARK)]
-    worst = (trials[columns] - base[columns].astype(float)).min(axis=1)
+    base, worst = table[table.arm == "base"].iloc[-1], _worst(table, trials)
     removed = (base["tokens_best"] - trials["tokens_best"]) / (base["tokens_best"] - base["floor_tokens"])
     good, short = worst >= WORST, removed >= PLUS_REMOVED
     if (good & short).any():
@@ -130,10 +128,14 @@ def strongest(table: pd.DataFrame) -> list[str]:
     """Peers by the share that their best trial removes without a collapsed benchmark, the largest first; at equal
     shares, in their order.  Peers whose every trial has one are left out."""
     trials = table[table.arm.isin(HARDER)]
-    base = table[table.arm == "base"].iloc[-1]
-    columns = [name for name in table if name.startswith(BY_BENCHMARK)]
-    good = trials[(trials[columns] - base[columns].astype(float)).min(axis=1) >= WORST]
+    good = trials[_worst(table, trials) >= WORST]
     return list(good.groupby("arm")["tokens_best"].min().sort_values(kind="stable").index)
+
+
+def _worst(table: pd.DataFrame, trials: pd.DataFrame) -> pd.Series:
+    """Of each trial: accuracy against the base on the benchmark that lost most."""
+    columns = [name for name in table if name.startswith(BY_BENCHMARK)]
+    return (trials[columns] - table[table.arm == "base"].iloc[-1][columns].astype(float)).min(axis=1)
 
 
 def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:

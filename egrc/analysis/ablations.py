@@ -195,8 +195,8 @@ def differences(table: pd.DataFrame, floor: Mapping[str, float], n_boot: int = N
         return pd.DataFrame(columns=["arm", "part", "quantity", "estimate", "low", "high", "seeds", "noise", "clear"])
     lines = pd.concat([compare(table, arm, WHOLE, floor, n_boot).assign(arm=arm) for arm in arms], ignore_index=True)
     own = levels(table, floor)
-    of = {n: noise(own, n).stack() for n in lines["seeds"].unique()}
-    limit = pd.concat(of, names=["seeds", "part", "quantity"]).rename("noise")
+    noises = {n: noise(own, n).stack() for n in lines["seeds"].unique()}
+    limit = pd.concat(noises, names=["seeds", "part", "quantity"]).rename("noise")
     lines = lines.join(limit, on=["seeds", "part", "quantity"])
     sure = (lines["low"] > 0) | (lines["high"] < 0)
     return lines.assign(clear=sure & (lines["estimate"].abs() > lines["noise"]))

@@ -24,6 +24,7 @@ from egrc.analysis import fronts
 from egrc.figures import dots, style
 from egrc.figures.labels import Mark, beside
 from egrc.paths import DATA
+from egrc.records import Record
 from egrc.search import PLUS_REMOVED, WORST
 
 SCALES = ("pocket",)
@@ -193,9 +194,9 @@ def caption(at: float, worst: pd.DataFrame, joined: bool, lacking: str) -> list[
     ]
 
 
-def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
-    """What the figure shows, part by part.  Raises RecordError."""
-    rows = table3.rows(table3.load(scale, data, ablations=False), tables.compared_at(scale, data))
+def numbers(scale: str, runs: Sequence[Record], data: Path) -> dict[str, pd.DataFrame]:
+    """What the figure shows of these runs, part by part.  Raises RecordError."""
+    rows = table3.rows(runs, tables.compared_at(scale, data))
     lines = table3.compare(rows, scale)
     seeds = tables.run_means(rows).groupby(["arm", "seed"])[["accuracy", "mean_tokens"]].mean().reset_index()
     configs = rows[["arm", "seed", "config"]].drop_duplicates()
@@ -206,9 +207,10 @@ def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records of the studies at hand.  Raises RecordError."""
-    found = numbers(scale, data)
+    runs = table3.load(scale, data, ablations=False)
+    found = numbers(scale, runs, data)
     shown = [arm for arm in table3.wanted(scale) if table3.family(scale, arm) != table3.ABLATION]
-    lacking = table3.missing(scale, table3.load(scale, data), shown)
+    lacking = table3.missing(scale, runs, shown)
     joined = any(table3.method(scale, arm) != arm for arm in found["arm"]["arm"])
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 8.6))

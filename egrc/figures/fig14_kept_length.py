@@ -20,6 +20,7 @@ from egrc import scales, table3, tables
 from egrc.analysis import kept
 from egrc.figures import dots, style
 from egrc.paths import DATA
+from egrc.records import Record
 
 SCALES = ("pocket",)
 OURS = ("base", "egrc", "compression", "egrc-plus")
@@ -107,10 +108,12 @@ def caption(at: float, lacking: str) -> list[str]:
     ]
 
 
-def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
-    """What the figure shows, part by part.  Raises RecordError, or ValueError where difficulty cannot be estimated."""
-    arms, at = chosen(scale), tables.compared_at(scale, data)
-    runs = [run for run in table3.load(scale, data, ablations=False) if run.arm in arms]
+def numbers(scale: str, runs: Sequence[Record], data: Path) -> dict[str, pd.DataFrame]:
+    """What the figure shows of these runs, part by part.
+
+    Raises RecordError, or ValueError where difficulty cannot be estimated.
+    """
+    at = tables.compared_at(scale, data)
     rows = table3.rows(runs, at)
     floor = tables.floors(scale, rows["benchmark"].unique())
     rates = kept.difficulty(tables.evaluations([run for run in runs if run.arm == "base"]), at)
@@ -128,8 +131,9 @@ def numbers(scale: str, data: Path) -> dict[str, pd.DataFrame]:
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records at hand.  Raises RecordError, or ValueError as `numbers`."""
-    found, arms = numbers(scale, data), chosen(scale)
-    lacking = table3.missing(scale, table3.load(scale, data), arms)
+    arms = chosen(scale)
+    runs = [run for run in table3.load(scale, data, ablations=False) if run.arm in arms]
+    found, lacking = numbers(scale, runs, data), table3.missing(scale, runs, arms)
     look, hard, kinds = looks(arms), found["difficulty"], sorted(found["kind"]["benchmark"].unique())
     rates = sorted(hard["pass_rate"].unique())
     first = hard.drop_duplicates("pass_rate").set_index("pass_rate").loc[rates]
