@@ -312,7 +312,7 @@ def paper_(a: Arguments) -> None:
 
 
 def figures(a: Arguments) -> None:
-    from egrc.paper import draw
+    from egrc.products import draw
 
     draw(a.scale)
 

@@ -31,6 +31,7 @@ from egrc import headline, intervals, measure, paths, records, scales, tables
 from egrc.analysis import ablations, changes, dilemma, gradients, tokens
 from egrc.analysis import rows as checked
 from egrc.config import ConfigError
+from egrc.shared import once
 from egrc.show import Shown
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -439,6 +440,7 @@ CLAIMS = {claim.number: claim for claim in _CLAIMS}
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
 
+@once
 def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> pd.DataFrame:
     """What a scale's records and measurements say of all claims, or of one.
 

@@ -113,10 +113,17 @@ def code_hashes(scale: str, arm: str) -> dict[str, str]:
     of, _ = scales.SCALES[scale].variants.get(arm, (arm, {}))
     if of != "tokensqueeze":
         others |= {"egrc.squeeze"}
+    entries = ("egrc.evaluate" if arm == "base" else "egrc.run", ours)
+    return _hashes(entries, NOT_HASHED | others) | {"base model": folder_hash(scales.world(scale).policy_path())}
+
+
+@cache
+def _hashes(entries: tuple[str, ...], leave_out: frozenset[str]) -> dict[str, str]:
+    """What several modules reach: most arms reach the same, so it is found once."""
     files: dict[str, Path] = {}
-    for entry in ("egrc.evaluate" if arm == "base" else "egrc.run", ours):
-        files |= reachable(entry, leave_out=NOT_HASHED | others)
-    return hashes(files) | {"base model": folder_hash(scales.world(scale).policy_path())}
+    for entry in entries:
+        files |= reachable(entry, leave_out=leave_out)
+    return hashes(files)
 
 
 def folder_hash(path: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from egrc import paths
 
-PROGRESS = re.compile(rb"(training|evaluating) (\d+)/(\d+)")
+PROGRESS = re.compile(rb"(training|evaluating|making) (\d+)/(\d+)")
 TRAINING_SHARE = 0.8  # of a run's time, roughly; the rest is evaluation
 TAIL = 12  # lines of a failed job's log that are shown
 PATIENCE = 10.0  # seconds that a job gets to end after it was asked to
@@ -61,6 +61,8 @@ class Job:
         if self.finished():
             return 1.0
         stage, done, total = self._progress() or ("", 0, 1)
+        if stage == "making":
+            return done / total
         return TRAINING_SHARE * (done / total if stage == "training" else bool(stage)) + (
             (1 - TRAINING_SHARE) * done / total if stage == "evaluating" else 0.0
         )
@@ -103,8 +105,11 @@ def run_jobs(
     poll: float = 0.2,
     report_every: float = 5.0,
     say: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> None:
     """Run all jobs, in the order given, `at_once` side by side.  A failed one does not stop the others.
+
+    `meanwhile` is called when the first ones have been started; what it raises ends all of them.
 
     Whatever ends this call early (Ctrl-C) ends the jobs that run.
 
@@ -122,6 +127,9 @@ def run_jobs(
                 job = waiting.pop(0)
                 running.append(job)
                 job.start()
+            if meanwhile is not None:
+                meanwhile()
+                meanwhile = None
             time.sleep(poll)
             for job in [job for job in running if job.finished()]:
                 running.remove(job)
@@ -159,9 +167,13 @@ def duration(seconds: float) -> str:
 
 def _obituary(job: Job) -> str:
     assert job.process is not None
-    lines = _end(job.log, 20_000).decode(errors="replace").replace("\r", "\n").splitlines()
-    tail = "\n".join(f"  | {line}" for line in lines[-TAIL:])
-    return f"{job.name} failed (exit code {job.process.returncode}); the end of {paths.shown(job.log)}:\n{tail}"
+    return f"{job.name} failed (exit code {job.process.returncode}); {tail(job.log)}"
+
+
+def tail(log: Path) -> str:
+    """A log's last lines, under its name."""
+    lines = _end(log, 20_000).decode(errors="replace").replace("\r", "\n").splitlines()
+    return "\n".join([f"the end of {paths.shown(log)}:", *(f"  | {line}" for line in lines[-TAIL:])])
 
 
 def _status(line: str) -> None:

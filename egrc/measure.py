@@ -39,16 +39,17 @@ class NotMade(RecordError):
     """A measurement is not there; the message names the command that makes it."""
 
 
-MEASUREMENTS: dict[str, str] = {
-    "policies": "completions of every main arm: length, correctness, entropy by class of token",
-    "tug": "gradients of the accuracy and the compression objective on the adapter, along training",
-    "words": "rollouts of a real pretrained model, with the class and the entropy of every word",
-    "tug_words": "gradients of both objectives on a fresh adapter of that model, by class of word",
-    "interventions": "decoding with connectors suppressed, raised or forced, against matched controls",
-    "copying": "the right answer's probability after a teacher's trace: what a policy can read off a compact one",
-    "floor": "loss and entropy beside the exact teacher's: to the floor, beyond it, and arm by arm",
+MEASUREMENTS: dict[str, tuple[str, str]] = {
+    "policies": ("pocket", "completions of every main arm: length, correctness, entropy by class of token"),
+    "tug": ("pocket", "gradients of the accuracy and the compression objective on the adapter, along training"),
+    "words": ("smol", "rollouts of a real pretrained model, with the class and the entropy of every word"),
+    "tug_words": ("smol", "gradients of both objectives on a fresh adapter of that model, by class of word"),
+    "interventions": ("pocket", "decoding with connectors suppressed, raised or forced, against matched controls"),
+    "copying": ("pocket", "the right answer's probability after a teacher's trace: what can be read off a compact one"),
+    "floor": ("pocket", "loss and entropy beside the exact teacher's: to the floor, beyond it, and arm by arm"),
 }
-"""Names and what each one is, in the order in which they are made."""
+"""Names, in the order in which they are made: the scale of each, and what it is.  Modules say the scale, too; who only
+reads a table should not have to load torch and transformers with its module."""
 Say = Callable[[str], None]
 TOLERANCE = 1e-4
 """Of a column's largest number: inner products of float32 gradients through thirty layers differ by a tenth of it from
@@ -57,14 +58,20 @@ one machine to the next; what would change a figure is far above."""
 
 def module(name: str) -> ModuleType:
     """The module of a measurement.  Raises ConfigError, which lists the valid names."""
+    made_at(name)  # is there such a one?
+    return import_module(f"egrc.analysis.{name}")
+
+
+def made_at(name: str) -> str:
+    """The scale of a measurement.  Raises ConfigError, which lists the valid names."""
     if name not in MEASUREMENTS:
         raise ConfigError(f"no measurement {name!r}: choose one of {', '.join(MEASUREMENTS)}")
-    return import_module(f"egrc.analysis.{name}")
+    return MEASUREMENTS[name][0]
 
 
 def names(scale: str) -> list[str]:
     """The measurements that can be made at a scale."""
-    return [name for name in MEASUREMENTS if scale in module(name).SCALES]
+    return [name for name in MEASUREMENTS if made_at(name) == scale]
 
 
 def file(name: str, scale: str, data: Path | None = None) -> Path:
@@ -89,8 +96,9 @@ def load(name: str, scale: str, data: Path | None = None) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise RecordError(f"{paths.shown(path)}: damaged ({error}); restore it or measure again") from error
-    missing = [c for c in module(name).COLUMNS if c not in table]
-    if missing:
+    stamped = path.with_suffix(".json")
+    columns = json.loads(stamped.read_text(encoding="utf-8")).get("columns", []) if stamped.is_file() else []
+    if missing := [c for c in columns if c not in table]:
         raise RecordError(f"{paths.shown(path)}: no {', '.join(missing)}; restore it or measure again")
     return table
 
@@ -109,11 +117,12 @@ def stale(name: str, scale: str, data: Path | None = None) -> str | None:
 
 
 def stamp(name: str, scale: str) -> dict[str, Any]:
-    """Hashes of the code that a measurement reaches, and of what it measures."""
+    """Hashes of the code that a measurement reaches, and of what it measures; and the columns it has."""
     entry = module(name).__name__
     left_out = fingerprint.NOT_HASHED | {"egrc.measure", "egrc.jobs"}
     reached = fingerprint.reachable(entry, leave_out=left_out)
-    return {"code": fingerprint.hashes(reached), "inputs": module(name).inputs(scale)}
+    made = module(name)
+    return {"code": fingerprint.hashes(reached), "inputs": made.inputs(scale), "columns": list(made.COLUMNS)}
 
 
 def missing(scale: str) -> list[str]:
@@ -169,8 +178,8 @@ def make(name: str, scale: str, fresh: bool = False) -> Path:
     """
     from egrc.run import versions
 
-    if scale not in module(name).SCALES:
-        raise ConfigError(f"{name} is not made at scale {scale!r}: choose one of {', '.join(module(name).SCALES)}")
+    if scale != made_at(name):
+        raise ConfigError(f"{name} is not made at scale {scale!r}: choose {made_at(name)}")
     target, now = file(name, scale), stamp(name, scale)
     if target.is_file() and not stale(name, scale) and not fresh:
         return target

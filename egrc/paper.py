@@ -8,23 +8,20 @@ all of them on demand.  A study that was not trained yet, or not wholly, is name
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from egrc import measure, paths, records, scales
+from egrc import measure, paths, products, records, scales
 from egrc.atomic import publish_folder, write_json
 from egrc.config import ConfigError
 from egrc.jobs import Job, run_jobs
 from egrc.sweep import main, needed, sweep
 
-EPOCH = "1763424000"  # any fixed date: files that carry a date of making are the same bytes every time
 TIMES = "paper_times.json"
 Say = Callable[[str], None]
 Fresh = Literal["main", "all"] | None
@@ -50,17 +47,13 @@ def paper(
     if fresh or arms:
         with _timed(times, "runs"):
             make_fresh(scale, say, everything=fresh == "all", arms=arms)
-    with _timed(times, "records"):
-        say("egrc: checking the records")
-        check(scale)
     for name in measure.missing(scale):
         say(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
     for name, (there, all_) in untrained(scale).items():
         say(f"egrc: study {name}: {there} of {all_} runs (`python -m egrc sweep --study {name} --scale {scale}`)")
-    say("egrc: drawing the figures and running the notebooks")
-    jobs = [_products_job(scale), *_notebook_jobs(scale, say)]  # the longest first: two share the time
-    run_jobs(jobs)
-    times |= {job.name: job.seconds for job in jobs}
+    run = products.notebooks(scale, say)
+    say("egrc: checking the records, drawing the figures, running the notebooks")
+    times |= products.make(scale, list(products.drawings(scale)), run, check=lambda: _check(scale, times))
     times["total"] = time.monotonic() - began
     write_json(
         paths.BUILD / TIMES,
@@ -70,6 +63,11 @@ def paper(
         say(f"  {part:<28} {seconds:7.1f} s")
     say(f"egrc: figures and tables are in {paths.shown(paths.figures(scale))}, notebooks in build/notebooks")
     return times
+
+
+def _check(scale: str, times: dict[str, float]) -> None:
+    with _timed(times, "records"):
+        check(scale)
 
 
 @contextmanager
@@ -106,67 +104,6 @@ def untrained(scale: str) -> dict[str, tuple[int, int]]:
 
 def _recorded(scale: str, arm: str, seed: int) -> bool:
     return paths.run_folder(paths.DATA, scale, arm, seed).exists()
-
-
-# --- figures, tables, notebooks -------------------------------------------------------------------
-
-
-def draw(scale: str, say: Say = print) -> list[Path]:
-    """Draw every figure and write the tables; returns their files.  Same records, same bytes."""
-    from egrc import table2, table3, tables
-    from egrc.evaluations import NotEvaluated
-    from egrc.figures import FIGURES, style
-
-    written = []
-    for name, path in FIGURES.items():
-        module = import_module(path)
-        if scale not in getattr(module, "SCALES", (scale,)):
-            continue
-        try:
-            figure, drawn = module.draw(scale)
-        except (measure.NotMade, NotEvaluated) as reason:
-            say(f"egrc: {name} is not drawn: {reason}")
-            continue
-        written += style.save(figure, drawn, paths.figures(scale) / name)
-    written += tables.write(scale, out=paths.figures(scale))
-    if scale == "pocket":  # table 2 is of all scales, and stands once
-        written += table2.write(out=paths.figures(scale))
-    if table3.wanted(scale):
-        written += table3.write(scale, out=paths.figures(scale))
-    for file in written:
-        say(f"egrc: wrote {paths.shown(file)}")
-    return written
-
-
-def _products_job(scale: str) -> Job:
-    command = [sys.executable, "-m", "egrc", "figures", "--scale", scale]
-    return Job("figures and tables", command, _log("figures"), {"SOURCE_DATE_EPOCH": EPOCH})
-
-
-def lacking(notebook: Path, scale: str) -> list[str]:
-    """The measurements that a notebook cannot do without (its metadata name them) and that were not made yet."""
-    needs = json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("egrc", {}).get("needs", [])
-    return [name for name in needs if name in measure.missing(scale)]
-
-
-def _notebook_jobs(scale: str, say: Say) -> list[Job]:
-    """Papermill, a process for each notebook.  FRESH is false: what had to be made anew is there by then."""
-    out = paths.BUILD / "notebooks"
-    out.mkdir(parents=True, exist_ok=True)
-    jobs = []
-    for notebook in sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb"), reverse=True):  # the later ones compute more
-        if needed_first := lacking(notebook, scale):
-            say(f"egrc: notebook {notebook.stem} is not run: it needs {', '.join(needed_first)}")
-            continue
-        command = [sys.executable, "-m", "papermill", str(notebook), str(out / notebook.name)]
-        command += ["--cwd", str(paths.NOTEBOOKS), "-p", "SCALE", scale, "-p", "FRESH", "False"]
-        command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]
-        jobs.append(Job(notebook.stem, command, _log(notebook.stem), {"SOURCE_DATE_EPOCH": EPOCH}))
-    return jobs
-
-
-def _log(name: str) -> Path:
-    return paths.BUILD / "logs" / "paper" / f"{name}.log"
 
 
 # --- fresh ----------------------------------------------------------------------------------------

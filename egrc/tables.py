@@ -26,6 +26,7 @@ from egrc.evaluate import summarise
 from egrc.intervals import Means
 from egrc.paths import DATA, FIGURES, shown
 from egrc.records import Record, RecordError, load_all
+from egrc.shared import once
 
 SEEDS_WANTED = 3
 N_BOOT = 2000
@@ -66,11 +67,18 @@ def compared_at(scale: str, data: Path = DATA) -> float:
 
 def floors(scale: str, benchmarks: Iterable[str]) -> dict[str, float]:
     """Compact floor of each benchmark in completion tokens, end of sequence included; NaN where none is known."""
+    return dict(_floors(scale, tuple(benchmarks)).itertuples(index=False, name=None))
+
+
+@once
+def _floors(scale: str, benchmarks: tuple[str, ...]) -> pd.DataFrame:
+    """Columns benchmark and tokens."""
     from egrc import scales  # imports transformers, so only here
 
     world = scales.world(scale)
     known = {b: world.floor_tokens(b) for b in benchmarks}
-    return {b: float("nan") if tokens is None else float(tokens) for b, tokens in known.items()}
+    tokens = [float("nan") if tokens is None else float(tokens) for tokens in known.values()]
+    return pd.DataFrame({"benchmark": list(known), "tokens": tokens})
 
 
 def evaluations(records: Sequence[Record]) -> pd.DataFrame:
@@ -133,6 +141,7 @@ PARTS = ("", "_low", "_high", "_min", "_max")
 Side = tuple[str, float]
 
 
+@once
 def compare(
     rows: pd.DataFrame, floor: Mapping[str, float], best: float | None, columns: Iterable[str] = tuple(STATISTICS)
 ) -> pd.DataFrame:
@@ -184,6 +193,7 @@ def compare(
     return table.reindex(columns=keys + [name + part for name in columns for part in PARTS])
 
 
+@once
 def by_seed(rows: pd.DataFrame) -> pd.DataFrame:
     """`egrc.evaluate.summarise` of every run: its columns, with arm and seed; the 'mean' lines included."""
     parts = [summarise(run).assign(arm=arm, seed=seed) for (arm, seed), run in rows.groupby(["arm", "seed"])]

@@ -345,7 +345,7 @@ def test_the_steps_that_questions_name_are_measured() -> None:
 
 def test_a_table_that_is_not_there_or_not_whole_is_refused(tmp_path: Path, table: pd.DataFrame,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setitem(measure.MEASUREMENTS, "floor", "what the teacher leaves to know")
+    monkeypatch.setitem(measure.MEASUREMENTS, "floor", ("pocket", "what the teacher leaves to know"))
     with pytest.raises(records.RecordError, match="python -m egrc measure floor"):
         limits.load("pocket", tmp_path)
     file = measure.file("floor", "pocket", tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 import types
 
@@ -34,7 +35,7 @@ def toy(tmp_path, monkeypatch):
 
     made.measure = one
     monkeypatch.setitem(sys.modules, "egrc.analysis.toy", made)
-    monkeypatch.setattr(measure, "MEASUREMENTS", {"toy": "a toy"})
+    monkeypatch.setattr(measure, "MEASUREMENTS", {"toy": ("pocket", "a toy")})
     monkeypatch.setattr(measure, "run_jobs", in_this_process)
     made.code = {"egrc.analysis.toy": tmp_path / "toy.py"}
     made.code["egrc.analysis.toy"].write_text("x = 1")
@@ -42,6 +43,19 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
     return made
+
+
+def test_modules_say_the_same_scale():
+    assert {name: measure.module(name).SCALES for name in measure.MEASUREMENTS} == {
+        name: (measure.made_at(name),) for name in measure.MEASUREMENTS
+    }
+
+
+def test_reading_a_table_loads_no_model_library():
+    read = "from egrc.analysis import rows; rows.load('floor', 'pocket'); rows.load('words', 'smol')"
+    loaded = f"{read}; import sys; print({{'torch', 'transformers'}} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=paths.ROOT)
+    assert found.stdout.strip() == "set()"
 
 
 def test_parts_are_joined_in_their_order(toy):
@@ -168,7 +182,7 @@ def test_wrong_names_are_refused_with_the_valid_ones(toy):
         measure.module("nonsense")
     with pytest.raises(ConfigError, match="no part 'x' of toy: choose one of long/0, short/0"):
         measure.make_part("toy", "pocket", "x", lambda done, total: None)
-    with pytest.raises(ConfigError, match="not made at scale 'smol': choose one of pocket"):
+    with pytest.raises(ConfigError, match="not made at scale 'smol': choose pocket"):
         measure.make("toy", "smol")
 
 

@@ -9,9 +9,9 @@ import nbformat
 import pytest
 import stub_records
 
-from egrc import figures, fingerprint, jobs, measure, paper, paths, scales, sweep, table2, table3, tables
+from egrc import figures, fingerprint, jobs, measure, paper, paths, products, scales, sweep, table2, table3, tables
 from egrc.config import ConfigError
-from egrc.jobs import Job, JobsError
+from egrc.jobs import JobsError
 from egrc.records import RecordError
 
 CODE = {"egrc.run": "1"}
@@ -28,11 +28,7 @@ def home(tmp_path, monkeypatch):
     for config in sweep.needed("pocket", [*sweep.main("pocket"), *scales.extras("pocket")]):
         stub_records.write(paths.DATA, config.arm, config.seed, code=CODE)
     monkeypatch.setattr(measure, "MEASUREMENTS", {})
-    command = [sys.executable, "-c", "import os; print(os.environ['SOURCE_DATE_EPOCH'])"]
-    env = {"SOURCE_DATE_EPOCH": paper.EPOCH}
-    monkeypatch.setattr(
-        paper, "_products_job", lambda scale: Job("figures and tables", command, tmp_path / "figures.log", env)
-    )
+    monkeypatch.setattr(products, "drawings", lambda scale: {})
     return tmp_path
 
 
@@ -58,13 +54,14 @@ def test_stale_records_are_named_before_anything_runs(home):
 
 
 def test_notebooks_run_with_their_parameters_and_times_are_kept(home):
-    notebook("00_one.ipynb", "assert (SCALE, FRESH) == ('pocket', False)\nprint('seen', SCALE)")
+    told = f"import os\nassert os.environ['SOURCE_DATE_EPOCH'] == {products.EPOCH!r}\n"
+    notebook("00_one.ipynb", told + "assert (SCALE, FRESH) == ('pocket', False)\nprint('seen', SCALE)")
     times = paper.paper("pocket", say=lambda line: None)
     executed = nbformat.read(paths.BUILD / "notebooks" / "00_one.ipynb", 4)
     assert executed.cells[-1].outputs[0].text == "seen pocket\n"
     written = json.loads((paths.BUILD / paper.TIMES).read_text())
     assert (written["scale"], written["fresh"]) == ("pocket", False)
-    assert written["seconds"].keys() == times.keys() == {"records", "00_one", "figures and tables", "total"}
+    assert written["seconds"].keys() == times.keys() == {"records", "00_one", "total"}
 
 
 def test_a_failing_notebook_fails_the_paper_with_its_error(home):
@@ -86,20 +83,46 @@ def test_a_notebook_that_lacks_a_measurement_is_named_and_not_run(home, monkeypa
     assert "egrc: notebook 00_one is not run: it needs lacking" in said
 
 
-def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(home, monkeypatch):
+def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(monkeypatch, capsys):
     def draw(scale):
         raise measure.NotMade("no table")
 
     monkeypatch.setattr(figures, "FIGURES", {"fig": "made_up_figure", "other": "elsewhere"})
+    monkeypatch.setattr(figures, "NAMES", ("fig", "other"))
     monkeypatch.setitem(sys.modules, "made_up_figure", SimpleNamespace(draw=draw))
     monkeypatch.setitem(sys.modules, "elsewhere", SimpleNamespace(draw=draw, SCALES=("smol",)))
     monkeypatch.setattr(tables, "write", lambda scale, out: ["table"])
     monkeypatch.setattr(table2, "write", lambda out: ["benchmarks"])
     monkeypatch.setattr(table3, "wanted", lambda scale: {})
-    said = []
-    assert paper.draw("pocket", said.append) == ["table", "benchmarks"]
-    assert said == ["egrc: fig is not drawn: no table", "egrc: wrote table", "egrc: wrote benchmarks"]
-    assert paper.draw("smol", said.append) == ["table"]  # table 2 is of all scales, and stands once
+    assert products.draw("pocket") == ["table", "benchmarks"]
+    assert capsys.readouterr().out.splitlines() == [
+        "egrc: fig is not drawn: no table", "egrc: wrote table", "egrc: wrote benchmarks"
+    ]  # fmt: skip
+    assert products.draw("smol") == ["table"]  # table 2 is of all scales, and stands once
+
+
+def test_a_failing_drawing_is_named_and_the_rest_is_made(home, monkeypatch):
+    notebook("00_one.ipynb", "print('seen')")
+    monkeypatch.setattr(products, "drawings", lambda scale: {"fig0": None})  # unknown to its maker
+    with pytest.raises(JobsError, match="(?s)fig0 failed; the end of .*fig0.log.*KeyError"):
+        paper.paper("pocket", say=lambda line: None)
+    assert (paths.BUILD / "notebooks" / "00_one.ipynb").exists()
+
+
+def test_a_maker_takes_what_is_left(home, monkeypatch):
+    made = []
+    monkeypatch.setattr(figures, "FIGURES", {})
+    drawn = {name: (lambda name=name: made.append(name) or []) for name in ("one", "two", "three")}
+    monkeypatch.setattr(products, "drawings", lambda scale: drawn)
+    logs = paths.BUILD / "logs"
+    logs.mkdir()
+    given = {"scale": "pocket", "logs": str(logs), "out": str(home), "tasks": dict.fromkeys(drawn)}
+    (home / "tasks.json").write_text(json.dumps(given))
+    (home / "go").touch()
+    (home / "two.taken").touch()  # by the other maker
+    products.take(home)
+    assert made == ["one", "three"]
+    assert not json.loads((home / "three.json").read_text())["failed"] and not (home / "two.json").exists()
 
 
 # --- fresh ---

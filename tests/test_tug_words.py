@@ -195,6 +195,6 @@ def test_connector_tokens() -> None:
 
 def test_measure_needs_the_rollouts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measure.paths, "DATA", tmp_path)
-    monkeypatch.setitem(measure.MEASUREMENTS, "words", "rollouts")
+    monkeypatch.setitem(measure.MEASUREMENTS, "words", ("smol", "rollouts"))
     with pytest.raises(RecordError, match="measure words --scale smol"):
         tug_words.inputs("smol")

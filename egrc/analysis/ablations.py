@@ -26,6 +26,7 @@ from egrc import intervals, paths, scales, tables, variance
 from egrc.config import Config
 from egrc.intervals import N_BOOT, Means
 from egrc.records import Record, RecordError
+from egrc.shared import once
 
 STUDY, WHOLE = "ablations", "egrc"
 QUANTITIES = ("accuracy", "tokens", "removed")
@@ -184,6 +185,7 @@ def noise(found: pd.DataFrame, seeds: int, arm: str = WHOLE) -> pd.DataFrame:
     return of_parts.std() * variance.t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
 
 
+@once
 def differences(table: pd.DataFrame, floor: Mapping[str, float], n_boot: int = N_BOOT) -> pd.DataFrame:
     """Every arm but the base and `egrc` minus `egrc`: `compare`'s columns with arm, noise and clear (see the header).
 

@@ -29,6 +29,7 @@ from egrc import records, scales, tables
 from egrc.intervals import LEVEL, estimate, resample
 from egrc.paths import DATA
 from egrc.records import Record, RecordError
+from egrc.shared import once
 
 STUDY = "dilemma"
 WAYS = {"joint": "joint", "staged": "egrc"}
@@ -187,6 +188,7 @@ def by_seed(table: pd.DataFrame) -> pd.DataFrame:
     return lines.groupby(run, sort=False).mean().rename(columns={"correct": "accuracy"}).reset_index()
 
 
+@once
 def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """One line for each of `READINGS`, from rows with columns arm, seed, benchmark, id, correct and tokens.
 
@@ -228,6 +230,7 @@ def _reason(joint: Frontier, staged: Frontier, reading: str) -> str:
     return f"the frontiers share no {of}: the staged one lies wholly {side} the joint one"
 
 
+@once
 def gap_curve(table: pd.DataFrame, reading: str, n: int = 60, n_boot: int = N_BOOT) -> pd.DataFrame:
     """A reading along its axis: columns x (tokens in 3a, accuracy in 3b), estimate, low, high.
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from egrc.intervals import estimate, resample
+from egrc.shared import once
 
 N_BOOT = 2000
 GREEDY = 0.0
@@ -39,6 +40,7 @@ def difficulty(base: pd.DataFrame, at: float) -> pd.Series:
     return other.groupby(KEY)["correct"].mean().rename("pass_rate").round(6)
 
 
+@once
 def by_difficulty(
     rows: pd.DataFrame, rates: pd.Series, floors: Mapping[str, float], n_boot: int = N_BOOT
 ) -> pd.DataFrame:
@@ -104,6 +106,7 @@ def cases(rows: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["arm", "cases", "problems", "tokens", "base", *(f"share{p}" for p in PARTS)])
 
 
+@once
 def cases_by_seed(rows: pd.DataFrame) -> pd.DataFrame:
     """The same of each seed alone (against the base's mean), without intervals: arm, seed, cases, share."""
     base = rows[rows["arm"] == "base"]

@@ -20,9 +20,9 @@ ONE_ONLY = ("scale", "tokenizer")
 
 def load(name: str, scale: str, data: Path | None = None) -> pd.DataFrame:
     """A measurement's table, checked.  Raises RecordError, also where it is missing or lacks a column."""
-    file, made_at = measure.file(name, scale, data), measure.module(name).SCALES
-    if scale not in made_at and not file.is_file():
-        raise RecordError(f"{name} is not measured at scale {scale!r}, only at {', '.join(made_at)}")
+    file, made_at = measure.file(name, scale, data), measure.made_at(name)
+    if scale != made_at and not file.is_file():
+        raise RecordError(f"{name} is not measured at scale {scale!r}, only at {made_at}")
     table = check(measure.load(name, scale, data), file)
     if len(table) and table["scale"].iloc[0] != scale:
         raise RecordError(f"{paths.shown(file)}, row 1: scale {table['scale'].iloc[0]!r} in the folder of {scale!r}")

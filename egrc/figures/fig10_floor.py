@@ -20,6 +20,7 @@ from egrc.arms import MAIN
 from egrc.entropy import CLASSES
 from egrc.figures import style
 from egrc.paths import DATA
+from egrc.shared import once
 
 SCALES = ("pocket",)
 
@@ -44,6 +45,7 @@ LINEAR = 0.02
 # --- the numbers ----------------------------------------------------------------------------------
 
 
+@once
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """The numbers drawn: panel, name, seed (-1: all), step, temperature, class, quantity, estimate, low, high."""
     frames = [_along(table), _beyond(table), _arms(table)]

@@ -21,6 +21,7 @@ from egrc.figures.fig1_training import mean_over_seeds, smooth
 from egrc.intervals import paired_bootstrap
 from egrc.paths import DATA
 from egrc.records import Record, RecordError, load_all
+from egrc.shared import once
 
 SCALES = ("pocket",)
 
@@ -60,6 +61,7 @@ def along(records: list[Record]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+@once
 def after(policies: pd.DataFrame) -> pd.DataFrame:
     """Arm minus base on held-out problems: columns arm, quantity, seed (empty: mean over seeds), value, low, high."""
     lines: list[dict[str, Any]] = []

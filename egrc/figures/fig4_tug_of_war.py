@@ -17,6 +17,7 @@ from egrc.analysis import gradients, rows
 from egrc.entropy import CLASSES
 from egrc.figures import style
 from egrc.paths import DATA
+from egrc.shared import once
 
 SCALES = ("pocket",)
 
@@ -25,6 +26,7 @@ SETS = ("all", *CLASSES)
 TITLES = {"all": "all tokens", "other": "other tokens", **{c: f"{c}s" for c in ("connector", "number", "operator")}}
 
 
+@once
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """The numbers drawn: a line per arm, step and set (`seed` empty: mean over seeds, with its interval and the range
     of permuted classes), then the same cosine of each seed."""

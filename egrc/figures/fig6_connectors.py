@@ -16,6 +16,7 @@ from egrc import measure
 from egrc.analysis import tokens
 from egrc.figures import dots, style
 from egrc.paths import DATA
+from egrc.shared import once
 
 SCALES = ("pocket", "smol")
 TITLES = {
@@ -30,6 +31,7 @@ def columns(scale: str, data: Path) -> tuple[str, ...]:
     return (scale, *beside)
 
 
+@once
 def tidy(scale: str, data: Path) -> pd.DataFrame:
     """The numbers drawn, of one scale: a line per class, and one per class and seed (where there are several)."""
     rollouts = tokens.load_rollouts(scale, data)

@@ -22,6 +22,7 @@ from egrc.analysis.gradients import Estimate
 from egrc.entropy import CLASSES
 from egrc.figures import dots, style
 from egrc.paths import DATA
+from egrc.shared import once
 
 SCALES = ("pocket", "smol")
 MEASUREMENT = {"pocket": "tug", "smol": "tug_words"}
@@ -61,6 +62,7 @@ def random_sets(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(lines, ignore_index=True).assign(quantity="random")
 
 
+@once
 def tidy(scale: str, data: Path) -> pd.DataFrame:
     """The numbers drawn: `quantity` ratio, push or random; lines with a seed are that seed's alone."""
     table = rows.load(MEASUREMENT[scale], scale, data)

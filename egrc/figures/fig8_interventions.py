@@ -17,6 +17,7 @@ from egrc.analysis import effects, rows
 from egrc.analysis.effects import PLAIN
 from egrc.figures import dots, style
 from egrc.paths import DATA
+from egrc.shared import once
 
 SCALES = ("pocket",)
 SHOWN = ("length", "per_completion", "per_token", "accuracy", "cost")
@@ -46,6 +47,7 @@ NAMES = {
 SHAPES = {"base": "o", "accuracy": "^", "compression": "s"}
 
 
+@once
 def tidy(data: Path, scale: str) -> pd.DataFrame:
     """The numbers drawn: a line per arm, condition and quantity, and one for each seed."""
     table = rows.load("interventions", scale, data)

@@ -16,11 +16,13 @@ from egrc.analysis import tokens
 from egrc.figures import dots, style
 from egrc.figures.fig6_connectors import TITLES, columns
 from egrc.paths import DATA
+from egrc.shared import once
 
 SCALES = ("pocket", "smol")
 MOST = 30
 
 
+@once
 def tidy(scale: str, data: Path) -> pd.DataFrame:
     """The numbers drawn, of one scale: a line per word, and one per word and seed (where there are several)."""
     rollouts = tokens.load_rollouts(scale, data)

@@ -1,0 +1,90 @@
+"""`shared`: a number is worked out once, told apart by all of its arguments, and the same afterwards."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from egrc import shared
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv(shared.FOLDER, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def counted():
+    calls = []
+
+    @shared.once
+    def work(table, name="x", n=1):
+        calls.append((name, n))
+        return table.assign(name=name, n=n)
+
+    work.calls = calls
+    return work
+
+
+TABLE = pd.DataFrame({"value": [0.1, np.nan], "word": ["a", None], "list": [[1.0], [2.0, 3.0]]})
+
+
+def test_without_a_folder_nothing_is_kept(counted, monkeypatch):
+    monkeypatch.delenv(shared.FOLDER, raising=False)
+    assert counted(TABLE).equals(counted(TABLE)) and len(counted.calls) == 2
+
+
+def test_it_is_worked_out_once_however_it_is_asked(counted, place):
+    first = counted(TABLE)
+    assert counted(TABLE.copy(), n=1).equals(first) and counted(TABLE, "x").equals(first)
+    assert counted.calls == [("x", 1)] and len(list(place.iterdir())) == 1
+
+
+@pytest.mark.parametrize("other", [
+    {"table": TABLE.assign(value=[0.1, 0.2])}, {"table": TABLE.rename(columns={"value": "other"})},
+    {"table": TABLE.iloc[::-1].reset_index(drop=True)}, {"table": TABLE.assign(list=[[1.0], [2.0, 4.0]])},
+    {"table": TABLE, "name": "y"}, {"table": TABLE, "n": 2},
+])  # fmt: skip
+def test_other_arguments_are_another_number(counted, place, other):
+    counted(TABLE)
+    counted(**other)
+    assert len(counted.calls) == 2
+
+
+def test_numbers_come_back_to_the_last_bit(place):
+    numbers = pd.DataFrame({"x": np.random.default_rng(0).normal(size=100), "n": pd.array([1, None] * 50, "Int64")})
+    kept_once = shared.once(lambda: numbers)
+    pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)
+    pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)
+
+
+def test_a_table_with_an_index_of_its_own_would_lose_it(place):
+    with pytest.raises(TypeError, match="index"):
+        shared.once(lambda: TABLE.set_index("word"))()
+    assert not list(place.iterdir())
+
+
+
+def test_another_process_reads_it(place):
+    script = (
+        "from egrc import tables\nfrom egrc.pocket import Pocket\n"
+        "known = tables.floors('pocket', ['hole-2'])\n"
+        "Pocket.floor_tokens = None\n"  # whoever asks again must not work it out
+        "assert tables.floors('pocket', ['hole-2']) == known\nprint(known['hole-2'] > 0)"
+    )
+    for _ in range(2):
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ)
+        )
+        assert ended.stdout.strip() == "True"
+    assert len(list(place.iterdir())) == 1
+
+
+def test_the_folder_is_gone_afterwards():
+    with shared.folder() as made:
+        assert made.is_dir()
+    assert not made.exists()
