@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from egrc import headline, intervals, measure, paths, records, scales, tables
-from egrc.analysis import ablations, changes, dilemma, gradients, tokens
+from egrc.analysis import ablations, changes, dilemma, tokens
 from egrc.analysis import rows as checked
 from egrc.config import ConfigError
 from egrc.shared import once
@@ -268,12 +268,20 @@ def _top(column: str) -> Callable[[Rows], Found]:
 
 def _norm_ratio(rows: Rows) -> Found:
     """Norm of the accuracy objective's gradient that comes from connectors, over that from as many random tokens."""
+    from egrc.analysis import gradients  # loads torch, which nothing else here needs
+
     return _of_tug(rows.tug, partial(gradients.norm_ratio, objective="accuracy", token_class="connector"))
 
 
 def _push(objective: str) -> Callable[[Rows], Found]:
     """Change of the connectors' probability mass along an objective's gradient, less that under shuffled advantages."""
-    return lambda rows: _of_tug(rows.tug, partial(gradients.push, objective=objective))
+
+    def found(rows: Rows) -> Found:
+        from egrc.analysis import gradients
+
+        return _of_tug(rows.tug, partial(gradients.push, objective=objective))
+
+    return found
 
 
 def _of_tug(tug: pd.DataFrame, ask: Callable[..., tuple[float, float, float]]) -> Found:
@@ -440,7 +448,6 @@ CLAIMS = {claim.number: claim for claim in _CLAIMS}
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
 
-@once
 def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> pd.DataFrame:
     """What a scale's records and measurements say of all claims, or of one.
 
@@ -454,7 +461,12 @@ def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> 
         raise ConfigError(f"no claim {claim}: choose one of {', '.join(map(str, CLAIMS))}")
     rows = Rows(scale, data or paths.DATA)
     wanted = CLAIMS.values() if claim is None else (CLAIMS[claim],)
-    lines = [_line(c, reading, rows) for c in wanted for reading in c.readings]
+    return pd.concat([_of(c.number, rows) for c in wanted], ignore_index=True)
+
+
+@once
+def _of(claim: int, rows: Rows) -> pd.DataFrame:
+    lines = [_line(CLAIMS[claim], reading, rows) for reading in CLAIMS[claim].readings]
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
 
 

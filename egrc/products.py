@@ -92,6 +92,7 @@ def execute(notebook: Path, scale: str, out: Path) -> None:
     papermill.execute_notebook(
         str(notebook), str(out / notebook.name), {"SCALE": scale, "FRESH": False},
         cwd=str(notebook.parent), kernel_name="python3", language="python", progress_bar=False,
+        request_save_on_cell_execute=False,  # once, at the end, whether or not a cell fails
     )  # fmt: skip
 
 

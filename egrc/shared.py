@@ -20,7 +20,7 @@ from typing import ParamSpec
 import pandas as pd
 
 from egrc import paths
-from egrc.atomic import write_parquet
+from egrc.atomic import write_bytes
 
 FOLDER = "EGRC_SHARED"
 P = ParamSpec("P")
@@ -54,7 +54,7 @@ def once(work: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
             table = work(*given, **named)
             if not isinstance(table.index, pd.RangeIndex):
                 raise TypeError(f"{work.__qualname__}: only a table without an index of its own can be kept")
-            write_parquet(file, table)
+            write_bytes(file, table.to_parquet())  # read soon and often: quick to write
         return pd.read_parquet(file)  # also who worked it out: all go on with the very same table
 
     return found

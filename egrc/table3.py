@@ -20,6 +20,7 @@ from egrc.arms import MAIN, OURS
 from egrc.config import Gate
 from egrc.paths import DATA, FIGURES
 from egrc.records import Record, RecordError
+from egrc.shared import once
 
 STUDIES = ("peers", "plus", "fronts", "dilemma", "ablations")
 EARLIER = "†"
@@ -74,6 +75,7 @@ def missing(scale: str, found: Iterable[Record], arms: Iterable[str] | None = No
     return f"Missing: {groups}." if told else ""
 
 
+@once
 def rows(found: Sequence[Record], at: float) -> pd.DataFrame:
     """`egrc.tables.evaluations` of records at one temperature.  Raises RecordError if a run lacks it."""
     table = tables.evaluations(found)

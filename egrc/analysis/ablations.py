@@ -107,10 +107,12 @@ def missing(scale: str, arms: Iterable[str]) -> list[str]:
     return [arm for arm in scales.study(scale, STUDY) if arm not in there]
 
 
+@once
 def rows(runs: Sequence[Record], scale: str, data: Path | None = None) -> pd.DataFrame:
     """Evaluation rows of `load`'s runs at the base's best temperature, with arm, seed and config (its hash)."""
     found = tables.evaluations(runs)
-    return found[np.isclose(found["temperature"], tables.compared_at(scale, data or paths.DATA))]
+    here = np.isclose(found["temperature"], tables.compared_at(scale, data or paths.DATA))
+    return found[here].reset_index(drop=True)
 
 
 # --- differences --------------------------------------------------------------------------------------------------
