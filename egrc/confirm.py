@@ -70,7 +70,7 @@ def ask(scale: str, arm: str, seed: int, on_progress: Callable[[int, int], None]
 
     set_up()
     world, record = scales.world(scale), records.load(scale, arm, seed)
-    if record.is_slim:
+    if not record.has_weights:
         raise records.RecordError(f"{record.name} holds no weights: train it again")
     model, tokenizer = policy(record.config, world, record.path / "adapter")
     asked, at = unseen(scale), (compared_at(scale),)

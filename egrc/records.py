@@ -9,7 +9,7 @@ A record is a folder ``data/runs/<scale>/<arm>/seed-<k>/`` with
     rollouts.parquet    some rollouts with per-token entropies
     adapter/            the LoRA weights, as safetensors
 
-A study's run may be slim (`egrc.scales.keeps_all`): of these it keeps `SLIM`.
+A study's run may be slim (`egrc.scales.keeps_all`): of these it keeps `SLIM`, and its weights if they are asked again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import pandas as pd
 
 from egrc import fingerprint, paths
+from egrc.atomic import write_csv
 from egrc.config import Config, ConfigError, Recipe
 
 RUN_KEYS = ("config", "config_hash", "code_hash", "code", "versions", "seconds", "generated_tokens", "status")
@@ -59,6 +60,9 @@ ROLLOUT_COLUMNS = (
 
 SLIM = ("run.json", "evaluation.parquet", "steps.csv")
 """What a slim record holds: what figures and tables of a study need."""
+WEIGHTS = "adapter"
+DIGITS = 6
+"""Significant digits of the numbers in a slim record's steps.csv; a replay is compared to fewer (`egrc.agree`)."""
 
 
 class RecordError(RuntimeError):
@@ -195,8 +199,13 @@ class Record:
 
     @property
     def is_slim(self) -> bool:
-        """Does it hold no weights, though it was trained?"""
-        return self.arm != "base" and not (self.path / "adapter").is_dir()
+        """Does it hold only what `SLIM` names, and weights perhaps, though it was trained?"""
+        return self.arm != "base" and not (self.path / "decisions.jsonl").is_file()
+
+    @property
+    def has_weights(self) -> bool:
+        """Can its policy be asked again?"""
+        return (self.path / WEIGHTS).is_dir()
 
     @property
     def is_of_earlier_code(self) -> bool:
@@ -252,13 +261,17 @@ def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]
     return [load(scale, arm, seed, data) for arm, seed in scales.study_runs(scale, study)]
 
 
-def make_slim(folder: Path) -> None:
-    """Take from a record what `SLIM` does not name."""
+def make_slim(folder: Path, weights: bool = False) -> None:
+    """Leave of a record what `SLIM` names, and its weights if they are to stay; steps are rounded to `DIGITS`."""
     for item in folder.iterdir():
         if item.is_dir():
-            shutil.rmtree(item)
+            if item.name != WEIGHTS or not weights:
+                shutil.rmtree(item)
         elif item.name not in SLIM:
             item.unlink()
+    steps = pd.read_csv(folder / "steps.csv")
+    short = steps.map(lambda value: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value)
+    write_csv(folder / "steps.csv", short)
 
 
 def stale(record: Record) -> str | None:

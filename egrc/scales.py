@@ -70,8 +70,8 @@ class Scale:
     more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     """By study and arm: the seeds, where a study asks for others than `seeds`."""
     slim: frozenset[str] = frozenset()
-    """Studies whose runs keep only steps and answers (`egrc.records.SLIM`), the arms of `more_seeds` aside: a hundred
-    adapters would make a clone heavy, and nothing reads them."""
+    """Studies whose runs keep only steps and answers (`egrc.records.SLIM`), and their adapters where `more_seeds` names
+    them: a hundred adapters would make a clone heavy, and nothing reads them."""
     hardware: Hardware = Hardware()
     """What it asks of a machine; `train --on NAME=VALUE` changes it for the machine at hand."""
 
@@ -306,9 +306,14 @@ def extras(scale: str) -> dict[tuple[str, int], set[str]]:
 
 def keeps_all(scale: str, arm: str, seed: int) -> bool:
     """Does this run's record keep its adapter, rollouts and decisions?"""
-    s = _scale(scale)
     of_studies = extras(scale).get((arm, seed))
-    return not of_studies or not of_studies <= s.slim or any(arm in seeds for seeds in s.more_seeds.values())
+    return not of_studies or not of_studies <= _scale(scale).slim
+
+
+def keeps_weights(scale: str, arm: str, seed: int) -> bool:
+    """Does this run's record keep its adapter: is its policy asked again (`egrc.confirm`), or is all kept?"""
+    again = any(arm in seeds for seeds in _scale(scale).more_seeds.values())
+    return again or keeps_all(scale, arm, seed)
 
 
 def world(scale: str) -> World:

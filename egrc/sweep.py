@@ -58,7 +58,7 @@ def sweep(scale: str, data: Path | None = None, trust: bool = True, runs: Runs |
         for config in wanted:
             folder = paths.run_folder(data, scale, config.arm, config.seed)
             if folder.exists() and not scales.keeps_all(scale, config.arm, config.seed):
-                records.make_slim(folder)
+                records.make_slim(folder, scales.keeps_weights(scale, config.arm, config.seed))
 
 
 def _job(config: Config, data: Path) -> Job:

@@ -7,7 +7,7 @@ What is compared, per record:
 * every decision of the gate, replayed from the recorded entropies by today's controller;
 * the greedy answers to one benchmark (a different one for each seed), from the recorded adapter.
 
-A slim record (`egrc.records.SLIM`) has only the first of these.
+A slim record (`egrc.records.SLIM`) has only the first of these, and the answers where it keeps its weights.
 
 What this cannot see: a change that acts only later (say, in the second phase's reward).  Re-train then.
 """
@@ -54,7 +54,8 @@ def verify(record: records.Record, steps: int = STEPS, say: Callable[[str], None
 def difference(record: records.Record, steps: int = STEPS) -> str | None:
     """The first thing in which a replay by today's code differs from the record, or None."""
     world = scales.world(record.scale)
-    found = None if record.is_slim else _greedy_difference(record, world)
+    asked = record.arm == "base" or record.has_weights
+    found = _greedy_difference(record, world) if asked else None
     if record.arm == "base" or found:
         return found
     found = None if record.is_slim else _gate_difference(record)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import stub_records
 
-from egrc import atomic, fingerprint, records, scales, verify
+from egrc import agree, atomic, fingerprint, records, scales, verify
 from egrc.config import ConfigError
 
 CODE = {"egrc.run": "1", "egrc.reward": "2", "base model": "3"}
@@ -247,6 +247,25 @@ def test_a_younger_setting_takes_its_default_and_an_older_one_is_named():
     assert records.config_from_dict(younger) == scales.config("pocket", "egrc")
     with pytest.raises(ConfigError, match="momentum no longer exists"):
         records.config_from_dict(config | {"momentum": 1})
+
+
+# --- slim ---
+
+
+def test_a_slim_record_keeps_what_it_must_and_a_replay_still_agrees(folder):
+    steps = stub_records.steps().assign(loss=[-0.123456789, 1e-9 / 3, 12345678.9])
+    atomic.write_csv(folder / "steps.csv", steps)
+    before = agree.cells(folder / "steps.csv")
+    (folder / records.WEIGHTS).mkdir(exist_ok=True)
+    records.make_slim(folder, weights=True)
+    assert {item.name for item in folder.iterdir()} == {*records.SLIM, records.WEIGHTS}
+    record = records.Record.load(folder)
+    assert record.is_slim and record.has_weights
+    assert record.steps["loss"].tolist() == [-0.123457, 3.33333e-10, 12345700.0]
+    assert agree.differing_cell(before, agree.cells(folder / "steps.csv")) is None
+    records.make_slim(folder)
+    assert {item.name for item in folder.iterdir()} == set(records.SLIM)
+    assert not records.Record.load(folder).has_weights
 
 
 # --- staleness ---

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from egrc import gpu
+from egrc import gpu, paths, scales
 
 ROOT = Path(__file__).parents[1]
 LAYOUT = {
@@ -22,6 +22,7 @@ LAYOUT = {
     *("pyproject.toml", "constraints.txt", "LICENSE", "CITATION.cff", ".gitignore", ".ci"),
 }
 MAX_BYTES = 5_000_000
+STUDIES_BYTES = 12_000_000  # of the peers' and ablations' records together
 # A path from the root of some machine: not the tail of a longer path or address, so nothing before the slash.
 MACHINE_PATH = re.compile(rb"(?<![\w.~)\]}>/-])/(?:home|Users|root|work|opt|mnt|tmp)/\w|\b[A-Z]:\\+Users\\")
 REGISTRY = re.compile(rb"https?://[\w.-]+/(?:simple|whl|packages|pypi)\b|files\.pythonhosted")
@@ -271,3 +272,12 @@ def test_the_citation_names_the_paper():
     assert citation["license"] == "MIT"
     assert citation["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert any("2511.14258" in str(reference) for reference in citation["references"])
+
+
+def test_the_records_of_studies_stay_light():
+    slim = scales.SCALES["pocket"].slim
+    of_studies = [run for run, of in scales.extras("pocket").items() if of <= slim]
+    folders = [paths.run_folder(paths.DATA, "pocket", *run) for run in of_studies]
+    sizes = [file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()]
+    assert len(sizes) > 100  # they are there
+    assert sum(sizes) < STUDIES_BYTES

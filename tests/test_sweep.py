@@ -264,14 +264,17 @@ def test_runs_that_only_slim_studies_name_keep_steps_and_answers(tmp_path, monke
         sweep.sweep("pocket", tmp_path, runs=[(c.arm, c.seed) for c in ended])
     kept = {c.arm: {p.name for p in paths.run_folder(tmp_path, "pocket", c.arm, 0).iterdir()} for c in ended}
     assert kept["dler"] == set(records.SLIM)
-    assert "adapter" in kept["deepcompress"] and "decisions.jsonl" in kept["joint-r0.2"]
+    assert kept["deepcompress"] == {*records.SLIM, records.WEIGHTS} and "decisions.jsonl" in kept["joint-r0.2"]
     with pytest.raises(records.RecordError, match="keep only steps and answers"):
         _ = records.load("pocket", "dler", 0, tmp_path).rollouts
 
 
 @pytest.mark.parametrize(
-    ("arm", "seed", "whole"),
-    [("egrc", 0, True), ("egrc", 4, True), ("tokensqueeze", 3, True), ("joint-r0.8", 1, True), ("egrc-dapo", 0, False)],
-)
-def test_which_runs_keep_everything(arm, seed, whole):
-    assert scales.keeps_all("pocket", arm, seed) is whole
+    ("arm", "seed", "whole", "weights"),
+    [
+        ("egrc", 0, True, True), ("joint-r0.8", 1, True, True),
+        ("egrc", 4, False, True), ("tokensqueeze", 2, False, True), ("egrc-dapo", 0, False, False),
+    ],
+)  # fmt: skip
+def test_which_runs_keep_what(arm, seed, whole, weights):
+    assert (scales.keeps_all("pocket", arm, seed), scales.keeps_weights("pocket", arm, seed)) == (whole, weights)
