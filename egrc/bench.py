@@ -14,7 +14,6 @@ Parts of a step:
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -34,7 +33,7 @@ from trl import GRPOConfig, GRPOTrainer
 from egrc import paths, scales
 from egrc.atomic import write_json, write_text
 from egrc.config import Config, Phase, Recipe
-from egrc.paper import TIMES
+from egrc.paper import spent
 from egrc.run import lora, set_up, versions
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
@@ -64,7 +63,7 @@ def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None)
         "versions": versions(),
         "loads": {load: summary(_measure(config, load, repeats, steps + 1)) for load in LOADS},
         "peak_memory_gb": memory,
-        "paper": _paper_times(scale),
+        "paper": spent(scale),
         "targets": TARGETS,
     }
     file = out or paths.DATA / "bench" / f"{scale}.json"
@@ -138,18 +137,10 @@ def table(report: dict[str, Any]) -> str:
     lines += [
         f"* peak memory of a training process: {report['peak_memory_gb']:.2f} GB",
     ]
-    if report["paper"] is None:
+    lines += [f"* `{command}`: {seconds['total']:.0f} s" for command, seconds in report["paper"].items()]
+    if not report["paper"]:
         lines.append(f"* make paper: not measured (run `make paper SCALE={report['scale']}` first)")
-    else:
-        kind = "fresh" if report["paper"]["fresh"] else "recorded"
-        lines.append(f"* make paper ({kind}): {report['paper']['seconds']['total']:.0f} s")
     return "\n".join(lines)
-
-
-def _paper_times(scale: str) -> dict[str, Any] | None:
-    file = paths.BUILD / TIMES
-    times = json.loads(file.read_text()) if file.exists() else None
-    return times if times and times["scale"] == scale else None
 
 
 def peak_memory(scale: str) -> float:

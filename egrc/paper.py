@@ -8,6 +8,7 @@ all of them on demand.  A study that was not trained yet, or not wholly, is name
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -22,7 +23,6 @@ from egrc.config import ConfigError
 from egrc.jobs import Job, run_jobs
 from egrc.sweep import main, needed, sweep
 
-TIMES = "paper_times.json"
 Say = Callable[[str], None]
 Fresh = Literal["main", "all"] | None
 
@@ -30,7 +30,7 @@ Fresh = Literal["main", "all"] | None
 def paper(
     scale: str, fresh: Fresh = None, say: Say = print, arms: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Make everything of a scale; returns the seconds of each part, which also go to build/paper_times.json.
+    """Make everything of a scale; returns the seconds of each part, which `spent` finds again.
 
     `fresh`: 'main' makes the base model and the main arms anew, 'all' the studies and measurements, too.  `arms`: only
     these anew, at each of their seeds, from the base model that is there.
@@ -55,14 +55,27 @@ def paper(
     say("egrc: checking the records, drawing the figures, running the notebooks")
     times |= products.make(scale, list(products.drawings(scale)), run, check=lambda: _check(scale, times))
     times["total"] = time.monotonic() - began
-    write_json(
-        paths.BUILD / TIMES,
-        {"scale": scale, "fresh": bool(fresh or arms), "seconds": {k: round(v, 1) for k, v in times.items()}},
-    )
+    seconds = {part: round(taken, 1) for part, taken in times.items()}
+    write_json(_times_file(scale), spent(scale) | {_command(fresh, arms): seconds})
     for part, seconds in times.items():
         say(f"  {part:<28} {seconds:7.1f} s")
     say(f"egrc: figures and tables are in {paths.shown(paths.figures(scale))}, notebooks in build/notebooks")
     return times
+
+
+def spent(scale: str) -> dict[str, dict[str, float]]:
+    """Seconds of each part, by the command that took them: of the last call of each kind on this machine."""
+    file = _times_file(scale)
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _times_file(scale: str) -> Path:
+    return paths.BUILD / "times" / f"{scale}.json"
+
+
+def _command(fresh: Fresh, arms: Sequence[str] | None) -> str:
+    settings = [f"FRESH={'all' if fresh == 'all' else 1}"] if fresh else []
+    return " ".join(["make paper", *settings, *([f'ARMS="{" ".join(arms)}"'] if arms else [])])
 
 
 def _check(scale: str, times: dict[str, float]) -> None:

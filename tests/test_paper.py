@@ -43,14 +43,14 @@ def test_missing_records_are_named_before_anything_runs(home):
     (paths.DATA / "runs/pocket/egrc/seed-1").rename(home / "away")
     with pytest.raises(RecordError, match="no records of:\n  pocket/egrc/seed-1\n.*ARM=egrc SEEDS=1"):
         paper.paper("pocket", say=lambda line: None)
-    assert not (paths.BUILD / paper.TIMES).exists()
+    assert not paper.spent("pocket")
 
 
 def test_stale_records_are_named_before_anything_runs(home):
     stub_records.write(paths.DATA, "joint", 2, code={"egrc.run": "0"})
     with pytest.raises(RecordError, match="stale records:\n  pocket/joint/seed-2: changed since: egrc.run"):
         paper.paper("pocket", say=lambda line: None)
-    assert not (paths.BUILD / paper.TIMES).exists()
+    assert not paper.spent("pocket")
 
 
 def test_notebooks_run_with_their_parameters_and_times_are_kept(home):
@@ -59,9 +59,24 @@ def test_notebooks_run_with_their_parameters_and_times_are_kept(home):
     times = paper.paper("pocket", say=lambda line: None)
     executed = nbformat.read(paths.BUILD / "notebooks" / "00_one.ipynb", 4)
     assert executed.cells[-1].outputs[0].text == "seen pocket\n"
-    written = json.loads((paths.BUILD / paper.TIMES).read_text())
-    assert (written["scale"], written["fresh"]) == ("pocket", False)
-    assert written["seconds"].keys() == times.keys() == {"records", "00_one", "total"}
+    (written,) = paper.spent("pocket").values()
+    assert written.keys() == times.keys() == {"records", "00_one", "total"}
+
+
+@pytest.mark.parametrize(
+    ("fresh", "arms", "command"),
+    [
+        (None, None, "make paper"), ("main", None, "make paper FRESH=1"), ("all", None, "make paper FRESH=all"),
+        (None, ["egrc", "joint"], 'make paper ARMS="egrc joint"'),
+    ],
+)  # fmt: skip
+def test_times_are_kept_by_the_command_that_took_them(home, monkeypatch, fresh, arms, command):
+    monkeypatch.setattr(paper, "make_fresh", lambda *given, **named: None)
+    monkeypatch.setattr(products, "make", lambda *given, **named: {})
+    paper.paper("pocket", say=lambda line: None)
+    paper.paper("pocket", fresh, say=lambda line: None, arms=arms)
+    assert set(paper.spent("pocket")) == {"make paper", command}
+    assert paper.spent("smol") == {}
 
 
 def test_a_failing_notebook_fails_the_paper_with_its_error(home):
