@@ -2,7 +2,7 @@
 
 The first test problems of each benchmark have been looked at with every run, so they cannot confirm a choice.  Here
 come the next `PROBLEMS` of the same stream, asked at the base's best temperature, of every seed of the deciding arms
-(`more_seeds` in `egrc.scales`) and of the base.  `egrc-plus` was chosen on training problems before; arms that joined
+(`Scale.deciding`) and of the base.  `egrc-plus` was chosen on training problems before; arms that joined
 later are asked the same, and nothing may be chosen by the answers: another choice needs problems after these.
 
 What has to hold was fixed before any of it was asked (issue of the frontier; [ours]), for an arm against the base:
@@ -42,11 +42,10 @@ KEPT = ("benchmark", "id", "correct", "tokens", "truncated")
 def deciding(scale: str) -> list[tuple[str, int]]:
     """Arm and seed of all that is asked: base first.  Raises ConfigError where a scale has no such arms."""
     s = scales.SCALES[scale]
-    seeds = {arm: own for study in s.more_seeds.values() for arm, own in study.items()}
-    if not seeds:
-        raise ConfigError(f"scale {scale!r} has no arms to confirm: its studies ask for no more seeds of any")
-    known = {arm for arms in s.studies.values() for arm in arms}
-    return [(arm, k) for arm, own in {"base": s.seeds, **seeds}.items() if arm in known | {"base"} for k in own]
+    if not s.deciding:
+        raise ConfigError(f"scale {scale!r} has no arms to confirm: none decide there")
+    asked = [("base", seed) for seed in s.seeds] + [run for name in s.studies for run in scales.study_runs(scale, name)]
+    return [(arm, seed) for arm in ("base", *s.deciding) for seed in sorted({k for of, k in asked if of == arm})]
 
 
 def recorded(scale: str) -> list[tuple[str, int]]:

@@ -69,9 +69,11 @@ class Scale:
     """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
     more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     """By study and arm: the seeds, where a study asks for others than `seeds`."""
+    deciding: tuple[str, ...] = ()
+    """Arms whose policies `egrc.confirm` asks again, at every seed that a study asks for: these keep their weights."""
     slim: frozenset[str] = frozenset()
-    """Studies whose runs keep only steps and answers (`egrc.records.SLIM`), and their adapters where `more_seeds` names
-    them: a hundred adapters would make a clone heavy, and nothing reads them."""
+    """Studies whose runs keep only steps and answers (`egrc.records.SLIM`), and their adapters where they are
+    `deciding`: a hundred adapters would make a clone heavy, and nothing reads them."""
     hardware: Hardware = Hardware()
     """What it asks of a machine; `train --on NAME=VALUE` changes it for the machine at hand."""
 
@@ -147,7 +149,7 @@ STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
 most without a collapsed benchmark (`egrc.search.strongest`, on training problems)."""
 RIVALS = STRONGEST[:2]
 """The two closest of them: as many seeds as `egrc` itself."""
-THREE, FIVE = (0, 1, 2), (0, 1, 2, 3, 4)
+FIVE = (0, 1, 2, 3, 4)
 PLUS: str | None = "egrc-selective"
 """Which of `egrc.arms.OURS` is called `egrc-plus`, and recorded under that name only: `egrc.search.plus` chooses, on
 training problems."""
@@ -237,14 +239,15 @@ SCALES: dict[str, Scale] = {
         },
         slim=frozenset({"peers", "ablations", "plus", "fronts"}),
         more_seeds={
-            "peers": {**dict.fromkeys(("egrc", *RIVALS), FIVE), **dict.fromkeys(NEIGHBOURS, THREE)},
+            "peers": dict.fromkeys(("egrc", *RIVALS), FIVE),
             "plus": dict.fromkeys(("egrc", "egrc-plus"), FIVE),
-            # the simplest rivals of all: phase 1 alone, and one objective with less pressure
-            "ablations": {"compression": THREE},
-            "dilemma": {"joint-r0.8": THREE},
-            # lc-r1's first setting: in its first run it stood at or above `egrc-plus`, so more of it was asked
-            "fronts": {"egrc-plus": FIVE, **dict.fromkeys(RIVALS, FIVE), "lc-r1": THREE, "lc-r1-w1.0": THREE},
+            "fronts": dict.fromkeys(("egrc-plus", *RIVALS), FIVE),
         },
+        deciding=(
+            *("egrc", *RIVALS, *NEIGHBOURS, "egrc-plus"),
+            *("compression", "joint-r0.8"),  # the simplest rivals: phase 1 alone, one objective with less pressure
+            *("lc-r1", "lc-r1-w1.0"),  # its first setting: its first run stood at or above that of `egrc-plus`
+        ),
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
         "egrc.smol:Smol",
@@ -312,8 +315,7 @@ def keeps_all(scale: str, arm: str, seed: int) -> bool:
 
 def keeps_weights(scale: str, arm: str, seed: int) -> bool:
     """Does this run's record keep its adapter: is its policy asked again (`egrc.confirm`), or is all kept?"""
-    again = any(arm in seeds for seeds in _scale(scale).more_seeds.values())
-    return again or keeps_all(scale, arm, seed)
+    return arm in _scale(scale).deciding or keeps_all(scale, arm, seed)
 
 
 def world(scale: str) -> World:

@@ -104,13 +104,13 @@ def test_too_few_problems_are_said(monkeypatch):
         confirm.unseen("pocket")
 
 
-def test_deciding_arms_are_those_with_more_seeds():
+def test_deciding_arms_are_asked_at_every_seed_a_study_trains():
     runs = confirm.deciding("pocket")
     assert runs[:3] == [("base", 0), ("base", 1), ("base", 2)]
     asked = {arm: [k for a, k in runs if a == arm] for arm, _ in runs}
     deciding = {"egrc", "egrc-plus", *scales.RIVALS}
     assert all(asked[arm] == list(scales.FIVE) for arm in deciding)
-    assert set(asked) - deciding >= {"base", "compression", "joint-r0.8", *scales.NEIGHBOURS}
+    assert set(asked) == {"base", *scales.SCALES["pocket"].deciding}
     with pytest.raises(ConfigError, match="no arms to confirm"):
         confirm.deciding("smol")
 
