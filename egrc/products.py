@@ -130,7 +130,10 @@ def take(folder: Path) -> None:
     given: dict[str, Any] = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
     scale, tasks = given["scale"], given["tasks"]
     drawn = drawings(scale)
+    parent = os.getppid()
     while not (folder / "go").exists():
+        if os.getppid() != parent:  # it was killed, and will not give the word
+            return
         time.sleep(0.05)
     for number, (name, notebook) in enumerate(tasks.items(), 1):
         try:
