@@ -13,8 +13,9 @@ expected to look clear.  What so few seeds can show at all is in `egrc.power`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -132,24 +133,44 @@ def levels(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
     return pd.concat([means.assign(part="mean"), each]).set_index(["arm", "seed", "part"])[list(QUANTITIES)]
 
 
+Side = Callable[[str, tuple[int, ...]], list[tuple[Means, Means]]]
+
+
+def sides(table: pd.DataFrame, n_boot: int = N_BOOT) -> Side:
+    """Some seeds of an arm beside the base, as observed and as resampled (`intervals.pairs`); each worked out once."""
+    base = table[table["arm"] == "base"]
+
+    @cache
+    def side(arm: str, seeds: tuple[int, ...]) -> list[tuple[Means, Means]]:
+        return intervals.pairs(table[(table["arm"] == arm) & table["seed"].isin(seeds)], base, n_boot)
+
+    return side
+
+
 def compare(
-    table: pd.DataFrame, arm: str, other: str, floor: Mapping[str, float], n_boot: int = N_BOOT
+    table: pd.DataFrame,
+    arm: str,
+    other: str,
+    floor: Mapping[str, float],
+    n_boot: int = N_BOOT,
+    side: Side | None = None,
 ) -> pd.DataFrame:
     """`arm` - `other`: a line for each part ('mean', then each benchmark) and quantity.
 
+    `side`: from `sides` of the same table, where many arms are compared with the same other.
     Columns part, quantity, estimate, low, high, problems (in all parts), seeds (those that both have).
     Raises RecordError where they have no seed in common, ValueError where they were asked different problems.
     """
-    both = common(table, arm, other)
-    base, mine, theirs = (table[table["arm"] == name] for name in ("base", arm, other))
+    both, side = tuple(common(table, arm, other)), side or sides(table, n_boot)
+    base = table[table["arm"] == "base"]
     names = sorted(base["benchmark"].unique())
     limits = np.array([floor[name] for name in names])
     # one set of problems and one seed of the bootstrap: each resample draws the same problems for both sides
-    a, b = (intervals.pairs(side[side["seed"].isin(both)], base, n_boot) for side in (mine, theirs))
+    a, b = side(arm, both), side(other, both)
     lines = []
     for part, at in {"mean": list(range(len(names))), **{n: [i] for i, n in enumerate(names)}}.items():
         for quantity in QUANTITIES:
-            first, second = ([_level(quantity, *pair, limits, at) for pair in side] for side in (a, b))
+            first, second = ([_level(quantity, *pair, limits, at) for pair in pairs] for pairs in (a, b))
             estimate, low, high = intervals.estimate(*(x - y for x, y in zip(first, second, strict=True)))
             lines.append({"part": part, "quantity": quantity, "estimate": estimate, "low": low, "high": high})
     return pd.DataFrame(lines).assign(problems=base.groupby("benchmark")["id"].nunique().sum(), seeds=len(both))
@@ -197,7 +218,9 @@ def differences(table: pd.DataFrame, floor: Mapping[str, float], n_boot: int = N
     arms = [arm for arm in of.index if arm not in ("base", WHOLE) and set(of[arm]) & set(of[WHOLE])]
     if not arms:
         return pd.DataFrame(columns=["arm", "part", "quantity", "estimate", "low", "high", "seeds", "noise", "clear"])
-    lines = pd.concat([compare(table, arm, WHOLE, floor, n_boot).assign(arm=arm) for arm in arms], ignore_index=True)
+    side = sides(table, n_boot)
+    found = [compare(table, arm, WHOLE, floor, n_boot, side).assign(arm=arm) for arm in arms]
+    lines = pd.concat(found, ignore_index=True)
     own = levels(table, floor)
     noises = {n: noise(own, n).stack() for n in lines["seeds"].unique()}
     limit = pd.concat(noises, names=["seeds", "part", "quantity"]).rename("noise")

@@ -46,10 +46,15 @@ def grams(rows: pd.DataFrame) -> Grams:
 
     Raises TugError unless the problems are numbered from 0 and each list reaches up to its own problem.
     """
+    return Grams(*(gram(rows, name) for name in Grams._fields))
+
+
+def gram(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """One of `grams`, by its name."""
     rows = rows.sort_values("problem")
     if rows["problem"].tolist() != list(range(len(rows))):
         raise TugError("one set has one row for each problem, numbered from 0: select a run, step, permutation, class")
-    return Grams(*(_symmetric(rows[f"gram_{name}"].tolist()) for name in Grams._fields))
+    return _symmetric(rows[f"gram_{name}"].tolist())
 
 
 def _symmetric(lower: Sequence[np.ndarray]) -> np.ndarray:
@@ -74,14 +79,14 @@ def weights(benchmarks: Sequence[str]) -> np.ndarray:
     return np.vstack([np.ones(len(names)), w])
 
 
-def quadratic(gram: np.ndarray, w: np.ndarray) -> np.ndarray:
+def quadratic(matrix: np.ndarray, w: np.ndarray) -> np.ndarray:
     """w^T G w for every row of weights: [rows]."""
-    return ((w @ gram) * w).sum(-1)
+    return ((w @ matrix) * w).sum(-1)
 
 
-def norm(gram: np.ndarray, w: np.ndarray) -> np.ndarray:
+def norm(matrix: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Norm of the weighted gradient; rounding may take the square of a vanishing one below 0."""
-    return np.sqrt(quadratic(gram, w).clip(min=0))
+    return np.sqrt(quadratic(matrix, w).clip(min=0))
 
 
 def cosines(g: Grams, w: np.ndarray) -> np.ndarray:
@@ -142,7 +147,7 @@ def norm_ratio(table: pd.DataFrame, objective: str = "accuracy", token_class: st
     w = weights(names)
     ratios = []
     for mine in _seeds(rows):
-        norms = {k: norm(getattr(grams(own), objective), w) for k, own in mine.groupby("permutation")}
+        norms = {k: norm(gram(own, objective), w) for k, own in mine.groupby("permutation")}
         own = norms.pop(-1)
         with np.errstate(invalid="ignore", divide="ignore"):  # NaN where no such token was said
             ratios.append(own / np.mean(list(norms.values()), axis=0))
@@ -170,7 +175,7 @@ def _excess(rows: pd.DataFrame, objective: str, token_class: str, w: np.ndarray)
     s = np.stack(own["scores"].tolist()).astype(float)
     n = w.sum(1) * a.shape[1]
     shuffled = (w @ a.sum(1)) * (w @ s.sum(1)) / n
-    return (w @ (a * s).sum(1) - shuffled) / norm(getattr(grams(whole), objective), w)
+    return (w @ (a * s).sum(1) - shuffled) / norm(gram(whole, objective), w)
 
 
 def _benchmarks(rows: pd.DataFrame) -> list[str]:

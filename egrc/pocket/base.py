@@ -13,14 +13,17 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from egrc.pocket.teacher import trace
 from egrc.pocket.tokenizer import build_tokenizer
 from egrc.pocket.world import BENCHMARKS, P_COMPACT, VOCABULARY, draw_problem
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 LAYERS, WIDTH, HIDDEN, HEADS = 2, 96, 256, 4
 STEPS, BATCH, PEAK_RATE = 7000, 32, 3e-3
@@ -31,6 +34,8 @@ TOKENS_PER_TRACE = 80.0  # the loss's constant divisor, about the mean length of
 
 def new_model() -> LlamaForCausalLM:
     """An untrained model; rotary positions, so left padding changes nothing."""
+    from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds, and who reads constants needs no model
+
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(VOCABULARY),
