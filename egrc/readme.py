@@ -65,7 +65,21 @@ def frontier_section(scale: str = "pocket") -> str:
     missing = sorted(studied - {run.arm for run in found})
     said = f"\nNot trained yet: {', '.join(f'`{arm}`' for arm in missing)}.\n" if missing else ""
     tried = table3.trials(scale)
-    return _results(found, scale, {"trials": lambda runs: tried.get(runs[0].arm, 0), "seeds": len}) + said
+    lines = _results(found, scale, {"trials": lambda runs: tried.get(runs[0].arm, 0), "seeds": len})
+    return lines + said + _fronts(scale, "egrc-plus")
+
+
+def _fronts(scale: str, focus: str) -> str:
+    """Methods at several lengths, as frontiers against that of `focus`; empty where it was not trained."""
+    from egrc import table3, tables
+    from egrc.analysis import fronts
+
+    drawn = fronts.draws(table3.rows(table3.load(scale, ablations=False), tables.compared_at(scale)))
+    methods = table3.fronts(scale, drawn.arms, focus)
+    if focus not in methods:
+        return ""
+    first, *others = fronts.gaps_said(fronts.gaps(drawn, methods, focus), focus).split("\n  ")
+    return "\n".join(["", f"Methods at several lengths. {first}:", "", *(f"* {line}" for line in others), ""])
 
 
 def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[Record]], Any]] | None = None) -> str:

@@ -101,6 +101,14 @@ def method(scale: str, arm: str) -> str:
     return "egrc-plus" if arm in scales.PLUS_AND_FRONT else scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
 
 
+def fronts(scale: str, arms: Iterable[str], focus: str) -> dict[str, list[str]]:
+    """Those methods of which several lengths are among `arms`, with these; `focus` in any case, if it is there."""
+    of: dict[str, list[str]] = {}
+    for arm in arms:
+        of.setdefault(method(scale, arm), []).append(arm)
+    return {name: own for name, own in of.items() if len(own) > 1 or name == focus}
+
+
 def family(scale: str, arm: str) -> str:
     """A name in `FAMILIES`, 'base' or 'ablation'."""
     if arm in scales.ABLATIONS:

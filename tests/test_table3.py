@@ -136,3 +136,10 @@ def test_without_studies_or_base_the_error_says_so(tmp_path: Path) -> None:
         table3.load("smol", tmp_path)
     with pytest.raises(RecordError, match="no record of the base"):
         table3.load("pocket", tmp_path)
+
+
+def test_methods_at_several_lengths_are_fronts():
+    arms = ["base", "egrc", "egrc-plus", "lc-r1", "lc-r1-w0.5", "dler", "joint", "joint-r0.8"]
+    several = {"lc-r1": ["lc-r1", "lc-r1-w0.5"], "joint": ["joint", "joint-r0.8"]}
+    assert table3.fronts("pocket", arms, "egrc") == several | {"egrc": ["egrc"]}
+    assert table3.fronts("pocket", arms, "dot") == several
