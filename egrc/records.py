@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from egrc import fingerprint, paths
+from egrc import agree, fingerprint, paths
 from egrc.atomic import write_csv
 from egrc.config import Config, ConfigError, Recipe
 
@@ -61,8 +61,8 @@ ROLLOUT_COLUMNS = (
 SLIM = ("run.json", "evaluation.parquet", "steps.csv")
 """What a slim record holds: what figures and tables of a study need."""
 WEIGHTS = "adapter"
-DIGITS = 6
-"""Significant digits of the numbers in a slim record's steps.csv; a replay is compared to fewer (`egrc.agree`)."""
+DIGITS = 5
+"""Significant digits of the numbers in a slim record's steps.csv, after the steps that a replay is compared to."""
 
 
 class RecordError(RuntimeError):
@@ -262,7 +262,7 @@ def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]
 
 
 def make_slim(folder: Path, weights: bool = False) -> None:
-    """Leave of a record what `SLIM` names, and its weights if they are to stay; steps are rounded to `DIGITS`."""
+    """Leave of a record what `SLIM` names, and its weights if they are to stay; later steps are rounded."""
     for item in folder.iterdir():
         if item.is_dir():
             if item.name != WEIGHTS or not weights:
@@ -271,7 +271,7 @@ def make_slim(folder: Path, weights: bool = False) -> None:
             item.unlink()
     steps = pd.read_csv(folder / "steps.csv")
     short = steps.map(lambda value: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value)
-    write_csv(folder / "steps.csv", short)
+    write_csv(folder / "steps.csv", pd.concat([steps[: agree.STEPS], short[agree.STEPS :]]))
 
 
 def stale(record: Record) -> str | None:
