@@ -108,7 +108,9 @@ def switching(ax: Axes, lines: Sequence[Row], drawn: pd.DataFrame) -> None:
         ax.plot(mine["at"], [y] * len(mine), "|", color=dots.PLAIN, markersize=4.6, markeredgewidth=0.9)
         if never:
             said = "never" if never == len(mine) else f"never ({never} of {mine['seed'].nunique()})"
-            ax.text(1.0, y, said, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6, color="0.3")
+            late = mine["at"].max() > 50  # its ticks would lie under the words
+            x, side = (0.0, "left") if late else (1.0, "right")
+            ax.text(x, y, said, transform=ax.get_yaxis_transform(), ha=side, va="center", fontsize=6, color="0.3")
 
 
 def frame(axes: Sequence[Axes], lines: Sequence[Row], there: set[str]) -> None:
