@@ -110,7 +110,9 @@ def switching(ax: Axes, lines: Sequence[Row], drawn: pd.DataFrame) -> None:
             said = "never" if never == len(mine) else f"never ({never} of {mine['seed'].nunique()})"
             late = mine["at"].max() > 50  # its ticks would lie under the words
             x, side = (0.0, "left") if late else (1.0, "right")
-            ax.text(x, y, said, transform=ax.get_yaxis_transform(), ha=side, va="center", fontsize=6, color="0.3")
+            clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            ax.text(x, y, said, transform=ax.get_yaxis_transform(), ha=side, va="center", fontsize=6, color="0.3",
+                    bbox=clear)  # fmt: skip
 
 
 def frame(axes: Sequence[Axes], lines: Sequence[Row], there: set[str]) -> None:
