@@ -268,23 +268,19 @@ def _top(column: str) -> Callable[[Rows], Found]:
 
 def _norm_ratio(rows: Rows) -> Found:
     """Norm of the accuracy objective's gradient that comes from connectors, over that from as many random tokens."""
-    from egrc.analysis import gradients  # loads torch, which nothing else here needs
-
-    return _of_tug(rows.tug, partial(gradients.norm_ratio, objective="accuracy", token_class="connector"))
+    return _of_tug(rows.tug, "norm_ratio", objective="accuracy", token_class="connector")
 
 
 def _push(objective: str) -> Callable[[Rows], Found]:
     """Change of the connectors' probability mass along an objective's gradient, less that under shuffled advantages."""
-
-    def found(rows: Rows) -> Found:
-        from egrc.analysis import gradients
-
-        return _of_tug(rows.tug, partial(gradients.push, objective=objective))
-
-    return found
+    return lambda rows: _of_tug(rows.tug, "push", objective=objective)
 
 
-def _of_tug(tug: pd.DataFrame, ask: Callable[..., tuple[float, float, float]]) -> Found:
+def _of_tug(tug: pd.DataFrame, name: str, **named: str) -> Found:
+    """What a function of `egrc.analysis.gradients` finds, over all seeds and for each."""
+    from egrc.analysis import gradients  # loads torch, which nothing else here needs
+
+    ask = partial(getattr(gradients, name), **named)
     alone = tuple(ask(own)[0] for _, own in tug.groupby("seed"))
     return Found(*ask(tug), tug["problem"].nunique(), len(alone), alone)
 

@@ -183,7 +183,7 @@ def make(name: str, scale: str, fresh: bool = False) -> Path:
     from egrc.run import versions
 
     if scale != made_at(name):
-        raise ConfigError(f"{name} is not made at scale {scale!r}: choose {made_at(name)}")
+        raise ConfigError(f"{name} is not made at scale {scale!r}: choose one of {made_at(name)}")
     target, now = file(name, scale), stamp(name, scale)
     if target.is_file() and not stale(name, scale) and not fresh:
         return target

@@ -55,8 +55,8 @@ def paper(
     say("egrc: checking the records, drawing the figures, running the notebooks")
     times |= products.make(scale, list(products.drawings(scale)), run, check=lambda: _check(scale, times))
     times["total"] = time.monotonic() - began
-    seconds = {part: round(taken, 1) for part, taken in times.items()}
-    write_json(_times_file(scale), spent(scale) | {_command(fresh, arms): seconds})
+    rounded = {part: round(seconds, 1) for part, seconds in times.items()}
+    write_json(_times_file(scale), spent(scale) | {_command(fresh, arms): rounded})
     for part, seconds in times.items():
         say(f"  {part:<28} {seconds:7.1f} s")
     say(f"egrc: figures and tables are in {paths.shown(paths.figures(scale))}, notebooks in build/notebooks")

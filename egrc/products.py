@@ -112,7 +112,12 @@ def make(scale: str, drawn: Sequence[str], run: Sequence[Path], check: Callable[
         command = [sys.executable, "-m", "egrc.products", str(folder)]
         env = {"SOURCE_DATE_EPOCH": EPOCH, shared.FOLDER: str(folder)}
         makers = [Job(f"maker {i + 1}", command, logs / f"maker-{i + 1}.log", env) for i in range(MAKERS)]
-        run_jobs(makers, MAKERS, meanwhile=lambda: (check(), (folder / "go").touch()))
+
+        def begin() -> None:
+            check()
+            (folder / "go").touch()
+
+        run_jobs(makers, MAKERS, meanwhile=begin)
         ended = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in tasks}
     if failed := [name for name, end in ended.items() if end["failed"]]:
         raise JobsError("\n".join(f"{name} failed; {tail(logs / f'{name}.log')}" for name in failed))

@@ -78,8 +78,9 @@ def _fronts(scale: str, focus: str) -> str:
     methods = table3.fronts(scale, drawn.arms, focus)
     if focus not in methods:
         return ""
-    first, *others = fronts.gaps_said(fronts.gaps(drawn, methods, focus), focus).split("\n  ")
-    return "\n".join(["", f"Methods at several lengths. {first}:", "", *(f"* {line}" for line in others), ""])
+    lines = fronts.gap_lines(fronts.gaps(drawn, methods, focus), focus)
+    title = f"Methods at several lengths. {fronts.GAPS} {focus} [95% interval]:"
+    return "\n".join(["", title, "", *(f"* {line}" for line in lines), ""])
 
 
 def _results(runs: list[Record], scale: str, more: Mapping[str, Callable[[list[Record]], Any]] | None = None) -> str:

@@ -263,12 +263,9 @@ def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]
 
 def make_slim(folder: Path, weights: bool = False) -> None:
     """Leave of a record what `SLIM` names, and its weights if they are to stay; later steps are rounded."""
-    for item in folder.iterdir():
-        if item.is_dir():
-            if item.name != WEIGHTS or not weights:
-                shutil.rmtree(item)
-        elif item.name not in SLIM:
-            item.unlink()
+    kept = {*SLIM, WEIGHTS} if weights else {*SLIM}
+    for item in [item for item in folder.iterdir() if item.name not in kept]:
+        shutil.rmtree(item) if item.is_dir() else item.unlink()
     steps = pd.read_csv(folder / "steps.csv")
     short = steps.map(lambda value: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value)
     write_csv(folder / "steps.csv", pd.concat([steps[: agree.STEPS], short[agree.STEPS :]]))

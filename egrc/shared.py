@@ -1,8 +1,8 @@
 """What several processes of one `make paper` need is worked out by the first of them and read by the others.
 
-Figures, tables and notebooks show the same numbers, each in a process of its own.  `egrc.paper` names a folder for them
-in the environment and removes it afterwards, so nothing can outlive what it was made from; without that folder, as in
-JupyterLab or in a test, every number is worked out where it is asked for.
+Figures, tables and notebooks show the same numbers, each in a process of its own.  `egrc.products` names a folder for
+them in the environment and removes it afterwards, so nothing can outlive what it was made from; without that folder, as
+in JupyterLab or in a test, every number is worked out where it is asked for.
 """
 
 from __future__ import annotations

@@ -126,6 +126,7 @@ def test_without_studies_there_is_nothing_to_draw(tmp_path: Path) -> None:
 
 
 def test_the_strongest_peers_are_shown_once_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fig14_kept_length.chosen("pocket")[-2:] == list(scales.STRONGEST[-2:])
     monkeypatch.setattr(scales, "STRONGEST", ("dler", "dot", "kl-cov"))
     assert fig14_kept_length.chosen("pocket")[-3:] == ["dler", "dot", "kl-cov"]
     looks = fig14_kept_length.looks(fig14_kept_length.chosen("pocket"))

@@ -182,7 +182,7 @@ def test_wrong_names_are_refused_with_the_valid_ones(toy):
         measure.module("nonsense")
     with pytest.raises(ConfigError, match="no part 'x' of toy: choose one of long/0, short/0"):
         measure.make_part("toy", "pocket", "x", lambda done, total: None)
-    with pytest.raises(ConfigError, match="not made at scale 'smol': choose pocket"):
+    with pytest.raises(ConfigError, match="not made at scale 'smol': choose one of pocket"):
         measure.make("toy", "smol")
 
 

@@ -140,6 +140,22 @@ def test_a_maker_takes_what_is_left(home, monkeypatch):
     assert not json.loads((home / "three.json").read_text())["failed"] and not (home / "two.json").exists()
 
 
+def test_the_seconds_of_all_drawings_stand_together(home, monkeypatch):
+    """Made by one maker in this process."""
+    checked = []
+
+    def one_maker(jobs_, at_once, meanwhile):
+        jobs_[0].log.parent.mkdir(parents=True)
+        meanwhile()
+        products.take(products.Path(jobs_[0].command[-1]))
+
+    monkeypatch.setattr(figures, "FIGURES", {})
+    monkeypatch.setattr(products, "drawings", lambda scale: dict.fromkeys(("one", "two"), list))
+    monkeypatch.setattr(products, "run_jobs", one_maker)
+    found = products.make("pocket", ["one", "two"], [], lambda: checked.append(True))
+    assert found.keys() == {"figures and tables"} and checked == [True]
+
+
 # --- fresh ---
 
 

@@ -68,7 +68,6 @@ def test_a_table_with_an_index_of_its_own_would_lose_it(place):
     assert not list(place.iterdir())
 
 
-
 def test_another_process_reads_it(place):
     script = (
         "from egrc import tables\nfrom egrc.pocket import Pocket\n"

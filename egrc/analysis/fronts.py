@@ -23,6 +23,7 @@ from egrc.intervals import estimate, resample
 from egrc.search import PLUS_REMOVED, WORST
 
 N_BOOT = 2000
+GAPS = "Accuracy at equal length, minus that of"
 OUTCOMES = {
     (True, True): "at or above",
     (True, False): "shorter, less accurate",
@@ -108,6 +109,11 @@ def gaps(found: Draws, methods: Mapping[str, Sequence[str]], focus: str) -> pd.D
 
 
 def gaps_said(table: pd.DataFrame, focus: str) -> str:
+    """`gaps` as text, under a title."""
+    return "\n  ".join([f"{GAPS} {focus} [95% interval]", *gap_lines(table, focus)])
+
+
+def gap_lines(table: pd.DataFrame, focus: str) -> list[str]:
     """`gaps` in a line per method: the difference in points with its interval, or that no length is shared."""
     lines = []
     for row in table.itertuples():
@@ -117,7 +123,7 @@ def gaps_said(table: pd.DataFrame, focus: str) -> str:
         elif np.isfinite(row.estimate) or row.apart < 1:
             said += f" (no interval: in {row.apart:.0%} of resamples no length is shared)"
         lines.append(f"{row.method} ({row.settings} setting{'s' if row.settings > 1 else ''}): {said}")
-    return f"Accuracy at equal length, minus that of {focus} [95% interval]\n  " + "\n  ".join(lines)
+    return lines
 
 
 def worst(lines: pd.DataFrame) -> pd.DataFrame:

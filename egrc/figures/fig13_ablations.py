@@ -169,5 +169,5 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         axes[-1].set_xlim(0, 100)
         frame(axes, lines, set(seeds.index) | {WHOLE})
         bottom = style.caption(figure, caption(scale, runs, data))
-        figure.subplots_adjust(left=0.285, right=0.985, top=0.99, bottom=bottom + 0.015, wspace=0.1)
+        figure.subplots_adjust(left=0.29, right=0.985, top=0.99, bottom=bottom + 0.015, wspace=0.1)
     return figure, drawn

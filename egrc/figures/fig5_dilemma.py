@@ -130,6 +130,6 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             between(figure.add_subplot(grid[i, 1]), curves[name], reading, own)
         figure.align_ylabels(figure.axes[1:])
         bottom = style.caption(figure, caption(points, scale, data))
-        figure.subplots_adjust(left=0.075, right=0.99, top=0.97, bottom=bottom, hspace=0.5, wspace=0.42)
+        figure.subplots_adjust(left=0.075, right=0.98, top=0.97, bottom=bottom, hspace=0.5, wspace=0.42)
     drawn = {"setting": points, "seed": seeds, "reading": readings, "alone": alone, **curves}
     return figure, pd.concat([part.assign(what=name) for name, part in drawn.items()], ignore_index=True)
