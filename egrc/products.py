@@ -48,7 +48,7 @@ def drawings(scale: str) -> dict[str, Callable[[], list[Path]]]:
 
 def _figure(name: str, scale: str) -> list[Path]:
     from egrc.evaluations import NotEvaluated
-    from egrc.figures import FIGURES, style
+    from egrc.figures import FIGURES, picture, style
 
     module = import_module(FIGURES[name])
     if scale not in getattr(module, "SCALES", (scale,)):
@@ -58,7 +58,9 @@ def _figure(name: str, scale: str) -> list[Path]:
     except (measure.NotMade, NotEvaluated) as reason:
         print(f"egrc: {name} is not drawn: {reason}")
         return []
-    return style.save(figure, drawn, paths.figures(scale) / name)
+    written = style.save(figure, drawn, paths.figures(scale) / name)
+    shared.keep(picture(name, scale), written[-1].read_bytes())  # for the notebooks
+    return written
 
 
 def draw(scale: str) -> list[Path]:
@@ -93,6 +95,7 @@ def execute(notebook: Path, scale: str, out: Path) -> None:
         str(notebook), str(out / notebook.name), {"SCALE": scale, "FRESH": False},
         cwd=str(notebook.parent), kernel_name="python3", language="python", progress_bar=False,
         request_save_on_cell_execute=False,  # once, at the end, whether or not a cell fails
+        shutdown_kernel="immediate",  # there is nothing that a kernel has to tidy up
     )  # fmt: skip
 
 

@@ -60,6 +60,18 @@ def once(work: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
     return found
 
 
+def keep(name: str, content: bytes) -> None:
+    """Hand a file on to all processes of this `make paper`; outside of one, nobody is there to have it."""
+    if place := os.environ.get(FOLDER):
+        write_bytes(Path(place) / name, content)
+
+
+def kept(name: str) -> bytes | None:
+    """What was handed on under this name, or None."""
+    file = Path(os.environ.get(FOLDER, "")) / name
+    return file.read_bytes() if FOLDER in os.environ and file.is_file() else None
+
+
 def _said(value: object) -> str:
     """An argument in words that tell it from any other."""
     if isinstance(value, pd.Series):

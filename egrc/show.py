@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import import_module
 from importlib.util import find_spec
 from math import exp
 from pathlib import Path
@@ -18,6 +19,12 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+
+from egrc import shared
+from egrc.figures import FIGURES, picture
+
+NAMED = (ast.FunctionDef, ast.ClassDef)
+SCREEN_WIDTH = 710  # pixels of a figure, which in print is 7.1 inches wide
 
 # A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.
 # They differ in weight or underline as well as in colour: print and colour-blind readers see them too.
@@ -61,12 +68,7 @@ def header(module: ModuleType | str) -> Shown:
 
     Given by name, the module is read and not imported (the trainer's would import TRL, which takes seconds).
     """
-    if isinstance(module, str):
-        spec = find_spec(module)
-        code = Path(spec.origin).read_text() if spec and spec.origin else ""
-        text = ast.get_docstring(ast.parse(code))
-    else:
-        text = inspect.getdoc(module)
+    text = ast.get_docstring(ast.parse(_code(module))) if isinstance(module, str) else inspect.getdoc(module)
     if text is None:
         raise ValueError(f"{module} has no docstring to show")
     return Shown(text, markdown=f"```text\n{text}\n```")
@@ -77,8 +79,7 @@ def section(module: ModuleType | str, title: str) -> Shown:
 
     Raises ValueError where there is no such part.
     """
-    spec = find_spec(module if isinstance(module, str) else module.__name__)
-    parts = Path(spec.origin).read_text().split("\n# --- ") if spec and spec.origin else []
+    parts = _code(module if isinstance(module, str) else module.__name__).split("\n# --- ")
     found = [part for part in parts[1:] if part.startswith(title)]
     if not found:
         raise ValueError(f"{module}: no part {title!r}")
@@ -86,13 +87,32 @@ def section(module: ModuleType | str, title: str) -> Shown:
     return Shown(text, markdown=f"```python\n{text}\n```")
 
 
-def docs(*things: Any) -> Shown:
-    """What functions say of themselves, one under the other.  Raises ValueError where one says nothing."""
-    silent = [thing.__name__ for thing in things if not inspect.getdoc(thing)]
-    if silent:
-        raise ValueError(f"no docstring: {', '.join(silent)}")
-    text = "\n\n".join(f"{thing.__name__}\n{textwrap.indent(inspect.getdoc(thing) or '', '    ')}" for thing in things)
+def docs(module: str, *names: str) -> Shown:
+    """What functions of a module say of themselves, one under the other; the module is not imported.
+
+    Raises ValueError where one says nothing or is not there.
+    """
+    found = {node.name: ast.get_docstring(node) for node in ast.parse(_code(module)).body if isinstance(node, NAMED)}
+    if silent := [name for name in names if not found.get(name)]:
+        raise ValueError(f"{module}: no docstring of {', '.join(silent)}")
+    text = "\n\n".join(f"{name}\n{textwrap.indent(found[name] or '', '    ')}" for name in names)
     return Shown(text, markdown=f"```text\n{text}\n```")
+
+
+def figure(name: str, scale: str) -> Any:
+    """A figure of the paper, the picture that its file shows; for one to change, call its module's `draw`.
+
+    `make paper` has just drawn it and hands it on; elsewhere it is drawn here.
+    Raises RecordError where a record or a measurement is missing.
+    """
+    from IPython.display import Image
+
+    drawn = shared.kept(picture(name, scale))
+    if drawn is None:
+        from egrc.figures import style
+
+        drawn = style.rendered(import_module(FIGURES[name]).draw(scale)[0], "png")
+    return Image(drawn, width=SCREEN_WIDTH, alt=name)
 
 
 def level(entropy: float) -> int:
@@ -135,6 +155,12 @@ def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("no problem has its text recorded in both tables: evaluate both with the same seed")
     length = pairs["tokens_before"]
     return pairs.iloc[(length - length.median()).abs().argsort(kind="stable")].reset_index(drop=True)
+
+
+def _code(module: str) -> str:
+    """The source of a module that is not imported; nothing where there is no such module."""
+    spec = find_spec(module)
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
 
 
 def _span(token: str, k: int) -> str:

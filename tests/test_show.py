@@ -3,11 +3,15 @@
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import egrc.show as show
+from egrc import figures, paths, products, shared
+from egrc.figures import style
 
 ROW = {
     "prompt": "1 + 2 ?",
@@ -65,13 +69,42 @@ def test_a_part_of_a_module_is_shown_as_it_stands():
 
 
 def test_docstrings_one_under_the_other():
-    assert show.docs(test_docstrings_one_under_the_other.__class__).text.startswith("function\n    ")
-    with pytest.raises(ValueError, match="no docstring: silent"):
-        show.docs(silent)
+    shown = show.docs("egrc.show", "level", "Shown")
+    first, second = shown.text.split("\n\n")
+    assert first.startswith("level\n    0 (sure) to 3 (hesitates") and second.startswith("Shown\n    Markdown or HTML")
+    with pytest.raises(ValueError, match="egrc.show: no docstring of _span, nothing"):
+        show.docs("egrc.show", "level", "_span", "nothing")
 
 
-def silent():
-    pass
+@pytest.fixture
+def drawn(monkeypatch):
+    """A figure's module that counts how often it is drawn, and its name."""
+    scales = []
+
+    def draw(scale):
+        scales.append(scale)
+        return Figure(figsize=(1, 1)), pd.DataFrame()
+
+    monkeypatch.setitem(figures.FIGURES, "fig", "made_up_figure")
+    monkeypatch.setitem(sys.modules, "made_up_figure", SimpleNamespace(draw=draw))
+    return scales
+
+
+def test_a_figure_is_drawn_where_nobody_has_drawn_it(drawn, monkeypatch):
+    monkeypatch.delenv(shared.FOLDER, raising=False)
+    shown = show.figure("fig", "pocket")
+    assert shown.data.startswith(b"\x89PNG") and drawn == ["pocket"]
+    assert shown.width == 100 * style.WIDTH and shown.alt == "fig"
+
+
+def test_in_a_make_paper_the_figure_of_its_file_is_shown(drawn, monkeypatch, tmp_path):
+    monkeypatch.setenv(shared.FOLDER, str(tmp_path / "shared"))
+    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+    (tmp_path / "shared").mkdir()
+    _, png = products._figure("fig", "pocket")
+    assert show.figure("fig", "pocket").data == png.read_bytes() and drawn == ["pocket"]
+    show.figure("fig", "smol")  # another scale's is another picture
+    assert drawn == ["pocket", "smol"]
 
 
 def test_a_row_that_is_no_rollout_is_refused():

@@ -12,3 +12,8 @@ NAMES = (
 )
 FIGURES = {name: f"egrc.figures.{name}" for name in NAMES}
 """Modules by name, as paths: importing one loads matplotlib, which is wanted only where something is drawn."""
+
+
+def picture(name: str, scale: str) -> str:
+    """The name under which `make paper` hands a figure on that it has drawn (`egrc.shared`)."""
+    return f"{name}-{scale}.png"

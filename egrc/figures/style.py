@@ -103,10 +103,15 @@ def save(figure: Figure, drawn: pd.DataFrame, stem: Path) -> list[Path]:
     }
     written = []
     for kind, facts in metadata.items():
-        buffer = io.BytesIO()
-        with context():
-            figure.savefig(buffer, format=kind, metadata=facts)
         path = stem.with_name(f"{stem.name}.{kind}")
-        write_bytes(path, buffer.getvalue())
+        write_bytes(path, rendered(figure, kind, facts))
         written.append(path)
     return written
+
+
+def rendered(figure: Figure, kind: str, metadata: dict[str, Any] | None = None) -> bytes:
+    """The file of a figure: kind is 'pdf' or 'png'."""
+    buffer = io.BytesIO()
+    with context():
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
