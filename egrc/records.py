@@ -61,7 +61,7 @@ ROLLOUT_COLUMNS = (
 SLIM = ("run.json", "evaluation.parquet", "steps.csv")
 """What a slim record holds: what figures and tables of a study need."""
 WEIGHTS = "adapter"
-DIGITS = 5
+DIGITS = 4
 """Significant digits of the numbers in a slim record's steps.csv, after the steps that a replay is compared to."""
 
 
