@@ -33,7 +33,7 @@ from trl import GRPOConfig, GRPOTrainer
 from egrc import paths, scales
 from egrc.atomic import write_json, write_text
 from egrc.config import Config, Phase, Recipe
-from egrc.paper import spent
+from egrc.paper import FOLLOWING, RUNS, spent
 from egrc.run import lora, set_up, versions
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
@@ -137,10 +137,16 @@ def table(report: dict[str, Any]) -> str:
     lines += [
         f"* peak memory of a training process: {report['peak_memory_gb']:.2f} GB",
     ]
-    lines += [f"* `{command}`: {seconds['total']:.0f} s" for command, seconds in report["paper"].items()]
+    lines += [f"* `{command}`: {_seconds(spent_on)}" for command, spent_on in report["paper"].items()]
     if not report["paper"]:
         lines.append(f"* make paper: not measured (run `make paper SCALE={report['scale']}` first)")
     return "\n".join(lines)
+
+
+def _seconds(parts: dict[str, float]) -> str:
+    """What a `make paper` took; of one that trains, its runs and what had to follow them apart."""
+    trained = [f"{parts[part]:.0f} s {part}" for part in (RUNS, FOLLOWING) if part in parts]
+    return f"{parts['total']:.0f} s" + (f", of which {', '.join(trained)}" if trained else "")
 
 
 def peak_memory(scale: str) -> float:

@@ -25,6 +25,8 @@ from egrc.sweep import main, needed, sweep
 
 Say = Callable[[str], None]
 Fresh = Literal["main", "all"] | None
+RUNS, FOLLOWING = "runs", "what follows from them"
+"""Parts of a `make paper` that trains, as their times are kept."""
 
 
 def paper(
@@ -45,8 +47,10 @@ def paper(
     times: dict[str, float] = {}
     began = time.monotonic()
     if fresh or arms:
-        with _timed(times, "runs"):
+        with _timed(times, RUNS):
             make_fresh(scale, say, everything=fresh == "all", arms=arms)
+        with _timed(times, FOLLOWING):
+            follow(scale, say, everything=fresh == "all")
     for name in measure.missing(scale):
         say(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
     for name, (there, all_) in untrained(scale).items():
@@ -125,7 +129,7 @@ def _recorded(scale: str, arm: str, seed: int) -> bool:
 def make_fresh(
     scale: str, say: Say = print, everything: bool = False, arms: Sequence[str] | None = None
 ) -> None:
-    """Train the base model (where a scale has its own) and the runs, replace the records, let the others follow.
+    """Train the base model (where a scale has its own) and the runs, and replace the records.
 
     With `arms`, only these, on the base model that is there.  Raises ConfigError for unknown names.
     """
@@ -147,7 +151,6 @@ def make_fresh(
     for config in needed(scale, runs):
         publish_folder(*(paths.run_folder(d, scale, config.arm, config.seed) for d in (fresh, paths.DATA)))
     shutil.rmtree(fresh)
-    follow(scale, say, everything)
 
 
 def _fresh_runs(scale: str, everything: bool, arms: Sequence[str] | None) -> list[tuple[str, int]]:

@@ -42,6 +42,18 @@ def test_a_tiny_benchmark_runs_and_keeps_its_report(tmp_path, monkeypatch):
     assert text.count("egrc over trl") == len(bench.LOADS)
 
 
+def test_a_paper_that_trains_says_what_training_took():
+    report = {"loads": {}, "peak_memory_gb": 1.0, "scale": "pocket"}
+    trained = {"total": 200.0, bench.RUNS: 100.2, bench.FOLLOWING: 20.0}
+    paper = {"make paper": {"total": 80.4}, "make paper FRESH=1": trained}
+    lines = bench.table(report | {"paper": paper}).splitlines()
+    assert lines[1:] == [
+        "* `make paper`: 80 s",
+        "* `make paper FRESH=1`: 200 s, of which 100 s runs, 20 s what follows from them",
+    ]
+    assert bench.table(report | {"paper": {}}).endswith("not measured (run `make paper SCALE=pocket` first)")
+
+
 @pytest.mark.parametrize("fixed", [True, False])
 def test_the_hand_written_loop_counts_a_row_up_to_its_end(fixed):
     ended = Scripted([[5, 2, 7, 2], [5, 5, 5, 2]])  # 2 is the end token

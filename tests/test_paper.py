@@ -71,11 +71,17 @@ def test_notebooks_run_with_their_parameters_and_times_are_kept(home):
     ],
 )  # fmt: skip
 def test_times_are_kept_by_the_command_that_took_them(home, monkeypatch, fresh, arms, command):
-    monkeypatch.setattr(paper, "make_fresh", lambda *given, **named: None)
+    done = []
+    monkeypatch.setattr(paper, "make_fresh", lambda *given, **named: done.append("runs"))
+    monkeypatch.setattr(paper, "follow", lambda scale, say, everything: done.append(("follow", everything)))
     monkeypatch.setattr(products, "make", lambda *given, **named: {})
     paper.paper("pocket", say=lambda line: None)
+    assert done == []
     paper.paper("pocket", fresh, say=lambda line: None, arms=arms)
     assert set(paper.spent("pocket")) == {"make paper", command}
+    anew = fresh or arms
+    assert done == (["runs", ("follow", fresh == "all")] if anew else [])
+    assert set(paper.spent("pocket")[command]) == ({"runs", "what follows from them"} if anew else set()) | {"total"}
     assert paper.spent("smol") == {}
 
 
