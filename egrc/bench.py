@@ -146,6 +146,8 @@ def table(report: dict[str, Any]) -> str:
 def _seconds(parts: dict[str, float]) -> str:
     """What a `make paper` took; of one that trains, its runs and what had to follow them apart."""
     trained = [f"{parts[part]:.0f} s {part}" for part in (RUNS, FOLLOWING) if part in parts]
+    if "total" not in parts:
+        return f"{', '.join(trained)} (then stopped)"
     return f"{parts['total']:.0f} s" + (f", of which {', '.join(trained)}" if trained else "")
 
 

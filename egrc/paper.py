@@ -49,6 +49,7 @@ def paper(
     if fresh or arms:
         with _timed(times, RUNS):
             make_fresh(scale, say, everything=fresh == "all", arms=arms)
+        _keep(scale, _command(fresh, arms), times)  # what follows may take longer, and be stopped
         with _timed(times, FOLLOWING):
             follow(scale, say, everything=fresh == "all")
     for name in measure.missing(scale):
@@ -59,8 +60,7 @@ def paper(
     say("egrc: checking the records, drawing the figures, running the notebooks")
     times |= products.make(scale, list(products.drawings(scale)), run, check=lambda: _check(scale, times))
     times["total"] = time.monotonic() - began
-    rounded = {part: round(seconds, 1) for part, seconds in times.items()}
-    write_json(_times_file(scale), spent(scale) | {_command(fresh, arms): rounded})
+    _keep(scale, _command(fresh, arms), times)
     for part, seconds in times.items():
         say(f"  {part:<28} {seconds:7.1f} s")
     say(f"egrc: figures and tables are in {paths.shown(paths.figures(scale))}, notebooks in build/notebooks")
@@ -68,9 +68,17 @@ def paper(
 
 
 def spent(scale: str) -> dict[str, dict[str, float]]:
-    """Seconds of each part, by the command that took them: of the last call of each kind on this machine."""
+    """Seconds of each part, by the command that took them: of the last call of each kind on this machine.
+
+    A call that was stopped has the parts that had ended, and no `total`.
+    """
     file = _times_file(scale)
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _keep(scale: str, command: str, times: dict[str, float]) -> None:
+    rounded = {part: round(seconds, 1) for part, seconds in times.items()}
+    write_json(_times_file(scale), spent(scale) | {command: rounded})
 
 
 def _times_file(scale: str) -> Path:

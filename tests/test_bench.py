@@ -45,11 +45,13 @@ def test_a_tiny_benchmark_runs_and_keeps_its_report(tmp_path, monkeypatch):
 def test_a_paper_that_trains_says_what_training_took():
     report = {"loads": {}, "peak_memory_gb": 1.0, "scale": "pocket"}
     trained = {"total": 200.0, bench.RUNS: 100.2, bench.FOLLOWING: 20.0}
-    paper = {"make paper": {"total": 80.4}, "make paper FRESH=1": trained}
+    stopped = {bench.RUNS: 100.2}
+    paper = {"make paper": {"total": 80.4}, "make paper FRESH=1": trained, "make paper FRESH=all": stopped}
     lines = bench.table(report | {"paper": paper}).splitlines()
     assert lines[1:] == [
         "* `make paper`: 80 s",
         "* `make paper FRESH=1`: 200 s, of which 100 s runs, 20 s what follows from them",
+        "* `make paper FRESH=all`: 100 s runs (then stopped)",
     ]
     assert bench.table(report | {"paper": {}}).endswith("not measured (run `make paper SCALE=pocket` first)")
 

@@ -85,6 +85,17 @@ def test_times_are_kept_by_the_command_that_took_them(home, monkeypatch, fresh, 
     assert paper.spent("smol") == {}
 
 
+def test_what_runs_took_is_kept_before_the_rest_follows(home, monkeypatch):
+    def stopped(scale, say, everything):
+        raise JobsError("stopped")
+
+    monkeypatch.setattr(paper, "make_fresh", lambda *given, **named: None)
+    monkeypatch.setattr(paper, "follow", stopped)
+    with pytest.raises(JobsError):
+        paper.paper("pocket", arms=["egrc"], say=lambda line: None)
+    assert paper.spent("pocket")['make paper ARMS="egrc"'].keys() == {"runs"}
+
+
 def test_a_failing_notebook_fails_the_paper_with_its_error(home):
     notebook("00_one.ipynb", "raise ValueError('this very message')")
     with pytest.raises(JobsError, match="(?s)00_one failed.*this very message"):
