@@ -68,8 +68,9 @@ def keep(name: str, content: bytes) -> None:
 
 def kept(name: str) -> bytes | None:
     """What was handed on under this name, or None."""
-    file = Path(os.environ.get(FOLDER, "")) / name
-    return file.read_bytes() if FOLDER in os.environ and file.is_file() else None
+    place = os.environ.get(FOLDER)
+    file = Path(place) / name if place else None
+    return file.read_bytes() if file and file.is_file() else None
 
 
 def _said(value: object) -> str:

@@ -87,3 +87,12 @@ def test_the_folder_is_gone_afterwards():
     with shared.folder() as made:
         assert made.is_dir()
     assert not made.exists()
+
+
+def test_a_file_is_handed_on(place, monkeypatch):
+    assert shared.kept("one") is None
+    shared.keep("one", b"bytes")
+    assert shared.kept("one") == b"bytes" and shared.kept("other") is None
+    monkeypatch.delenv(shared.FOLDER)
+    shared.keep("two", b"bytes")  # nobody to hand it to
+    assert shared.kept("one") is None and [file.name for file in place.iterdir()] == ["one"]
