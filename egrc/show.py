@@ -6,6 +6,7 @@ Nothing here computes a result.  What is returned displays itself in Jupyter and
 from __future__ import annotations
 
 import ast
+import base64
 import inspect
 import textwrap
 from collections.abc import Sequence
@@ -40,18 +41,22 @@ MARKS = ("", "'", "''", "'''")  # the same levels in plain text
 
 @dataclass(frozen=True)
 class Shown:
-    """Markdown or HTML for a notebook, with plain text beside it."""
+    """Markdown, HTML or a picture for a notebook, with plain text beside it."""
 
     text: str
     markdown: str | None = None
     html: str | None = None
+    png: bytes | None = None
 
     def __repr__(self) -> str:
         return self.text
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rich = {"text/markdown": self.markdown, "text/html": self.html}
-        return {"text/plain": self.text} | {kind: value for kind, value in rich.items() if value is not None}
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        """What there is, by its type, and how it is to be displayed."""
+        png = base64.b64encode(self.png).decode() if self.png else None
+        rich = {"text/markdown": self.markdown, "text/html": self.html, "image/png": png}
+        data = {"text/plain": self.text} | {kind: value for kind, value in rich.items() if value is not None}
+        return data, {"image/png": {"width": SCREEN_WIDTH, "alt": self.text}} if png else {}
 
 
 def source(*objects: Any) -> Shown:
@@ -99,20 +104,18 @@ def docs(module: str, *names: str) -> Shown:
     return Shown(text, markdown=f"```text\n{text}\n```")
 
 
-def figure(name: str, scale: str) -> Any:
+def figure(name: str, scale: str) -> Shown:
     """A figure of the paper, the picture that its file shows; for one to change, call its module's `draw`.
 
     `make paper` has just drawn it and hands it on; elsewhere it is drawn here.
     Raises RecordError where a record or a measurement is missing.
     """
-    from IPython.display import Image
-
     drawn = shared.kept(picture(name, scale))
     if drawn is None:
         from egrc.figures import style
 
         drawn = style.rendered(import_module(FIGURES[name]).draw(scale)[0], "png")
-    return Image(drawn, width=SCREEN_WIDTH, alt=name)
+    return Shown(name, png=drawn)
 
 
 def level(entropy: float) -> int:

@@ -1,5 +1,6 @@
 """What the notebooks show."""
 
+import base64
 import math
 import subprocess
 import sys
@@ -71,7 +72,8 @@ def test_a_part_of_a_module_is_shown_as_it_stands():
 def test_docstrings_one_under_the_other():
     shown = show.docs("egrc.show", "level", "Shown")
     first, second = shown.text.split("\n\n")
-    assert first.startswith("level\n    0 (sure) to 3 (hesitates") and second.startswith("Shown\n    Markdown or HTML")
+    assert first.startswith("level\n    0 (sure) to 3 (hesitates")
+    assert second.startswith("Shown\n    Markdown, HTML or a picture")
     with pytest.raises(ValueError, match="egrc.show: no docstring of _span, nothing"):
         show.docs("egrc.show", "level", "_span", "nothing")
 
@@ -93,8 +95,10 @@ def drawn(monkeypatch):
 def test_a_figure_is_drawn_where_nobody_has_drawn_it(drawn, monkeypatch):
     monkeypatch.delenv(shared.FOLDER, raising=False)
     shown = show.figure("fig", "pocket")
-    assert shown.data.startswith(b"\x89PNG") and drawn == ["pocket"]
-    assert shown.width == 100 * style.WIDTH and shown.alt == "fig"
+    assert shown.png.startswith(b"\x89PNG") and drawn == ["pocket"]
+    data, display = shown._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]) == shown.png and data["text/plain"] == "fig"
+    assert display == {"image/png": {"width": 100 * style.WIDTH, "alt": "fig"}}
 
 
 def test_in_a_make_paper_the_figure_of_its_file_is_shown(drawn, monkeypatch, tmp_path):
@@ -102,7 +106,7 @@ def test_in_a_make_paper_the_figure_of_its_file_is_shown(drawn, monkeypatch, tmp
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
     (tmp_path / "shared").mkdir()
     _, png = products._figure("fig", "pocket")
-    assert show.figure("fig", "pocket").data == png.read_bytes() and drawn == ["pocket"]
+    assert show.figure("fig", "pocket").png == png.read_bytes() and drawn == ["pocket"]
     show.figure("fig", "smol")  # another scale's is another picture
     assert drawn == ["pocket", "smol"]
 
@@ -113,7 +117,8 @@ def test_a_row_that_is_no_rollout_is_refused():
 
 
 def test_a_notebook_gets_html_and_plain_text():
-    assert show.texts(["a"], ["1 < 2"])._repr_mimebundle_().keys() == {"text/plain", "text/html"}
+    data, display = show.texts(["a"], ["1 < 2"])._repr_mimebundle_()
+    assert data.keys() == {"text/plain", "text/html"} and display == {}
     assert "1 &lt; 2" in show.texts(["a"], ["1 < 2"]).html
 
 
