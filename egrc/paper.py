@@ -45,11 +45,12 @@ def paper(
         A notebook, the figures or (fresh) a run failed, with the end of its log.
     """
     times: dict[str, float] = {}
+    command = _command(fresh, arms)
     began = time.monotonic()
     if fresh or arms:
         with _timed(times, RUNS):
             make_fresh(scale, say, everything=fresh == "all", arms=arms)
-        _keep(scale, _command(fresh, arms), times)  # what follows may take longer, and be stopped
+        _keep(scale, command, times)  # what follows may take longer, and be stopped
         with _timed(times, FOLLOWING):
             follow(scale, say, everything=fresh == "all")
     for name in measure.missing(scale):
@@ -60,7 +61,7 @@ def paper(
     say("egrc: checking the records, drawing the figures, running the notebooks")
     times |= products.make(scale, list(products.drawings(scale)), run, check=lambda: _check(scale, times))
     times["total"] = time.monotonic() - began
-    _keep(scale, _command(fresh, arms), times)
+    _keep(scale, command, times)
     for part, seconds in times.items():
         say(f"  {part:<28} {seconds:7.1f} s")
     say(f"egrc: figures and tables are in {paths.shown(paths.figures(scale))}, notebooks in build/notebooks")

@@ -59,7 +59,8 @@ def _figure(name: str, scale: str) -> list[Path]:
         print(f"egrc: {name} is not drawn: {reason}")
         return []
     written = style.save(figure, drawn, paths.figures(scale) / name)
-    shared.keep(picture(name, scale), written[-1].read_bytes())  # for the notebooks
+    (png,) = (file for file in written if file.suffix == ".png")
+    shared.keep(picture(name, scale), png.read_bytes())  # for the notebooks
     return written
 
 

@@ -73,7 +73,7 @@ def header(module: ModuleType | str) -> Shown:
 
     Given by name, the module is read and not imported (the trainer's would import TRL, which takes seconds).
     """
-    text = ast.get_docstring(ast.parse(_code(module))) if isinstance(module, str) else inspect.getdoc(module)
+    text = ast.get_docstring(ast.parse(_code(module)))
     if text is None:
         raise ValueError(f"{module} has no docstring to show")
     return Shown(text, markdown=f"```text\n{text}\n```")
@@ -84,7 +84,7 @@ def section(module: ModuleType | str, title: str) -> Shown:
 
     Raises ValueError where there is no such part.
     """
-    parts = _code(module if isinstance(module, str) else module.__name__).split("\n# --- ")
+    parts = _code(module).split("\n# --- ")
     found = [part for part in parts[1:] if part.startswith(title)]
     if not found:
         raise ValueError(f"{module}: no part {title!r}")
@@ -160,9 +160,9 @@ def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     return pairs.iloc[(length - length.median()).abs().argsort(kind="stable")].reset_index(drop=True)
 
 
-def _code(module: str) -> str:
-    """The source of a module that is not imported; nothing where there is no such module."""
-    spec = find_spec(module)
+def _code(module: ModuleType | str) -> str:
+    """The source of a module, which is not imported for it; nothing where there is no such module."""
+    spec = find_spec(module if isinstance(module, str) else module.__name__)
     return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
 
 
