@@ -44,15 +44,13 @@ def parser() -> argparse.ArgumentParser:
     c = command("power", power_, "seeds, problems and samples that the next comparison needs, planned from the records")
     c.add_argument("--json", action="store_true", help="JSON on standard output")
     c.add_argument("--fresh", action="store_true", help="work it out anew from the records there are now")
-    c = command("records", records_, "list the records, or verify stale ones by a replay", scale=None)
-    c.add_argument("what", choices=["list", "verify"])
+    command("records", records_, "list the records", scale=None)
     command("base", base, "train the scale's base model")
     c = command("sweep", sweep_, "make every record of a scale that is missing or stale")
     c.add_argument("--study", nargs="+", default=[], help="those of these studies instead of the main arms")
     c = command("measure", measure_, "make the measurements of a scale that are missing or stale")
     c.add_argument("names", nargs="*", metavar="NAME", help="default: all of the scale")
     c.add_argument("--list", action="store_true", help="only say what there is, and what is missing or stale")
-    c.add_argument("--verify", action="store_true", help="measure a part again, re-stamp what agrees")
     c.add_argument("--fresh", action="store_true", help="make them anew")
     c.add_argument("--part", help="only this part of one measurement, in this process")
     c = command("paper", paper_, "figures, tables and notebooks from the records")
@@ -141,12 +139,12 @@ USER_ERRORS = (OSError, FloatingPointError)
 
 def _own_errors() -> tuple[type[RuntimeError], ...]:
     """Only of modules that were loaded: an error of another cannot have been raised."""
-    names = (("egrc.records", "RecordError"), ("egrc.jobs", "JobsError"))
+    names = (("egrc.experiments.records", "RecordError"), ("egrc.experiments.jobs", "JobsError"))
     return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
 
 
 def _check_scale(scale: str | None) -> None:
-    from egrc import scales
+    from egrc.experiments import scales
 
     if scale is not None and scale not in scales.SCALES:
         raise ConfigError(f"no scale {scale!r}: choose one of {', '.join(scales.SCALES)}")
@@ -161,14 +159,14 @@ def say(line: str) -> None:
 
 
 def train(a: Arguments) -> None:
-    from egrc import launch, scales
+    from egrc.experiments import launch, scales
 
     overrides = _overrides(a.set)
     if overrides and a.out is None:
         raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]
     fitted = {"hardware": scales.hardware(a.scale).on(_overrides(a.on, "--on"))} if a.on else {}
-    from egrc.run import is_done, run  # after the checks, because it takes seconds
+    from egrc.experiments.run import is_done, run  # after the checks, because it takes seconds
 
     data = (a.out or paths.DATA).resolve()
     for config in configs:
@@ -189,7 +187,7 @@ class Progress:
         self.stage, self.began, self.first, self.said = "", 0.0, 0, -float("inf")
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        from egrc.jobs import duration
+        from egrc.experiments.jobs import duration
 
         now = time.monotonic()
         if stage != self.stage:  # a resumed run does not start at 0
@@ -218,7 +216,7 @@ def _overrides(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
 
 
 def results(a: Arguments) -> None:
-    from egrc.results import results as table
+    from egrc.experiments.results import results as table
 
     rows = table(a.scale)
     if a.json:
@@ -230,14 +228,15 @@ def results(a: Arguments) -> None:
 def claims_(a: Arguments) -> None:
     import pandas as pd
 
-    from egrc import claims, scales
+    from egrc.analysis import claims
+    from egrc.experiments import scales
 
     table = pd.concat([claims.verdicts(scale) for scale in ([a.scale] if a.scale else scales.SCALES)])
     print(table.to_json(orient="records", indent=1) if a.json else claims.text(table))
 
 
 def power_(a: Arguments) -> None:
-    from egrc import power
+    from egrc.experiments import power
 
     if a.fresh:
         power.make(a.scale)
@@ -250,12 +249,8 @@ def power_(a: Arguments) -> None:
 
 
 def records_(a: Arguments) -> int:
-    from egrc import records
+    from egrc.experiments import records
 
-    if a.what == "verify":
-        from egrc.verify import verify_all
-
-        return 0 if verify_all(a.scale, say=say) else 1
     for record in records.load_all(a.scale, studies=True):
         minutes = record.meta["seconds"] / 60
         print(f"{record.name:<32} {minutes:6.1f} min  {records.stale(record) or 'up to date'}")
@@ -263,12 +258,12 @@ def records_(a: Arguments) -> int:
 
 
 def base(a: Arguments) -> None:
-    from egrc.paper import has_own_base
+    from egrc.experiments.paper import has_own_base
 
     if not has_own_base(a.scale):
         raise ConfigError(f"scale {a.scale!r} starts from a pretrained model; only pocket trains its own")
     from egrc.atomic import publish_folder
-    from egrc.pocket.base import train_base
+    from egrc.worlds.pocket.base import train_base
 
     finished = train_base(paths.BUILD / "work" / a.scale / "base-model")
     target = paths.DATA / a.scale / "base"
@@ -278,15 +273,15 @@ def base(a: Arguments) -> None:
 
 
 def sweep_(a: Arguments) -> None:
-    from egrc import scales
-    from egrc.sweep import sweep
+    from egrc.experiments import scales
+    from egrc.experiments.sweep import sweep
 
     runs = {run: None for name in a.study for run in scales.study_runs(a.scale, name)}  # each once, in order
     sweep(a.scale, runs=list(runs) if a.study else None)
 
 
 def measure_(a: Arguments) -> int:
-    from egrc import measure
+    from egrc.experiments import measure
 
     wanted = a.names or measure.names(a.scale)
     if a.part:
@@ -297,28 +292,25 @@ def measure_(a: Arguments) -> int:
             there = measure.file(name, a.scale).is_file()
             print(f"{name:<14} {(measure.stale(name, a.scale) or 'up to date') if there else 'missing'}")
         return 0
-    if a.verify:
-        agreed = [measure.verify(name, a.scale, say) for name in wanted]  # all of them, whatever the first says
-        return 0 if all(agreed) else 1
     for name in wanted:
         print(f"egrc: {name} is in {paths.shown(measure.make(name, a.scale, a.fresh))}")
     return 0
 
 
 def paper_(a: Arguments) -> None:
-    from egrc.paper import paper
+    from egrc.experiments.paper import paper
 
     paper(a.scale, a.fresh, arms=a.arms)
 
 
 def figures(a: Arguments) -> None:
-    from egrc.products import draw
+    from egrc.experiments.products import draw
 
     draw(a.scale)
 
 
 def bench_(a: Arguments) -> None:
-    from egrc.bench import bench
+    from egrc.experiments.bench import bench
 
     print(bench(a.scale))
 
@@ -326,13 +318,13 @@ def bench_(a: Arguments) -> None:
 def world_(a: Arguments) -> None:
     if a.scale != "pocket":
         raise ConfigError(f"scale {a.scale!r} has no criteria of its own; only pocket is a world made here")
-    from egrc.pocket import criteria
+    from egrc.worlds.pocket import criteria
 
     print(json.dumps(criteria.measure(), indent=1))
 
 
 def search_(a: Arguments) -> None:
-    from egrc import search
+    from egrc.experiments import search
 
     if a.scale not in search.TRIALS:
         raise ConfigError(f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
@@ -348,7 +340,7 @@ def search_(a: Arguments) -> None:
 
 
 def confirm_(a: Arguments) -> None:
-    from egrc import confirm
+    from egrc.experiments import confirm
 
     if a.only:
         show = Progress("/".join(a.only))
@@ -360,15 +352,15 @@ def confirm_(a: Arguments) -> None:
 
 
 def benchmarks_(a: Arguments) -> int:
-    from egrc import benchmarks
+    from egrc.evaluation import benchmarks
 
     table, copies = benchmarks.survey(a.data)
     print(table.to_string(index=False))
-    print("\nThe hub is not asked here, and no revision was ever checked against it: see egrc/benchmarks.py.")
+    print("\nThe hub is not asked here, and no revision was ever checked against it: see egrc/evaluation/benchmarks.py.")  # noqa: E501
     for line in (line for copy in copies for line in copy.report()):
         print(line)
     if copies:
-        from egrc.pool import Pool
+        from egrc.evaluation.pool import Pool
 
         with Pool() as pool:
             lines = [line for copy in copies for line in benchmarks.unverified(copy.problems, pool)]
@@ -377,20 +369,20 @@ def benchmarks_(a: Arguments) -> int:
 
 
 def dry_run(a: Arguments) -> None:
-    from egrc.dryrun import report
+    from egrc.experiments.dryrun import report
 
     print(report(a.scale))
 
 
 def export_(a: Arguments) -> None:
-    from egrc import records
-    from egrc.export import export
+    from egrc.experiments import records
+    from egrc.experiments.export import export
 
     print(f"egrc: {export(records.load(a.scale, a.arm, a.seed), a.out, a.merge)}")
 
 
 def generate_(a: Arguments) -> None:
-    from egrc.generate import before_and_after
+    from egrc.experiments.generate import before_and_after
 
     answers = before_and_after(a.scale, a.problem, a.adapter, a.temperature, a.seed, a.cap)
     print("\n\n".join(f"{who}: {answer}" for who, answer in answers.items()))
@@ -399,7 +391,7 @@ def generate_(a: Arguments) -> None:
 def evaluate_(a: Arguments) -> None:
     from dataclasses import replace
 
-    from egrc import examine
+    from egrc.evaluation import examine
 
     asked = ("samples", "temperature", "top_p", "cap", "problems", "seed", "backend", "batch")
     given = {name: getattr(a, name) for name in asked if getattr(a, name) is not None}
@@ -413,7 +405,7 @@ def evaluate_(a: Arguments) -> None:
 
 
 def grade_(a: Arguments) -> None:
-    from egrc.grade_lines import main as grade_lines
+    from egrc.evaluation.grade_lines import main as grade_lines
 
     grade_lines(a.file, a.workers, a.limit)
 

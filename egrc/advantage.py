@@ -7,7 +7,7 @@ the phase's reward; without shaping it is correctness itself (plus whatever othe
 
 The formula of the paper's "reward decomposition" is not public: `separate` and `within_correct` are readings
 [ours]; a third reading is `group` on an unshaped reward under the compact budget.  `centred`, `batch_scaled` and
-`leave_one_out` are the peers' (`egrc.peers`), `batch_centred` an ablation [ours].
+`leave_one_out` are the peers' (`egrc.methods.peers`), `batch_centred` an ablation [ours].
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def advantages(
     if kind == "batch_centred":
         return batch_centred(reward, beta)
     if kind == "preference":
-        raise ConfigError("advantage='preference': pairs have none; `egrc.squeeze` trains on them")
+        raise ConfigError("advantage='preference': pairs have none; `egrc.methods.squeeze` trains on them")
     if kind in OF_GROUP:
         return OF_GROUP[kind](reward, group_size)
     raise ConfigError(f"advantage={kind!r}: choose one of {', '.join(get_args(Advantage))}")

@@ -38,7 +38,7 @@ class Phase:
     budget: int
     """L: completions are cut at this many tokens, and a cut one earns 0."""
     shaping: Shaping = "none"
-    """What a correct answer earns by its length; see `egrc.reward` (the paper's: 'exponential') and `egrc.peers`."""
+    """What a correct answer earns by its length; see `egrc.reward` (the paper's: 'exponential') and `methods.peers`."""
     r: float = 1.0
     """Reward of a correct answer of exactly L tokens under exponential or linear shaping, in (0, 1]."""
     beta: float = 1.0
@@ -53,11 +53,11 @@ class Phase:
     """Share of a group's rollouts that must be correct before length counts in it; the others are trained on
     correctness alone, group-relative [ours]."""
     cut: Cut | None = None
-    """Cut the rollouts of some groups shorter than the budget; see `egrc.peers`."""
+    """Cut the rollouts of some groups shorter than the budget; see `egrc.methods.peers`."""
     cut_at: float | None = None
     """'solved': the shorter budget as a fraction of the budget; 'outlier': standard deviations above the mean."""
     tokens: Tokens | None = None
-    """Which tokens are left out of the update; see `egrc.peers`."""
+    """Which tokens are left out of the update; see `egrc.methods.peers`."""
     tokens_at: float | None = None
     """'entropy_floor': the floor as a fraction of the base model's entropy; 'kl_cov': the share left out."""
 
@@ -155,9 +155,9 @@ class Config:
     """One run: a scale's settings, an arm's recipe and a seed.  A scale is a set of overrides of these defaults."""
 
     scale: str
-    """'pocket', 'smol' or 'gpu'; see `egrc.scales`."""
+    """'pocket', 'smol' or 'gpu'; see `egrc.experiments.scales`."""
     arm: str
-    """Name of the arm; see `egrc.arms`."""
+    """Name of the arm; see `egrc.methods.arms`."""
     recipe: Recipe
     """What the arm does."""
     seed: int = 0

@@ -2,7 +2,7 @@
 
 Paper (public summaries): length clipping - a trajectory that reaches L tokens without an answer earns 0 - and
 exponent shaping f(x) = exp(-lambda x) of a correct answer's reward, lambda = -ln(r)/L.  `linear` and `relative` are
-[ours]; the others are of the methods in `egrc.peers`.
+[ours]; the others are of the methods in `egrc.methods.peers`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-from egrc import peers
 from egrc.config import ConfigError, Phase
-from egrc.history import History
+from egrc.methods import peers
+from egrc.methods.history import History
 
 
 def exponent_shaping(length: Tensor, budget: int | Tensor, r: float) -> Tensor:

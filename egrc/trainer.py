@@ -54,8 +54,8 @@ from egrc.config import ConfigError, Phase, Recipe
 from egrc.controller import EntropyGate
 from egrc.ended import by_length, left_out
 from egrc.entropy import TokenClasses, TokenScores, class_sums, lexical_classes, probe_entropy, score_tokens
-from egrc.history import History
-from egrc.peers import entropy_floor, kl_cov
+from egrc.methods.history import History
+from egrc.methods.peers import entropy_floor, kl_cov
 from egrc.recorder import Recorder
 from egrc.reward import budgets, in_time, reliable, shaped_reward
 from egrc.settings import EGRCConfig
@@ -73,8 +73,8 @@ Grader = Callable[[str, Any], bool]
 
 
 def math_correct(completion: str, answer: Any) -> bool:
-    """Default grader, by math-verify (`egrc.grading`); of a GSM8K reference what follows '####' counts."""
-    from egrc.grading import correct, extract  # imports sympy: only where it is used
+    """Default grader, by math-verify (`egrc.evaluation.grading`); of a GSM8K reference what follows '####' counts."""
+    from egrc.evaluation.grading import correct, extract  # imports sympy: only where it is used
 
     gold = str(answer)
     return correct(completion, (extract(gold) or gold) if "####" in gold else gold)

@@ -17,7 +17,7 @@ import tiny
 import torch
 from transformers import TrainerCallback
 
-from egrc import launch
+from egrc.experiments import launch
 from egrc.trainer import EGRCTrainer, last_checkpoint
 
 GROUP = 16

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from egrc import fingerprint, scales
 from egrc.atomic import write_csv, write_json, write_parquet, write_text
+from egrc.experiments import fingerprint, scales
 from egrc.paths import run_folder
 
 STEPS = 3
@@ -40,7 +40,7 @@ def write(data: Path, arm: str = "egrc", seed: int = 0, code: dict[str, str] | N
     """Write a record under a data folder; `meta` replaces entries of run.json.  Returns its folder."""
     config = scales.config("pocket", arm, seed)
     folder = run_folder(data, "pocket", arm, seed)
-    code = code or {"egrc.run": "1"}
+    code = code or {"egrc.experiments.run": "1"}
     write_json(
         folder / "run.json",
         {

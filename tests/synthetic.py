@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egrc.arms import Lengths, recipe
 from egrc.atomic import write_csv, write_json, write_parquet, write_text
 from egrc.config import Config
+from egrc.methods.arms import Lengths, recipe
 from egrc.paths import run_folder
 
 BENCHMARKS = ("forward-3", "forward-4", "forward-5", "hole-2", "hole-2r", "hole-3")
@@ -117,7 +117,7 @@ def answers(rng: np.random.Generator, length: float, skill: float, problems: int
 
 
 def write_run(data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None, like: str | None = None) -> Path:
-    """One record in the layout of `egrc.records`, with given evaluation rows or random ones.
+    """One record in the layout of `egrc.experiments.records`, with given evaluation rows or random ones.
 
     `like`: the arm whose recipe and steps it has, where it is none of `ARMS`; then it has no decisions, as a study's.
     """

@@ -12,10 +12,10 @@ import synthetic
 from matplotlib.figure import Figure
 from pictures import legible, texts
 
-from egrc import records, scales, tables
-from egrc.analysis import ablations
+from egrc.analysis import ablations, tables
+from egrc.experiments import records, scales
+from egrc.experiments.records import RecordError
 from egrc.figures import fig13_ablations, style
-from egrc.records import RecordError
 
 FLOOR = {"forward-3": 10.0, "hole-3": 20.0}
 Side = dict[int, tuple[float, float]]

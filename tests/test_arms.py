@@ -11,8 +11,9 @@ import pytest
 import tiny
 import torch
 
-from egrc import arms, fingerprint, run, scales, squeeze
 from egrc.config import ConfigError, Recipe
+from egrc.experiments import fingerprint, run, scales
+from egrc.methods import arms, squeeze
 from egrc.settings import EGRCConfig
 
 torch.set_num_threads(1)
@@ -57,7 +58,7 @@ def test_tokensqueeze_is_handed_to_its_own_trainer(tmp_path: Path, monkeypatch: 
 
 def test_only_tokensqueeze_depends_on_its_trainer() -> None:
     for arm, depends in (("egrc", False), ("tokensqueeze", True), ("tokensqueeze-w3.0", True)):
-        assert ("egrc.squeeze" in fingerprint.code_hashes("pocket", arm)) == depends
+        assert ("egrc.methods.squeeze" in fingerprint.code_hashes("pocket", arm)) == depends
 
 
 def test_trls_own_remedies_reach_trl() -> None:

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import tiny
 
-from egrc.ask import COLUMNS, Question, answer, seed_of
-from egrc.generation import Sampling
-from egrc.grading import Grade
+from egrc.evaluation.ask import COLUMNS, Question, answer, seed_of
+from egrc.evaluation.generation import Sampling
+from egrc.evaluation.grading import Grade
 
 WORDS = (*tiny.VOCABULARY, "</think>")
 SAMPLING = Sampling(0.6, 0.95, 6)

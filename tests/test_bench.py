@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from egrc import bench, scales
+from egrc.experiments import bench, scales
 
 
 def test_summary_by_hand():

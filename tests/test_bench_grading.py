@@ -11,9 +11,9 @@ import sys
 import pandas as pd
 import pytest
 
-from egrc import bench_grading
-from egrc.bench_grading import answered, bench, summary, workloads
-from egrc.pool import Pool
+from egrc.evaluation import bench_grading
+from egrc.evaluation.bench_grading import answered, bench, summary, workloads
+from egrc.evaluation.pool import Pool
 
 
 def test_summary_by_hand():

@@ -15,11 +15,22 @@ import pytest
 from datasets import Dataset, exceptions
 from datasets.arrow_writer import ArrowWriter
 
-from egrc import benchmarks
 from egrc.__main__ import main
-from egrc.benchmarks import PROMPT, REGISTRY, SIX, VARIABLE, Benchmark, BenchmarkError, digest, get, load, messages
-from egrc.gold import balanced, number
-from egrc.problems import Problem
+from egrc.evaluation import benchmarks
+from egrc.evaluation.benchmarks import (
+    PROMPT,
+    REGISTRY,
+    SIX,
+    VARIABLE,
+    Benchmark,
+    BenchmarkError,
+    digest,
+    get,
+    load,
+    messages,
+)
+from egrc.evaluation.gold import balanced, number
+from egrc.evaluation.problems import Problem
 
 IN_CI = os.environ.get("EGRC_NO_SKIP") == "1"
 REAL = Path(os.environ.get(VARIABLE) or "nowhere")

@@ -11,13 +11,14 @@ import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egrc import claims, measure, paths, scales, tables
+from egrc import paths
 from egrc.__main__ import main
-from egrc.analysis import changes
+from egrc.analysis import changes, claims, tables
+from egrc.analysis.claims import CLAIMS, COLUMNS, Bound, Found, Rows, judged
 from egrc.atomic import write_csv, write_json, write_parquet
-from egrc.claims import CLAIMS, COLUMNS, Bound, Found, Rows, judged
 from egrc.config import ConfigError
-from egrc.records import RecordError
+from egrc.experiments import measure, scales
+from egrc.experiments.records import RecordError
 
 READINGS = {reading.name: reading for claim in CLAIMS.values() for reading in claim.readings}
 PROBLEMS, SAMPLES, SEEDS = 12, 4, (0, 1)

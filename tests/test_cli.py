@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import stub_records
 
-from egrc import fingerprint, paths
+from egrc import paths
 from egrc.__main__ import Progress, main
-from egrc.results import COLUMNS, results
+from egrc.experiments import fingerprint
+from egrc.experiments.results import COLUMNS, results
 
 COMMANDS = [
     *("train", "results", "claims", "power", "records", "base", "sweep", "paper", "figures", "bench", "world", "clean"),
@@ -66,9 +67,9 @@ def test_help_lists_every_command(capsys):
 def data(tmp_path, monkeypatch):
     """A data folder with two records, one of them stale."""
     monkeypatch.setattr(paths, "DATA", tmp_path)
-    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: {"egrc.run": "1"})
+    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: {"egrc.experiments.run": "1"})
     stub_records.write(tmp_path, "base", 0)
-    stub_records.write(tmp_path, "egrc", 1, code={"egrc.run": "0"})
+    stub_records.write(tmp_path, "egrc", 1, code={"egrc.experiments.run": "0"})
     return tmp_path
 
 
@@ -80,7 +81,7 @@ def test_results_are_tidy_and_their_json_is_all_of_the_output(data, capfd):
     assert (first["arm"], first["seed"], first["benchmark"], first["temperature"]) == ("base", 0, "forward-3", 1.0)
     assert (first["problems"], first["samples"], first["accuracy"], first["mean_tokens"]) == (2, 2, 0.5, 10.5)
     assert first["floor_tokens"] > 1
-    assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "changed since: egrc.run")}
+    assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "changed since: egrc.experiments.run")}  # noqa: E501
 
 
 def test_results_without_records_have_columns_and_no_rows(tmp_path):
@@ -92,7 +93,7 @@ def test_a_list_of_records_says_which_are_stale(data, capsys):
     assert main(["records", "list"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in shown] == ["pocket/base/seed-0", "pocket/egrc/seed-1"]
-    assert shown[0].endswith("up to date") and shown[1].endswith("changed since: egrc.run")
+    assert shown[0].endswith("up to date") and shown[1].endswith("changed since: egrc.experiments.run")
 
 
 def test_a_damaged_record_is_one_line(data, capsys):
@@ -106,7 +107,7 @@ def test_an_error_of_ours_keeps_its_traceback(data, monkeypatch):
     def broken(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("egrc.records.load_all", broken)
+    monkeypatch.setattr("egrc.experiments.records.load_all", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["results"])
 
@@ -130,8 +131,8 @@ def test_progress_is_said_at_the_first_and_last_step(capsys):
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory):
     """A data folder with a base model that was never trained."""
-    from egrc.pocket.base import new_model
-    from egrc.pocket.tokenizer import build_tokenizer
+    from egrc.worlds.pocket.base import new_model
+    from egrc.worlds.pocket.tokenizer import build_tokenizer
 
     folder = tmp_path_factory.mktemp("data")
     new_model().save_pretrained(folder / "pocket" / "base")

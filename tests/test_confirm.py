@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import stub_records
 
-from egrc import confirm, records, scales
 from egrc.atomic import write_json, write_parquet
 from egrc.config import ConfigError
+from egrc.experiments import confirm, records, scales
 
 FLOORS = {"a": 10.0, "b": 10.0}
 

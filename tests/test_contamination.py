@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.contamination import Contamination, decontaminate, normalise, words
-from egrc.problems import Problem
+from egrc.evaluation.contamination import Contamination, decontaminate, normalise, words
+from egrc.evaluation.problems import Problem
 
 
 def problem(id: str, text: str) -> Problem:

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from egrc import scales
 from egrc.analysis import copied, copying
-from egrc.pocket.tokenizer import build_tokenizer
-from egrc.pocket.world import problems
+from egrc.experiments import scales
+from egrc.worlds.pocket.tokenizer import build_tokenizer
+from egrc.worlds.pocket.world import problems
 
 
 class Fixed(torch.nn.Module):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc import scales
 from egrc.analysis import dilemma
 from egrc.analysis.dilemma import WAYS, DilemmaError, Frontier, frontier, gap
-from egrc.records import RecordError
+from egrc.experiments import scales
+from egrc.experiments.records import RecordError
 
 
 def test_a_frontier_leaves_out_what_another_setting_beats() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import model as tiny_model
 from tiny import tokenizer as tiny_tokenizer
 
-from egrc.evaluate import (
+from egrc.evaluation.evaluate import (
     KEPT_TEXTS,
     derived_seed,
     evaluate,

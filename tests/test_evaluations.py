@@ -7,12 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from egrc import evaluations, fingerprint
-from egrc.ask import COLUMNS
 from egrc.atomic import write_json, write_parquet
-from egrc.evaluations import by_problem, compare, cut_at, estimates, load, load_all, majority, narrower, stale
+from egrc.evaluation import evaluations
+from egrc.evaluation.ask import COLUMNS
+from egrc.evaluation.evaluations import (
+    by_problem,
+    compare,
+    cut_at,
+    estimates,
+    load,
+    load_all,
+    majority,
+    narrower,
+    stale,
+)
+from egrc.experiments import fingerprint
+from egrc.experiments.records import RecordError
 from egrc.paths import DATA
-from egrc.records import RecordError
 
 
 def rows(answers, cap=100, tokens=10, thinking=0):
@@ -181,14 +192,14 @@ def test_a_stale_evaluation_names_the_code_that_changed(tmp_path, monkeypatch):
     found = write(tmp_path)
     assert stale(found) is None
     monkeypatch.setattr(fingerprint, "source_hash", lambda source: "other")
-    assert stale(found).startswith("changed since: egrc, egrc.ask, egrc.generation, egrc.graders")
+    assert stale(found).startswith("changed since: egrc, egrc.evaluation.ask, egrc.evaluation.generation, egrc.evaluation.graders")  # noqa: E501
 
 
 def test_its_code_is_what_answers_and_grades_and_no_more():
     reached = evaluations.code("smol")
-    assert {"egrc.ask", "egrc.generation", "egrc.pool", "egrc.graders", "egrc.grading"} <= reached.keys()
-    assert not {"egrc.trainer", "egrc.run", "egrc.benchmarks", "egrc.smol", "egrc.examine"} & reached.keys()
-    assert {"egrc.ask", "egrc.pocket.verdicts", "egrc.pocket.world"} <= evaluations.code("pocket").keys()
+    assert {"egrc.evaluation.ask", "egrc.evaluation.generation", "egrc.evaluation.pool", "egrc.evaluation.graders", "egrc.evaluation.grading"} <= reached.keys()  # noqa: E501
+    assert not {"egrc.trainer", "egrc.experiments.run", "egrc.evaluation.benchmarks", "egrc.worlds.smol", "egrc.evaluation.examine"} & reached.keys()  # noqa: E501
+    assert {"egrc.evaluation.ask", "egrc.worlds.pocket.verdicts", "egrc.worlds.pocket.world"} <= evaluations.code("pocket").keys()  # noqa: E501
 
 
 def test_other_settings_do_not_replace_a_finished_evaluation(tmp_path):

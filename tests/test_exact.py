@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egrc.pocket import exact, teacher
-from egrc.pocket.exact import INDEX, Impossible, next_token, read_problem, score
-from egrc.pocket.world import (
+from egrc.worlds.pocket import exact, teacher
+from egrc.worlds.pocket.exact import INDEX, Impossible, next_token, read_problem, score
+from egrc.worlds.pocket.world import (
     BENCHMARKS,
     OPENER_WEIGHTS,
     OPENERS,

@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-from egrc import ask, evaluations, examine, generation, paths
+from egrc import paths
 from egrc.__main__ import main
-from egrc.benchmarks import BenchmarkError
 from egrc.config import ConfigError
-from egrc.examine import PROTOCOLS, Protocol, chosen, plan, put, run, who
-from egrc.gpu import Gpu
-from egrc.problems import Problem
-from egrc.records import RecordError
+from egrc.evaluation import ask, evaluations, examine, generation
+from egrc.evaluation.benchmarks import BenchmarkError
+from egrc.evaluation.examine import PROTOCOLS, Protocol, chosen, plan, put, run, who
+from egrc.evaluation.problems import Problem
+from egrc.experiments.records import RecordError
+from egrc.worlds.deepseek import Gpu
 
 FEW = Protocol(samples=2, temperature=1.0, top_p=1.0, cap=30, problems=4, dtype="float32", batch=4)
 KIND = "forward-3"
@@ -35,8 +36,8 @@ class Random(generation.Transformers):
     stop_after = None
 
     def __init__(self, batch):
-        from egrc.pocket.base import new_model
-        from egrc.pocket.tokenizer import build_tokenizer
+        from egrc.worlds.pocket.base import new_model
+        from egrc.worlds.pocket.tokenizer import build_tokenizer
 
         torch.manual_seed(0)
         super().__init__(new_model(), build_tokenizer(), batch)
@@ -107,9 +108,9 @@ def test_without_a_gpu_the_paper_s_models_are_not_loaded(tmp_path, monkeypatch):
 
 def test_a_gpu_that_is_full_is_named_before_anything_is_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(examine, "chosen", lambda *_: [])
-    monkeypatch.setattr("egrc.gpu.require_gpu", lambda scale: None)
+    monkeypatch.setattr("egrc.worlds.deepseek.require_gpu", lambda scale: None)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (3e9, 80e9))
-    monkeypatch.setattr("egrc.hub.require", None)
+    monkeypatch.setattr("egrc.worlds.hub.require", None)
     with pytest.raises(ConfigError, match="the weights take 4 GB, the answers more, and 3 GB are free"):
         plan("gpu", "gsm8k", out=tmp_path)
 
@@ -224,8 +225,8 @@ def test_a_finished_evaluation_stays_and_other_settings_are_named(small, monkeyp
     assert run(small()) == path and path.stat().st_mtime_ns == before
     with pytest.raises(RecordError, match=r"made otherwise \(samples: 2 then, 3 now\): --fresh replaces it"):
         small(replace(FEW, samples=3))
-    monkeypatch.setattr(evaluations, "code", lambda scale: {"egrc.ask": "changed"})
-    with pytest.raises(RecordError, match=r"made otherwise \(code: .*egrc.ask"):
+    monkeypatch.setattr(evaluations, "code", lambda scale: {"egrc.evaluation.ask": "changed"})
+    with pytest.raises(RecordError, match=r"made otherwise \(code: .*egrc.evaluation.ask"):
         small()
 
 

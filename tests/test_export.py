@@ -13,13 +13,14 @@ import stub_records
 import torch
 from transformers import AutoModelForCausalLM
 
-from egrc import paths, records, scales
+from egrc import paths
 from egrc.__main__ import main
 from egrc.atomic import WriteError
-from egrc.evaluate import summarise
-from egrc.export import ADAPTER, card, export, settings
-from egrc.records import Record, RecordError
-from egrc.run import policy
+from egrc.evaluation.evaluate import summarise
+from egrc.experiments import records, scales
+from egrc.experiments.export import ADAPTER, card, export, settings
+from egrc.experiments.records import Record, RecordError
+from egrc.experiments.run import policy
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_the_card_holds_the_records_own_numbers(record: Record) -> None:
 
 def test_another_record_gives_another_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers made up by hand, so that none can be a literal of the code."""
-    monkeypatch.setattr(records, "stale", lambda record: "changed since: egrc.run")
+    monkeypatch.setattr(records, "stale", lambda record: "changed since: egrc.experiments.run")
     made = Record.load(stub_records.write(tmp_path, "joint", 7))
     (made.path / "adapter").mkdir(exist_ok=True)
     (made.path / "adapter" / ADAPTER[0]).write_text(json.dumps({"base_model_name_or_path": "owner/model"}))
@@ -132,7 +133,7 @@ def test_another_record_gives_another_card(tmp_path: Path, monkeypatch: pytest.M
     steps.assign(phase="joint").to_csv(made.path / "steps.csv", index=False)
     said = card(made)
     assert "`pocket/joint/seed-7`" in said and "base_model: owner/model" in said
-    assert "stale (changed since: egrc.run)" in said
+    assert "stale (changed since: egrc.experiments.run)" in said
     assert "The base was not evaluated with this seed" in said
     assert "forward-3" in said and "1 steps" in said
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from pictures import legible, texts
 from PIL import Image
 
-from egrc import tables
+from egrc.analysis import tables
 from egrc.controller import AT_DWELL_LIMIT
+from egrc.experiments.records import RecordError
 from egrc.figures import FIGURES, fig1_training, style
-from egrc.records import RecordError
 
 Drawn = tuple[Figure, pd.DataFrame]
 SOME = ("base", "egrc")

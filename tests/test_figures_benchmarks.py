@@ -4,10 +4,9 @@ import pytest
 from matplotlib.text import Text
 from test_evaluations import rows, write
 
-from egrc import table2
-from egrc.evaluations import NotEvaluated
-from egrc.figures import fig11_benchmarks, style
-from egrc.gpu import NOT_RUN
+from egrc.evaluation.evaluations import NotEvaluated
+from egrc.figures import fig11_benchmarks, style, table2
+from egrc.worlds.deepseek import NOT_RUN
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import synthetic
 from matplotlib.figure import Figure
 from pictures import legible, texts
 
-from egrc import measure
 from egrc.analysis import changes, dilemma, mix
 from egrc.atomic import write_csv, write_parquet
 from egrc.entropy import CLASSES
+from egrc.experiments import measure
+from egrc.experiments.records import RecordError
 from egrc.figures import fig3_conflict, fig4_tug_of_war, fig5_dilemma
-from egrc.records import RecordError
 
 Drawn = dict[str, tuple[Figure, pd.DataFrame]]
 BENCHMARKS = ("forward-3", "hole-2")

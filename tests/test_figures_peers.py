@@ -13,10 +13,10 @@ import synthetic
 from matplotlib.figure import Figure
 from pictures import legible, texts
 
-from egrc import scales, table2, tables
-from egrc.analysis import kept
-from egrc.figures import FIGURES, fig12_peers, fig14_kept_length, labels, style
-from egrc.records import RecordError
+from egrc.analysis import kept, tables
+from egrc.experiments import scales
+from egrc.experiments.records import RecordError
+from egrc.figures import FIGURES, fig12_peers, fig14_kept_length, labels, style, table2
 
 NAMES = ("fig12_peers", "fig14_kept_length")
 Drawn = tuple[Figure, pd.DataFrame]

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
-from egrc import measure, records
 from egrc.analysis import floor, limits
 from egrc.analysis.floor import COLUMNS, SUMS, Course, Trace
 from egrc.atomic import write_parquet
 from egrc.entropy import CLASSES
-from egrc.pocket import Pocket, base, exact
-from egrc.pocket.world import VOCABULARY, Problem
+from egrc.experiments import measure, records
+from egrc.worlds.pocket import Pocket, base, exact
+from egrc.worlds.pocket.world import VOCABULARY, Problem
 
 TOKENIZER = base.build_tokenizer()
 PROBLEM = Problem("forward-3", 3, ("+4", "*2", "-1"))

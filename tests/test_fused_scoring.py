@@ -8,7 +8,8 @@ import pytest
 import tiny
 import torch
 
-from egrc import memory, trainer
+from egrc import trainer
+from egrc.experiments import memory
 
 
 def test_the_estimates_know_where_tiles_begin() -> None:

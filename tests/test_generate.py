@@ -11,11 +11,11 @@ import pytest
 import torch
 from peft import PeftModel
 
-from egrc import records, scales
 from egrc.__main__ import main
 from egrc.config import ConfigError
-from egrc.export import ADAPTER, export
-from egrc.generate import before_and_after, check_adapter
+from egrc.experiments import records, scales
+from egrc.experiments.export import ADAPTER, export
+from egrc.experiments.generate import before_and_after, check_adapter
 
 
 @pytest.fixture(scope="module")

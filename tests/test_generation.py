@@ -7,9 +7,9 @@ import pytest
 import tiny
 import torch
 
-from egrc import generation
 from egrc.config import ConfigError
-from egrc.generation import Ask, Count, Sampling, Transformers, Vllm, count, draw
+from egrc.evaluation import generation
+from egrc.evaluation.generation import Ask, Count, Sampling, Transformers, Vllm, count, draw
 
 END, CLOSE = 2, 7  # of thinking
 LOOSE = Sampling(1.0, 1.0, 12)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.gold import after_hashes, balanced, integer_to_999, latex, number, olympiad
+from egrc.evaluation.gold import after_hashes, balanced, integer_to_999, latex, number, olympiad
 
 whole = st.integers(-(2**53), 2**53)
 

@@ -24,13 +24,16 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from egrc import benchmarks, dryrun, gpu, hub, launch, scales
 from egrc.__main__ import main
 from egrc.config import ConfigError
-from egrc.gpu import END, PAD, Gpu, Gpu7B, prompt, split
-from egrc.hub import HubError
-from egrc.launch import Hardware
-from egrc.problems import Problem
+from egrc.evaluation import benchmarks
+from egrc.evaluation.problems import Problem
+from egrc.experiments import dryrun, launch, scales
+from egrc.experiments.launch import Hardware
+from egrc.worlds import deepseek as gpu
+from egrc.worlds import hub
+from egrc.worlds.deepseek import END, PAD, Gpu, Gpu7B, prompt, split
+from egrc.worlds.hub import HubError
 
 RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
 REMEDIES = {

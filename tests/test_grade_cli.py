@@ -10,12 +10,12 @@ from concurrent.futures import Future
 
 import pytest
 
-from egrc import grade_lines
 from egrc.__main__ import main
-from egrc.grade_lines import LineError, _lines, _pair, _pairs
-from egrc.grading import Grade
+from egrc.evaluation import grade_lines
+from egrc.evaluation.grade_lines import LineError, _lines, _pair, _pairs
+from egrc.evaluation.grading import Grade
+from egrc.evaluation.pool import Pool
 from egrc.paths import ROOT
-from egrc.pool import Pool
 
 LINES = [
     {"gold": "1/2", "completion": r"so \boxed{\frac{2}{4}}", "ignored": 1},

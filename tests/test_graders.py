@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egrc import benchmarks, grading
-from egrc.graders import WARM_UP, decide, judge
+from egrc.evaluation import benchmarks, grading
+from egrc.evaluation.graders import WARM_UP, decide, judge
 
 PAIRS = [json.loads(line) for line in (Path(__file__).parent / "data" / "grading_pairs.jsonl").open(encoding="utf-8")]
 REAL = Path(os.environ.get(benchmarks.VARIABLE) or "nowhere")

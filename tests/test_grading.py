@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from math_verify.errors import TimeoutException
 
-from egrc.grading import LONGEST, Grade, _within, correct, extract, grade
-from egrc.problems import HANDMADE, load
+from egrc.evaluation.grading import LONGEST, Grade, _within, correct, extract, grade
+from egrc.evaluation.problems import HANDMADE, load
 
 EQUAL = [
     ("1234", "#### 1,234"),

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from egrc.headline import REMOVED, HeadlineError, Interval, headline
-from egrc.headline import rows as gather
+from egrc.analysis.headline import REMOVED, HeadlineError, Interval, headline
+from egrc.analysis.headline import rows as gather
 
 FLOORS = {"easy": 10.0, "hard": 20.0}
 

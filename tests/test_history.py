@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from egrc.history import WINDOW, History, bucket
+from egrc.methods.history import WINDOW, History, bucket
 
 
 def test_the_pass_rate_moves_slowly_from_one() -> None:

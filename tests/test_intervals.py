@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_evaluate import rows_of
 
-from egrc import intervals
-from egrc.intervals import Means, paired_bootstrap
+from egrc.evaluation import intervals
+from egrc.evaluation.intervals import Means, paired_bootstrap
 
 
 def random_rows(rng, accuracy, tokens, benchmarks=("x", "y"), n=40):

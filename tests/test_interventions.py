@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from test_tokens import legible
 from torch import Tensor
 
-from egrc import measure, scales
 from egrc.analysis import effects, interventions, sampling, tokens
 from egrc.analysis.interventions import CONDITIONS, OF_ARM, Elsewhere, Forced, Shift, Vocabulary, cost, nearest
+from egrc.experiments import measure, scales
 from egrc.figures import fig8_interventions, style
 
 NAMES = ["<eos>", "so", "wait", "a", "b", "c", "d"]

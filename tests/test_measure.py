@@ -9,9 +9,10 @@ import types
 import pandas as pd
 import pytest
 
-from egrc import fingerprint, measure, paths
+from egrc import paths
 from egrc.config import ConfigError
-from egrc.records import RecordError
+from egrc.experiments import fingerprint, measure
+from egrc.experiments.records import RecordError
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from egrc import footprint, memory, scales
 from egrc.config import ConfigError
-from egrc.launch import Hardware
-from egrc.memory import DEVICES, GB, Device, Load, Shape, compare, layer_activations, seconds, table
-from egrc.memory import memory as estimate
-from egrc.records import RecordError
+from egrc.experiments import footprint, memory, scales
+from egrc.experiments.launch import Hardware
+from egrc.experiments.memory import DEVICES, GB, Device, Load, Shape, compare, layer_activations, seconds, table
+from egrc.experiments.memory import memory as estimate
+from egrc.experiments.records import RecordError
 
 NUMBERS = {
     "num_hidden_layers": 3, "hidden_size": 48, "intermediate_size": 80, "num_attention_heads": 6,
@@ -211,7 +211,7 @@ def test_compare_states_the_error() -> None:
 
 
 def test_a_comparison_needs_a_measurement(tmp_path) -> None:
-    with pytest.raises(RecordError, match="python -m egrc.footprint pocket"):
+    with pytest.raises(RecordError, match="python -m egrc.experiments.footprint pocket"):
         footprint.comparison(tmp_path)
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc import records
 from egrc.analysis import mix
 from egrc.entropy import CLASSES
-from egrc.records import RecordError
+from egrc.experiments import records
+from egrc.experiments.records import RecordError
 
 
 class Record(records.Record):

@@ -7,8 +7,8 @@ from statistics import median
 import papermill
 import pytest
 
+from egrc.experiments.products import lacking
 from egrc.paths import NOTEBOOKS, ROOT
-from egrc.products import lacking
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 TRAINS = ["03_reward_gate_trainer"]

@@ -9,12 +9,15 @@ import nbformat
 import pytest
 import stub_records
 
-from egrc import figures, fingerprint, jobs, measure, paper, paths, products, scales, sweep, table2, table3, tables
+from egrc import figures, paths
+from egrc.analysis import tables
 from egrc.config import ConfigError
-from egrc.jobs import JobsError
-from egrc.records import RecordError
+from egrc.experiments import fingerprint, jobs, measure, paper, products, scales, sweep
+from egrc.experiments.jobs import JobsError
+from egrc.experiments.records import RecordError
+from egrc.figures import table2, table3
 
-CODE = {"egrc.run": "1"}
+CODE = {"egrc.experiments.run": "1"}
 
 
 @pytest.fixture
@@ -47,8 +50,8 @@ def test_missing_records_are_named_before_anything_runs(home):
 
 
 def test_stale_records_are_named_before_anything_runs(home):
-    stub_records.write(paths.DATA, "joint", 2, code={"egrc.run": "0"})
-    with pytest.raises(RecordError, match="stale records:\n  pocket/joint/seed-2: changed since: egrc.run"):
+    stub_records.write(paths.DATA, "joint", 2, code={"egrc.experiments.run": "0"})
+    with pytest.raises(RecordError, match="stale records:\n  pocket/joint/seed-2: changed since: egrc.experiments.run"):
         paper.paper("pocket", say=lambda line: None)
     assert not paper.spent("pocket")
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc import peers
 from egrc.config import ConfigError, Phase
-from egrc.history import History
+from egrc.methods import peers
+from egrc.methods.history import History
 from egrc.reward import budgets, linear_shaping, relative_shaping, shaped_reward
 
 GROUP = 4

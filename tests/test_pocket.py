@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egrc import paths
-from egrc.pocket import Pocket, floor_tokens
-from egrc.pocket.criteria import sizes, started_compact, world_hash
-from egrc.pocket.teacher import trace
-from egrc.pocket.tokenizer import build_tokenizer, word_class
-from egrc.pocket.world import (
+from egrc.worlds.pocket import Pocket, floor_tokens
+from egrc.worlds.pocket.criteria import sizes, started_compact, world_hash
+from egrc.worlds.pocket.teacher import trace
+from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
+from egrc.worlds.pocket.world import (
     BENCHMARKS,
     CONNECTORS,
     MODULUS,

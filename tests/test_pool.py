@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egrc import pool as module
 from egrc.config import ConfigError
-from egrc.grading import LONGEST, Grade
+from egrc.evaluation import pool as module
+from egrc.evaluation.grading import LONGEST, Grade
+from egrc.evaluation.pool import Pool, PoolError
 from egrc.paths import ROOT
-from egrc.pool import Pool, PoolError
 
 HOSTILE = {
     r"\boxed{9^9^9^9}": "too costly",
@@ -223,7 +223,7 @@ def test_a_worker_that_grew_is_renewed_between_answers():
 
 
 def test_memory_is_bounded():
-    code = "from egrc.pool import _bound; _bound(200 << 20); print(len(bytearray(10 << 20))); bytearray(300 << 20)"
+    code = "from egrc.evaluation.pool import _bound; _bound(200 << 20); print(len(bytearray(10 << 20))); bytearray(300 << 20)"  # noqa: E501
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.stdout.strip() == str(10 << 20)
     assert "MemoryError" in ran.stderr or sys.platform == "darwin"
@@ -237,7 +237,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put us in the background
 import sys, time
 print("once", flush=True)
-from egrc.pool import Pool
+from egrc.evaluation.pool import Pool
 pool = Pool(workers=1, limit=0.5)
 assert pool.correct("#### 5", "5")
 print(*(worker._process.pid for worker in pool._workers), flush=True)
@@ -277,6 +277,6 @@ def test_no_process_outlives_its_caller(what, number, tmp_path):
 
 
 def test_a_worker_imports_neither_torch_nor_pandas():
-    code = "import egrc.pool, egrc.graders, sys; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    code = "import egrc.evaluation.pool, egrc.evaluation.graders, sys; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"  # noqa: E501
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.stdout.strip() == "set()", ran.stderr

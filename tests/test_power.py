@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import synthetic
 
-from egrc import measure, paths, power
+from egrc import paths
 from egrc.__main__ import main
+from egrc.analysis.variance import Comparison, Design, detectable
 from egrc.atomic import write_json, write_parquet
-from egrc.records import RecordError
-from egrc.variance import Comparison, Design, detectable
+from egrc.experiments import measure, power
+from egrc.experiments.records import RecordError
 
 NAMES = ("easy", "hard")
 

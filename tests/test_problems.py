@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egrc.evaluation.problems import GSM8K, HANDMADE, VARIABLE, Problem, ProblemError, key, load, read_gsm8k, splits
 from egrc.paths import ROOT
-from egrc.problems import GSM8K, HANDMADE, VARIABLE, Problem, ProblemError, key, load, read_gsm8k, splits
 
 ROWS = [
     {"question": "How many are 2 and 3?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"},

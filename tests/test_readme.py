@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from egrc import readme
+from egrc.experiments import readme
 from egrc.paths import DATA, ROOT
-from egrc.pocket.criteria import world_hash
-from egrc.pocket.world import WORLD_VERSION
+from egrc.worlds.pocket.criteria import world_hash
+from egrc.worlds.pocket.world import WORLD_VERSION
 
 TEXT = readme.README.read_text(encoding="utf-8")
 TINY = "steps=1 prompts_per_step=1 group_size=2 eval_problems=1 eval_samples=1 eval_temperatures=(0.0,)"
@@ -73,7 +73,7 @@ NOT_RUN = {
     "python -m egrc confirm": "needs the weights of every deciding run; test_confirm judges made-up answers",
     "python -m egrc sweep --study dilemma": "trains a study's runs where they are missing; test_sweep checks which",
     "make test": "is what runs this test",
-    "python -m egrc.bench_grading": "measures for minutes; test_bench_grading runs it at a tiny budget",
+    "python -m egrc.evaluation.bench_grading": "measures for minutes; test_bench_grading runs it at a tiny budget",
     "make lab": "opens JupyterLab and stays",
     "make bench": "measures for minutes; test_bench runs it at a tiny budget",
     "make clean": "would remove the reader's checkpoints",
@@ -167,7 +167,7 @@ def test_the_messages_under_troubleshooting_are_those_of_the_code():
 
 def test_measured_sections_are_up_to_date():
     assert re.findall(r"<!-- generated: (\w+) -->", TEXT) == list(readme.SECTIONS)
-    assert readme.render(TEXT) == TEXT, "bring it up to date with `python -m egrc.readme`"
+    assert readme.render(TEXT) == TEXT, "bring it up to date with `python -m egrc.experiments.readme`"
 
 
 def test_the_readme_speaks_of_the_present_world():

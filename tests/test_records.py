@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import stub_records
 
-from egrc import agree, atomic, fingerprint, records, scales, verify
+from egrc import atomic
 from egrc.config import ConfigError
+from egrc.experiments import agree, fingerprint, records, scales, verify
 
-CODE = {"egrc.run": "1", "egrc.reward": "2", "base model": "3"}
+CODE = {"egrc.experiments.run": "1", "egrc.reward": "2", "base model": "3"}
 
 
 @pytest.fixture(autouse=True)
@@ -124,14 +125,14 @@ def test_reachable_follows_every_kind_of_import(tmp_path):
 
 
 def test_a_run_reaches_the_method_but_no_figure():
-    reached = set(fingerprint.reachable("egrc.run"))
+    reached = set(fingerprint.reachable("egrc.experiments.run"))
     wanted = {"trainer", "reward", "advantage", "entropy", "controller", "evaluate", "config"}
     assert {f"egrc.{name}" for name in wanted} <= reached
     assert not {name for name in reached if name.split(".")[1:2] in (["figures"], ["tables"], ["paper"])}
 
 
 def test_an_evaluation_does_not_reach_the_trainer():
-    assert not {"egrc.trainer", "egrc.reward"} & set(fingerprint.reachable("egrc.evaluate"))
+    assert not {"egrc.trainer", "egrc.reward"} & set(fingerprint.reachable("egrc.evaluation.evaluate"))
 
 
 def test_a_folders_hash_changes_with_content_and_names(tmp_path):
@@ -280,9 +281,9 @@ def test_a_record_of_todays_code_is_not_stale(folder):
 
 def test_changed_modules_are_named(folder, todays_code):
     todays_code |= {"egrc.reward": "other"}
-    del todays_code["egrc.run"]
+    del todays_code["egrc.experiments.run"]
     record = records.Record.load(folder)
-    assert records.stale(record) == "changed since: egrc.reward, egrc.run"
+    assert records.stale(record) == "changed since: egrc.reward, egrc.experiments.run"
     with pytest.raises(records.RecordError, match="pocket/egrc/seed-0: changed since.*\n.*records verify"):
         records.require_fresh([record])
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from egrc import gpu, paths, scales
+from egrc import paths
+from egrc.experiments import scales
+from egrc.worlds import deepseek as gpu
 
 ROOT = Path(__file__).parents[1]
 LAYOUT = {

@@ -3,12 +3,13 @@
 import stub_records
 from test_evaluations import rows, write
 
-from egrc import evaluations, fingerprint
-from egrc.results import COLUMNS, RUN, results
+from egrc.evaluation import evaluations
+from egrc.experiments import fingerprint
+from egrc.experiments.results import COLUMNS, RUN, results
 
 
 def test_runs_and_evaluations_stand_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: {"egrc.run": "1"})
+    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: {"egrc.experiments.run": "1"})
     stub_records.write(tmp_path, "base", 0)
     write(tmp_path, rows({"a": "rr5", "b": "111"}, thinking=4), scale="pocket", benchmark="hole-2", code={})
     table = results("pocket", tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from egrc import shared
+from egrc.experiments import shared
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_table_with_an_index_of_its_own_would_lose_it(place):
 
 def test_another_process_reads_it(place):
     script = (
-        "from egrc import tables\nfrom egrc.pocket import Pocket\n"
+        "from egrc import tables\nfrom egrc.worlds.pocket import Pocket\n"
         "known = tables.floors('pocket', ['hole-2'])\n"
         "Pocket.floor_tokens = None\n"  # whoever asks again must not work it out
         "assert tables.floors('pocket', ['hole-2']) == known\nprint(known['hole-2'] > 0)"

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-import egrc.show as show
-from egrc import figures, paths, products, shared
+import egrc.analysis.show as show
+from egrc import figures, paths
+from egrc.experiments import products, shared
 from egrc.figures import style
 
 ROW = {
@@ -42,7 +43,7 @@ def test_header_is_the_docstring():
 
 
 def test_a_header_by_name_imports_nothing():
-    code = "import sys, egrc.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
+    code = "import sys, egrc.analysis.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert "TRL" in shown.stdout
@@ -62,20 +63,20 @@ def test_uncertain_tokens_differ_by_more_than_colour():
 
 
 def test_a_part_of_a_module_is_shown_as_it_stands():
-    shown = show.section("egrc.arms", "peers")
+    shown = show.section("egrc.methods.arms", "peers")
     assert shown.text.startswith("# --- peers: what a reader would pick instead")
     assert '"dot": ' in shown.text and "OURS" not in shown.text and "MAIN" not in shown.text
-    with pytest.raises(ValueError, match="egrc.arms: no part 'nothing'"):
-        show.section("egrc.arms", "nothing")
+    with pytest.raises(ValueError, match="egrc.methods.arms: no part 'nothing'"):
+        show.section("egrc.methods.arms", "nothing")
 
 
 def test_docstrings_one_under_the_other():
-    shown = show.docs("egrc.show", "level", "Shown")
+    shown = show.docs("egrc.analysis.show", "level", "Shown")
     first, second = shown.text.split("\n\n")
     assert first.startswith("level\n    0 (sure) to 3 (hesitates")
     assert second.startswith("Shown\n    Markdown, HTML or a picture")
-    with pytest.raises(ValueError, match="egrc.show: no docstring of _span, nothing"):
-        show.docs("egrc.show", "level", "_span", "nothing")
+    with pytest.raises(ValueError, match="egrc.analysis.show: no docstring of _span, nothing"):
+        show.docs("egrc.analysis.show", "level", "_span", "nothing")
 
 
 @pytest.fixture

@@ -18,13 +18,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from egrc import scales, smol
 from egrc.atomic import WriteError
 from egrc.config import ConfigError, Gate, Phase, Recipe
-from egrc.evaluate import evaluate
+from egrc.evaluation.evaluate import evaluate
+from egrc.evaluation.problems import HANDMADE, VARIABLE, load
+from egrc.experiments import scales
 from egrc.paths import DATA, ROOT
-from egrc.problems import HANDMADE, VARIABLE, load
-from egrc.smol import INSTRUCTION, PAD, Smol, prompt
+from egrc.worlds import smol
+from egrc.worlds.smol import INSTRUCTION, PAD, Smol, prompt
 
 REAL = ROOT.parent / "shared" / "benchmarks"
 """Published benchmark files, where there are any; the shipped problems elsewhere."""

@@ -11,11 +11,12 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 from trl import DPOConfig
 
-from egrc import run, squeeze
 from egrc.config import Config, ConfigError, Recipe
 from egrc.entropy import lexical_classes
-from egrc.launch import Hardware
-from egrc.records import Record
+from egrc.experiments import run
+from egrc.experiments.launch import Hardware
+from egrc.experiments.records import Record
+from egrc.methods import squeeze
 
 PROMPT, SHORT, LONG = [1, 3], [4, 2], [3, 4, 4, 3, 4, 2]  # bos 3 | 4 eos | 3 4 4 3 4 eos
 

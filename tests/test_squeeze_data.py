@@ -6,8 +6,8 @@ import random
 import pytest
 import torch
 
-from egrc.pocket.tokenizer import build_tokenizer, word_class
-from egrc.squeeze_data import WINDOW, Grammar, Trace, depth, divergence, pairs, rewrite, split
+from egrc.methods.squeeze_data import WINDOW, Grammar, Trace, depth, divergence, pairs, rewrite, split
+from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_both_of_two_re_checks_go(grammar):
 
 def test_the_base_misses_no_re_check_but_would_miss_a_step(grammar):
     """The source's epsilon, on the pocket base: it tells what is redundant from what is not."""
-    from egrc.pocket import Pocket
+    from egrc.worlds.pocket import Pocket
 
     model, tokenizer = Pocket().policy()
     prompt, full = tuple(tokenizer("3 +4 -1 *2 +5 ?")["input_ids"]), ids(

@@ -11,11 +11,12 @@ from dataclasses import replace
 import pytest
 import stub_records
 
-from egrc import fingerprint, jobs, launch, paths, records, scales, sweep
-from egrc.arms import MAIN
+from egrc import paths
 from egrc.config import ConfigError
 from egrc.controller import EntropyGate
-from egrc.jobs import Job, JobsError, duration, run_jobs
+from egrc.experiments import fingerprint, jobs, launch, records, scales, sweep
+from egrc.experiments.jobs import Job, JobsError, duration, run_jobs
+from egrc.methods.arms import MAIN
 
 
 def job(tmp_path, name, code, **kwargs):
@@ -96,7 +97,7 @@ def test_ending_the_parent_ends_children_and_grandchildren(number, tmp_path):
     parent = f"""
 import signal, sys
 from pathlib import Path
-from egrc.jobs import Job, run_jobs
+from egrc.experiments.jobs import Job, run_jobs
 signal.signal(signal.SIGTERM, lambda n, f: sys.exit(1))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 run_jobs([Job("child", [sys.executable, "-c", {grandchild!r}], Path({str(tmp_path / "log")!r}))], 1, 0.05)
@@ -136,11 +137,11 @@ def test_a_sweep_needs_every_arm_and_seed_the_base_last():
 
 
 def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
-    code = {"egrc.run": "1"}
+    code = {"egrc.experiments.run": "1"}
     monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: code)
     for config in sweep.needed("pocket"):
         stub_records.write(tmp_path, config.arm, config.seed, code=code)
-    stub_records.write(tmp_path, "joint", 1, code={"egrc.run": "0"})
+    stub_records.write(tmp_path, "joint", 1, code={"egrc.experiments.run": "0"})
     (tmp_path / "runs/pocket/egrc/seed-2/run.json").unlink()
     asked = []
     monkeypatch.setattr(sweep, "run_jobs", lambda jobs, at_once: asked.extend(jobs))

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 from test_evaluations import rows, write
 
-from egrc import benchmarks, evaluations, table2
-from egrc.gpu import NOT_RUN
-from egrc.records import RecordError
+from egrc.evaluation import benchmarks, evaluations
+from egrc.experiments.records import RecordError
+from egrc.figures import table2
+from egrc.worlds.deepseek import NOT_RUN
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import pytest
 import study_records
 import synthetic
 
-from egrc import scales, table3, tables
-from egrc.arms import OURS, PEERS
-from egrc.records import RecordError
+from egrc.analysis import tables
+from egrc.experiments import scales
+from egrc.experiments.records import RecordError
+from egrc.figures import table3
+from egrc.methods.arms import OURS, PEERS
 
 
 @pytest.fixture(scope="module")

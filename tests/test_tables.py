@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import synthetic
 
-from egrc import tables
-from egrc.arms import MAIN
-from egrc.intervals import paired_bootstrap
-from egrc.records import RecordError, load_all
+from egrc.analysis import tables
+from egrc.evaluation.intervals import paired_bootstrap
+from egrc.experiments.records import RecordError, load_all
+from egrc.methods.arms import MAIN
 
 FLOOR = {"z": 20.0, "a": 10.0}
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import legible, texts
 
-from egrc import measure
 from egrc.analysis import tokens
 from egrc.atomic import write_parquet
+from egrc.experiments import measure
+from egrc.experiments.records import RecordError
 from egrc.figures import style
-from egrc.records import RecordError
 
 
 def table(*rows: tuple[str, list[float], list[str]]) -> pd.DataFrame:

@@ -15,11 +15,11 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from egrc import measure, records, run, scales
 from egrc.analysis import gradients, sampling, tug
-from egrc.arms import Lengths, accuracy_phase, compress_phase
 from egrc.config import Config, Recipe
 from egrc.entropy import CLASSES, TokenClasses, lexical_classes
+from egrc.experiments import measure, records, run, scales
+from egrc.methods.arms import Lengths, accuracy_phase, compress_phase
 
 TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number
 

@@ -13,10 +13,11 @@ import tiny
 import torch
 from peft import get_peft_model
 
-from egrc import measure, run, scales, smol
 from egrc.analysis import gradients, tug_words
 from egrc.entropy import CLASSES
-from egrc.records import RecordError
+from egrc.experiments import measure, run, scales
+from egrc.experiments.records import RecordError
+from egrc.worlds import smol
 
 SO, NUMBER, PLUS, AGAIN = (tiny.VOCABULARY.index(word) for word in ("so", "3", "+", "again"))
 

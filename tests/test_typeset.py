@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from egrc import typeset
+from egrc.figures import typeset
 
 TABLE = pd.DataFrame({"arm": ["a_b"], "removed (%)": ["9.0 − 1"]})
 

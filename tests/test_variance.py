@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from egrc.variance import Comparison, Design, detectable, effects, shared, t_quantile
+from egrc.analysis.variance import Comparison, Design, detectable, effects, shared, t_quantile
 
 
 def planted(seeds, problems, samples, problem, seed, interaction, sampling, rng, benchmarks=1):

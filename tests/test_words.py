@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from egrc import problems, scales, smol
 from egrc.analysis import words as measurement
-from egrc.entropy import token_entropy
-from egrc.words import (
+from egrc.analysis.word_classes import (
     AMBIGUOUS,
     CLASSES,
     PENN,
@@ -25,6 +23,10 @@ from egrc.words import (
     texts,
     word_entropies,
 )
+from egrc.entropy import token_entropy
+from egrc.evaluation import problems
+from egrc.experiments import scales
+from egrc.worlds import smol
 
 
 @pytest.fixture(scope="module")

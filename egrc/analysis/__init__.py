@@ -1,1 +1,1 @@
-"""What is measured beyond the runs themselves; a module that is slow is a measurement (see `egrc.measure`)."""
+"""What is measured beyond the runs themselves; a module that is slow is a measurement (see `experiments.measure`)."""

@@ -8,7 +8,7 @@
 The interval says how sure a difference is for these seeds; the noise says what other seeds alone can make of it, and
 is the larger the fewer seeds there are.  A difference is called clear where its interval leaves out 0 and it is larger
 than the noise.  Nothing is corrected for the number of comparisons: of twenty ablations that change nothing, one is
-expected to look clear.  What so few seeds can show at all is in `egrc.power`.
+expected to look clear.  What so few seeds can show at all is in `egrc.experiments.power`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egrc import intervals, paths, scales, tables, variance
+from egrc import paths
+from egrc.analysis import tables, variance
 from egrc.config import Config
-from egrc.intervals import N_BOOT, Means
-from egrc.records import Record, RecordError
-from egrc.shared import once
+from egrc.evaluation import intervals
+from egrc.evaluation.intervals import N_BOOT, Means
+from egrc.experiments import scales
+from egrc.experiments.records import Record, RecordError
+from egrc.experiments.shared import once
 
 STUDY, WHOLE = "ablations", "egrc"
 QUANTITIES = ("accuracy", "tokens", "removed")
-"""Names in `egrc.tables.STATISTICS`: a share in [0, 1], tokens, and the share of the removable length that is gone."""
+"""Names in `analysis.tables.STATISTICS`: a share in [0, 1], tokens, and the share of the removable length that is
+gone."""
 
 GROUPS: dict[str, dict[str, str]] = {
     "phase 1: compress": {

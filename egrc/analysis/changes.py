@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from egrc import intervals
+from egrc.evaluation import intervals
 
 UNIT = ["benchmark", "id"]
 

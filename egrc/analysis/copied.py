@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from egrc import intervals
+from egrc.evaluation import intervals
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,12 +20,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from egrc import records, run, scales
 from egrc.analysis import parts as of
 from egrc.analysis import sampling
 from egrc.config import Config
-from egrc.pocket.teacher import trace
-from egrc.pocket.world import BENCHMARKS, Problem, problems
+from egrc.experiments import records, run, scales
+from egrc.worlds.pocket.teacher import trace
+from egrc.worlds.pocket.world import BENCHMARKS, Problem, problems
 
 SCALES = ("pocket",)
 PROBLEMS = 150

@@ -25,11 +25,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from egrc import records, scales, tables
-from egrc.intervals import LEVEL, estimate, resample
+from egrc.analysis import tables
+from egrc.evaluation.intervals import LEVEL, estimate, resample
+from egrc.experiments import records, scales
+from egrc.experiments.records import Record, RecordError
+from egrc.experiments.shared import once
 from egrc.paths import DATA
-from egrc.records import Record, RecordError
-from egrc.shared import once
 
 STUDY = "dilemma"
 WAYS = {"joint": "joint", "staged": "egrc"}

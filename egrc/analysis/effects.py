@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from egrc.intervals import LEVEL, resample
+from egrc.evaluation.intervals import LEVEL, resample
 
 N_BOOT = 1000
 PLAIN = "none"

@@ -1,6 +1,7 @@
 """How near to its floor a policy is: loss and entropy beside the exact teacher's, token by token.  [ours]
 
-The teacher is a known process (`egrc.pocket.exact`), so the least loss that any model can reach on its traces is known.
+The teacher is a known process (`worlds.pocket.exact`), so the least loss that any model can reach on its traces is
+known.
 "Know Your Limits" (arXiv 2511.10618) estimates the entropy of each token and trains towards it, not below it; its
 formulas we could not read.  Here nothing need be estimated, and one can train below it on purpose.
 
@@ -34,13 +35,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from egrc import records, run, scales
 from egrc.analysis import parts as of
 from egrc.analysis import sampling
 from egrc.atomic import write_bytes, write_parquet
 from egrc.entropy import CLASSES, token_entropy
-from egrc.pocket import SEEDS, Pocket, base, exact, teacher
-from egrc.pocket.world import BENCHMARKS, Problem, draw_problem, problems
+from egrc.experiments import records, run, scales
+from egrc.worlds.pocket import SEEDS, Pocket, base, exact, teacher
+from egrc.worlds.pocket.world import BENCHMARKS, Problem, draw_problem, problems
 
 SCALES = ("pocket",)
 PROBLEMS, TRACES = 42, 2
@@ -191,7 +192,7 @@ class Look:
 
 
 class Course:
-    """A model in training, by the optimiser of `egrc.pocket.base`; what is needed to go on is kept without pickle."""
+    """A model in training, by the optimiser of `worlds.pocket.base`; what is needed to go on is kept without pickle."""
 
     def __init__(self, model: Any) -> None:
         self.model, self.step = model, 0

@@ -4,7 +4,8 @@ An arm is *at or above* another if it is no longer and no less accurate, in mean
 benchmarks); an arm that no other is at or above, without being its equal, is on the Pareto front.  All arms are
 resampled together, so `share` says in how many of the resamples (over problems, given the seeds) the same holds.
 
-The bounds of `within` are those of `egrc.confirm`, on the problems that all runs were asked.  The lowest of six noisy
+The bounds of `within` are those of `experiments.confirm`, on the problems that all runs were asked.  The lowest of
+six noisy
 benchmarks is a little too low on average; its interval does not know that it was picked.
 """
 
@@ -17,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis import dilemma
-from egrc.confirm import NOT_BELOW
-from egrc.headline import REMOVED
-from egrc.intervals import estimate, resample
-from egrc.search import PLUS_REMOVED, WORST
+from egrc.analysis.headline import REMOVED
+from egrc.evaluation.intervals import estimate, resample
+from egrc.experiments.confirm import NOT_BELOW
+from egrc.experiments.search import PLUS_REMOVED, WORST
 
 N_BOOT = 2000
 GAPS = "Accuracy at equal length, minus that of"
@@ -129,7 +130,7 @@ def gap_lines(table: pd.DataFrame, focus: str) -> list[str]:
 def worst(lines: pd.DataFrame) -> pd.DataFrame:
     """Of each trained arm: removed and gain on the mean, its worst benchmark with the change there, those collapsed.
 
-    `lines` as of `egrc.table3.compare`; a benchmark has collapsed where the change is below `WORST`.
+    `lines` as of `egrc.figures.table3.compare`; a benchmark has collapsed where the change is below `WORST`.
     """
     trained = lines[lines["arm"] != "base"]
     names = [n + part for n in ("removed", "gain_best") for part in ("", "_low", "_high")]

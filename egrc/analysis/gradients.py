@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from egrc.entropy import CLASSES
-from egrc.intervals import LEVEL
+from egrc.evaluation.intervals import LEVEL
 
 RUN = ["arm", "seed", "step"]
 Estimate = tuple[float, float, float]

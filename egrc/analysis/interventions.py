@@ -28,12 +28,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from egrc import scales
 from egrc.analysis import parts as of
 from egrc.analysis.sampling import tokenizer_hash
 from egrc.entropy import logit_gradient_norm, token_entropy
-from egrc.evaluate import derived_seed
-from egrc.records import load
+from egrc.evaluation.evaluate import derived_seed
+from egrc.experiments import scales
+from egrc.experiments.records import load
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -292,7 +292,7 @@ def inputs(scale: str) -> dict[str, str]:
 
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
     """All conditions of one arm and seed.  Raises RecordError without the arm's record."""
-    from egrc.run import policy
+    from egrc.experiments.run import policy
 
     arm, seed = of.split(part)
     world, record = scales.world(scale), load(scale, arm, seed)

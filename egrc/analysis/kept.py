@@ -19,8 +19,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from egrc.intervals import estimate, resample
-from egrc.shared import once
+from egrc.evaluation.intervals import estimate, resample
+from egrc.experiments.shared import once
 
 N_BOOT = 2000
 GREEDY = 0.0

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from egrc import intervals
 from egrc.analysis import rows as checked
-from egrc.pocket import exact
+from egrc.evaluation import intervals
+from egrc.worlds.pocket import exact
 
 N_BOOT = 2000
 ALL = "all"
@@ -26,7 +26,7 @@ ALL = "all"
 Where = dict[str, Any]
 """Column to value: some rows of the table."""
 LAST, STAGE_TWO, TRAINED_ON = 7000, 3500, 256
-"""Steps: the base's last, those of its first stage (`egrc.pocket.base`), the last of `floor.LOOKS`."""
+"""Steps: the base's last, those of its first stage (`egrc.worlds.pocket.base`), the last of `floor.LOOKS`."""
 
 
 class Quantity(NamedTuple):

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from egrc.entropy import CLASSES
-from egrc.intervals import N_BOOT, estimate, resample
+from egrc.evaluation.intervals import N_BOOT, estimate, resample
+from egrc.experiments.records import Record, RecordError
 from egrc.paths import shown
-from egrc.records import Record, RecordError
 
 WINDOW = 5
 """Steps that are pooled along training: one step's rollouts hold few connectors once chains are short."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from egrc import fingerprint, records, scales
-from egrc.measure import adapters
+from egrc.experiments import fingerprint, records, scales
+from egrc.experiments.measure import adapters
 
 
 def named(arms: Iterable[str], seeds: Iterable[int]) -> list[str]:
@@ -21,11 +21,6 @@ def split(part: str) -> tuple[str, int]:
 
 
 def inputs(scale: str, names: Iterable[str]) -> dict[str, str]:
-    """Hashes of the adapters of these parts' runs, of the base model, and of the modules that make the world.
-
-    Raises RecordError if a run is missing.
-    """
-    hashes = fingerprint.code_hashes(scale, "base")
-    world = type(scales.world(scale)).__module__
-    own = {name: h for name, h in hashes.items() if name == "base model" or name.startswith(world)}
+    """Hashes of the adapters of these parts' runs and of the base model.  Raises RecordError if a run is missing."""
+    own = {"base model": fingerprint.folder_hash(scales.world(scale).policy_path())}
     return adapters([records.load(scale, *split(name)) for name in names]) | own

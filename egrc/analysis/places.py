@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis import tokens
-from egrc.intervals import estimate
+from egrc.evaluation.intervals import estimate
 
 PLACES = {"opening": "the first word of a sentence or a line", "inside": "any later word"}
 OTHERS = ("function", "content")

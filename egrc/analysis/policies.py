@@ -18,10 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from egrc import records, run, scales
 from egrc.analysis import parts as of
 from egrc.analysis import sampling
 from egrc.entropy import CLASSES, TokenClasses, token_entropy
+from egrc.experiments import records, run, scales
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from egrc import measure, paths
-from egrc.records import RecordError
-from egrc.show import Shown
+from egrc import paths
+from egrc.analysis.show import Shown
+from egrc.experiments import measure
+from egrc.experiments.records import RecordError
 
 T = TypeVar("T")
 ONE_ONLY = ("scale", "tokenizer")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from egrc.entropy import TokenScores, score_tokens
-from egrc.evaluate import BATCH, _batches
+from egrc.evaluation.evaluate import BATCH, _batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

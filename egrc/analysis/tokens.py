@@ -1,7 +1,8 @@
 """Which tokens carry the entropy: classes and words ranked by it, and who is among those of highest entropy.  Pure.
 
 A **rollout table** has one row per completion.  Its lists have one entry per *unit*, which is what the classes are of:
-a token in the pocket world, a word where a tokenizer cuts words (`egrc.words`).  So one set of functions serves all
+a token in the pocket world, a word where a tokenizer cuts words (`analysis.word_classes`).  So one set of functions
+serves all
 scales.  Columns (more are fine):
 
     benchmark, id       the problem, unit of the bootstrap; problems are drawn within their benchmark
@@ -25,10 +26,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from egrc import measure, paths
+from egrc import paths
 from egrc.analysis import rows
-from egrc.intervals import LEVEL, resample
-from egrc.records import RecordError
+from egrc.evaluation.intervals import LEVEL, resample
+from egrc.experiments import measure
+from egrc.experiments.records import RecordError
 
 if TYPE_CHECKING:
     from torch import Tensor

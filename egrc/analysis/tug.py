@@ -42,15 +42,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from egrc import paths, records, run, scales
+from egrc import paths
 from egrc.advantage import advantages
-from egrc.agree import STEPS as VERIFIED
-from egrc.agree import cells, differing_cell
 from egrc.analysis import parts as of
 from egrc.analysis import sampling
 from egrc.atomic import write_parquet
 from egrc.config import Config, Phase
 from egrc.entropy import CLASSES, TokenClasses, score_tokens
+from egrc.experiments import records, run, scales
+from egrc.experiments.agree import STEPS as VERIFIED
+from egrc.experiments.agree import cells, differing_cell
 from egrc.reward import in_time, shaped_reward
 
 if TYPE_CHECKING:

@@ -34,13 +34,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from egrc import fingerprint, scales, smol
-from egrc import measure as measurements
 from egrc.analysis import sampling, tug
+from egrc.analysis.word_classes import PENN
+from egrc.analysis.word_classes import STRICT as STRICT_LIST
 from egrc.atomic import write_bytes
 from egrc.entropy import CLASSES, lexical_classes, score_tokens
-from egrc.words import PENN
-from egrc.words import STRICT as STRICT_LIST
+from egrc.experiments import fingerprint, scales
+from egrc.experiments import measure as measurements
+from egrc.worlds import smol
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -1,7 +1,8 @@
 """Rollouts of a real pretrained model with the entropy of every word: what claim 4 says of connectors, on real text.
 
 SmolLM2-135M-Instruct, untrained by us, answers grade-school problems written for this project, eight times each.  The
-table has one row per rollout; its lists have one entry per WORD (`egrc.words`), so that the functions that read the
+table has one row per rollout; its lists have one entry per WORD (`analysis.word_classes`), so that the functions
+that read the
 pocket world's rollouts read these, too; the subword tokens stand beside them.
 
 Sampling is at `TEMPERATURE` and cut at the cap of the scale; entropies are those of the policy at T=1, always.
@@ -17,13 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from egrc import fingerprint, problems, scales, smol
 from egrc.advantage import advantages
 from egrc.analysis import sampling
+from egrc.analysis.word_classes import classify, split, texts, word_entropies
 from egrc.atomic import write_parquet
-from egrc.problems import Problem
+from egrc.evaluation import problems
+from egrc.evaluation.problems import Problem
+from egrc.experiments import fingerprint, scales
 from egrc.reward import in_time, shaped_reward
-from egrc.words import classify, split, texts, word_entropies
+from egrc.worlds import smol
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -15,5 +15,5 @@ FIGURES = {name: f"egrc.figures.{name}" for name in NAMES}
 
 
 def picture(name: str, scale: str) -> str:
-    """The name under which `make paper` hands a figure on that it has drawn (`egrc.shared`)."""
+    """The name under which `make paper` hands a figure on that it has drawn (`egrc.experiments.shared`)."""
     return f"{name}-{scale}.png"

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from egrc.analysis import limits
-from egrc.arms import MAIN
 from egrc.entropy import CLASSES
+from egrc.experiments.shared import once
 from egrc.figures import style
+from egrc.methods.arms import MAIN
 from egrc.paths import DATA
-from egrc.shared import once
 
 SCALES = ("pocket",)
 

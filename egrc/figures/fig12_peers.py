@@ -19,13 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from egrc import table2, table3, tables
-from egrc.analysis import fronts
-from egrc.figures import dots, style
+from egrc.analysis import fronts, tables
+from egrc.experiments.records import Record
+from egrc.experiments.search import PLUS_REMOVED, WORST
+from egrc.figures import dots, style, table2, table3
 from egrc.figures.labels import Mark, beside
 from egrc.paths import DATA
-from egrc.records import Record
-from egrc.search import PLUS_REMOVED, WORST
 
 SCALES = ("pocket",)
 MARKERS = {

@@ -13,13 +13,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from egrc import scales, tables
-from egrc.analysis import ablations
+from egrc.analysis import ablations, tables
 from egrc.analysis.ablations import GROUPS, WHOLE
+from egrc.evaluation.intervals import N_BOOT
+from egrc.experiments import scales
+from egrc.experiments.records import Record
 from egrc.figures import dots, labels, style
-from egrc.intervals import N_BOOT
 from egrc.paths import DATA
-from egrc.records import Record
 
 SCALES = ("pocket",)
 HARDEST = "hole-3"

@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from egrc import scales, table3, tables
-from egrc.analysis import kept
-from egrc.figures import dots, style
+from egrc.analysis import kept, tables
+from egrc.experiments import scales
+from egrc.experiments.records import Record
+from egrc.figures import dots, style, table3
 from egrc.paths import DATA
-from egrc.records import Record
 
 SCALES = ("pocket",)
 OURS = ("base", "egrc", "compression", "egrc-plus")

@@ -14,11 +14,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from egrc.analysis.tables import missing
 from egrc.controller import AT_DWELL_LIMIT
+from egrc.experiments.records import Record, load_all
 from egrc.figures import style
 from egrc.paths import DATA
-from egrc.records import Record, load_all
-from egrc.tables import missing
 
 ARMS = ("accuracy", "compression", "joint", "egrc", "egrc-reversed")
 SMOOTHING = 5

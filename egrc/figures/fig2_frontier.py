@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from egrc import tables
-from egrc.arms import MAIN
+from egrc.analysis import tables
+from egrc.experiments.records import load_all
 from egrc.figures import style
+from egrc.methods.arms import MAIN
 from egrc.paths import DATA
-from egrc.records import load_all
 
 COLUMNS = 4
 SEED: dict[str, Any] = {"markersize": 2.3, "markeredgecolor": "white", "markeredgewidth": 0.35}

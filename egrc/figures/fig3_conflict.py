@@ -14,14 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from egrc import tables
-from egrc.analysis import changes, mix, rows
+from egrc.analysis import changes, mix, rows, tables
+from egrc.evaluation.intervals import paired_bootstrap
+from egrc.experiments.records import Record, RecordError, load_all
+from egrc.experiments.shared import once
 from egrc.figures import style
 from egrc.figures.fig1_training import mean_over_seeds, smooth
-from egrc.intervals import paired_bootstrap
 from egrc.paths import DATA
-from egrc.records import Record, RecordError, load_all
-from egrc.shared import once
 
 SCALES = ("pocket",)
 

@@ -12,12 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from egrc import tables
-from egrc.analysis import gradients, rows
+from egrc.analysis import gradients, rows, tables
 from egrc.entropy import CLASSES
+from egrc.experiments.shared import once
 from egrc.figures import style
 from egrc.paths import DATA
-from egrc.shared import once
 
 SCALES = ("pocket",)
 

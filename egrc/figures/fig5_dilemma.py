@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from egrc import tables
-from egrc.analysis import dilemma
+from egrc.analysis import dilemma, tables
 from egrc.figures import labels, style
 from egrc.figures.labels import Mark, beside
 from egrc.paths import DATA

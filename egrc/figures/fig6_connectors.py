@@ -12,11 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from egrc import measure
 from egrc.analysis import tokens
+from egrc.experiments import measure
+from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
-from egrc.shared import once
 
 SCALES = ("pocket", "smol")
 TITLES = {

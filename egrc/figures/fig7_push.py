@@ -20,9 +20,9 @@ from matplotlib.ticker import MaxNLocator
 from egrc.analysis import gradients, rows
 from egrc.analysis.gradients import Estimate
 from egrc.entropy import CLASSES
+from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
-from egrc.shared import once
 
 SCALES = ("pocket", "smol")
 MEASUREMENT = {"pocket": "tug", "smol": "tug_words"}

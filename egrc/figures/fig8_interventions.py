@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from egrc.analysis import effects, rows
 from egrc.analysis.effects import PLAIN
+from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
-from egrc.shared import once
 
 SCALES = ("pocket",)
 SHOWN = ("length", "per_completion", "per_token", "accuracy", "cost")

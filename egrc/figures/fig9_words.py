@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egrc.analysis import tokens
+from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.figures.fig6_connectors import TITLES, columns
 from egrc.paths import DATA
-from egrc.shared import once
 
 SCALES = ("pocket", "smol")
 MOST = 30

@@ -1,0 +1,1 @@
+"""Answers, put, graded and counted: benchmarks, sampling, grading, intervals."""

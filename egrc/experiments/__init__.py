@@ -1,0 +1,1 @@
+"""Runs and their records: settings by scale, sweeps, measurements, search, export, `make paper`."""

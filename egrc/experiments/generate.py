@@ -1,0 +1,114 @@
+"""One question, one answer and its length: by the base model, and by the base with an adapter.
+
+Adapters from outside are data: only safetensors are read, no path in them is followed, and one that was trained on
+another base is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from egrc.config import ConfigError
+from egrc.evaluation.evaluate import evaluate
+from egrc.experiments import scales
+from egrc.experiments.export import ADAPTER
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said."""
+
+    text: str
+    """Without special tokens."""
+    tokens: int
+    """Completion tokens, end of sequence included."""
+    truncated: bool
+    """Was it cut at the cap?"""
+
+    def __str__(self) -> str:
+        cut = ", cut at the cap" if self.truncated else ""
+        return f"{self.tokens} tokens{cut}\n{self.text}"
+
+
+def before_and_after(
+    scale: str, problem: str, adapter: Path | None = None, temperature: float = 0.6, seed: int = 0, cap: int = 0
+) -> dict[str, Answer]:
+    """The base's answer and, with an adapter, the trained one's: {'base': ..., 'adapter': ...}.
+
+    Same temperature, seed and cap (tokens; 0: the scale's) for both.
+
+    Raises ConfigError for a problem that the model cannot read, or an adapter that does not belong to it.
+    """
+    world = scales.world(scale)
+    if adapter is not None:
+        check_adapter(adapter, scale)
+    model, tokenizer = world.policy()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    asked = _prompt(scale)(problem)
+    _require_readable(problem, tokenizer(asked)["input_ids"], tokenizer, scale)
+    settings = (temperature, cap or scales.config(scale, "base").cap, seed)
+    answers = {"base": _answer(model, tokenizer, asked, *settings)}
+    if adapter is not None:
+        answers["adapter"] = _answer(_adapted(model, adapter), tokenizer, asked, *settings)
+    return answers
+
+
+def check_adapter(folder: Path, scale: str) -> None:
+    """Raises ConfigError unless the folder holds an adapter, as safetensors, of this scale's base model."""
+    from egrc.experiments.run import portable
+
+    missing = [name for name in ADAPTER if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder} has no {' and no '.join(missing)}: name a folder that `python -m egrc export` wrote, or a "
+            "record's adapter/ (weights in other formats are not read)"
+        )
+    try:
+        named = json.loads((folder / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / ADAPTER[0]}: not an adapter's settings ({error}): export it again") from error
+    ours = portable(scales.world(scale).policy_path())
+    if named != ours:
+        raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {ours!r}: name its scale")
+
+
+def _adapted(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:  # cut, or not what its settings say
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the adapter in {adapter} cannot be used: {said}: copy or export it again") from error
+
+
+def _prompt(scale: str) -> Callable[[str], str]:
+    """How a scale's world puts a problem: its module's `prompt`, or the problem as it is."""
+    module = import_module(scales.SCALES[scale].world.split(":")[0])
+    return getattr(module, "prompt", str)
+
+
+def _require_readable(problem: str, ids: list[int], tokenizer: Any, scale: str) -> None:
+    unknown = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.pad_token_id
+    strange = [w for w in problem.split() if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
+    if not problem.strip() or unknown in ids:
+        example = scales.world(scale).train_problems(0)[0]["prompt"] if scale == "pocket" else "What is 12 + 30?"
+        words = ", ".join(map(repr, strange)) or "nothing is asked"
+        raise ConfigError(f"the model of scale {scale} cannot read this ({words}): ask, for example, {example!r}")
+
+
+def _answer(model: Any, tokenizer: Any, asked: str, temperature: float, cap: int, seed: int) -> Answer:
+    from datasets import Dataset
+
+    question = {"question": Dataset.from_list([{"id": "0", "prompt": asked, "answer": ""}])}
+    rows = evaluate(model, tokenizer, question, lambda text, answer: False, (temperature,), 1, cap, seed)
+    row = rows.iloc[0]
+    return Answer(row["text"], int(row["tokens"]), bool(row["truncated"]))

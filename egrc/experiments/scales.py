@@ -1,0 +1,353 @@
+"""One dial: a scale is a world and a set of overrides of one `Config`; never a copy of anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from egrc.config import Config, ConfigError, Gate
+from egrc.experiments.launch import Hardware
+from egrc.methods.arms import MAIN, OURS, PEERS, Lengths, recipe
+
+if TYPE_CHECKING:  # a reader of records needs none of them
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from egrc.entropy import TokenClasses
+
+
+class World(Protocol):
+    """What a scale supplies: a base model, problems, a grader, and kinds of tokens."""
+
+    name: str
+
+    def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Base model (eval mode) and tokenizer."""
+
+    def policy_path(self) -> str:
+        """Local folder, or hub id, of the base model."""
+
+    def train_problems(self, seed: int) -> Dataset:
+        """Columns prompt, answer, benchmark; the order is fixed by the seed."""
+
+    def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
+        """At most n problems a benchmark, columns id, prompt, answer; split 'search' is for choosing settings."""
+
+    def correct(self, completion: str, answer: str) -> bool:
+        """Is this text (special tokens skipped) a correct answer?"""
+
+    def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
+        """The kind of every token of the vocabulary."""
+
+    def probe_prefixes(self) -> list[str]:
+        """Fixed texts on which the policy's entropy is probed."""
+
+    def floor_tokens(self, benchmark: str) -> float | None:
+        """Mean tokens of the shortest correct procedure known, where there is one."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A world by its import path, the lengths its arms use, and its overrides of `Config`."""
+
+    world: str
+    """'module:Class' of the `World`; imported only when asked for."""
+    lengths: Lengths
+    """What `egrc.methods.arms` needs."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Fields of `Config` that differ from its defaults."""
+    per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `experiments.search`)."""
+    arms: tuple[str, ...] = MAIN
+    """The arms that the first figures and table 1 compare at this scale, each at every one of `seeds`."""
+    variants: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """Arms under a name of their own: another arm, and the settings in which it differs."""
+    studies: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Questions beyond the first figures, by name: the arms or variants that answer each."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
+    more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    """By study and arm: the seeds, where a study asks for others than `seeds`."""
+    deciding: tuple[str, ...] = ()
+    """Arms whose policies `experiments.confirm` asks again, at every seed that a study asks for: these keep their
+    weights."""
+    slim: frozenset[str] = frozenset()
+    """Studies whose runs keep only steps and answers (`experiments.records.SLIM`), and their adapters where they are
+    `deciding`: a hundred adapters would make a clone heavy, and nothing reads them."""
+    hardware: Hardware = Hardware()
+    """What it asks of a machine; `train --on NAME=VALUE` changes it for the machine at hand."""
+
+
+DILEMMA_R = (0.8, 0.2)
+"""Reward of a correct answer of L tokens: hardly any pressure, and more; the main arms press harder (0.05)."""
+
+SWITCH_STEP, SWITCH_LENGTH = 51, 0.33
+"""Where the recorded `egrc` runs switched, on average: the step, and the smoothed length as a fraction of its start.
+Another signal that is set to switch at the same place differs from the entropy in WHEN each run does (a test compares
+both with the records)."""
+
+SWITCH_SHUFFLED = 0.99
+"""Fraction of its start below which the shuffled entropy is to fall.  Its draws come from all readings so far, so they
+lag behind and hardly ever reach the gate's own 0.9.  Of 0.90, 0.91, ..., the fraction at which it would have switched
+nearest to `SWITCH_STEP` on average, had it read the recorded runs of `compression` (a test computes it)."""
+
+BACK = Gate(low=0.9, high=1.2, flat=1e-4, dwell=12)
+"""A gate that also finds its way back to compression (entropy has stopped rising) [ours]."""
+
+MORE_UPDATES: dict[str, Any] = {"prompts_per_step": 8, "steps": 200}
+"""Twice as many updates on the same number of rollouts, at scale pocket."""
+
+Variants = dict[str, tuple[str, dict[str, Any]]]
+ABLATIONS: Variants = {
+    # phase 1, one part at a time
+    "egrc-no-clipping": ("egrc", {"compress": {"budget": 320, "scale": 160}}),
+    "egrc-not-positive-only": ("egrc", {"compress": {"advantage": "batch_centred"}}),
+    "egrc-group-relative": ("egrc", {"compress": {"advantage": "group"}}),
+    "egrc-linear": ("egrc", {"compress": {"shaping": "linear"}}),
+    "egrc-no-shaping": ("egrc", {"compress": {"shaping": "none"}}),
+    # phase 2: the other two readings of its decomposition, and its temperature
+    "egrc-separate": ("egrc", {"explore": {"advantage": "separate"}}),
+    "egrc-correctness-only": ("egrc", {"explore": {"advantage": "group"}}),
+    "egrc-temperature-1": ("egrc", {"explore": {"temperature": 1.0}}),
+    # the gate
+    "egrc-one-switch": ("egrc", {"gate": replace(BACK, max_switches=1)}),  # what the next two are to be held against
+    "egrc-two-switches": ("egrc", {"gate": replace(BACK, max_switches=2)}),
+    "egrc-many-switches": ("egrc", {"gate": replace(BACK, max_switches=100)}),
+    "egrc-soft": ("egrc", {"gate": Gate(low=0.8, high=1.0, soft=True)}),
+    "egrc-fixed": ("egrc", {"gate": Gate(low=0.9, high=1.2, every=SWITCH_STEP)}),
+    "egrc-by-length": ("egrc", {"gate": Gate(low=SWITCH_LENGTH, high=1.2, signal="length")}),
+    "egrc-shuffled": ("egrc", {"gate": Gate(low=SWITCH_SHUFFLED, high=1.2, signal="shuffled")}),
+    # settings
+    "egrc-r0.02": ("egrc", {"r": 0.02}),
+    "egrc-L120": ("egrc", {"compress_budget": 120}),
+    "egrc-L240": ("egrc", {"compress_budget": 240}),
+    "egrc-dapo": ("egrc", {"loss_type": "dapo"}),
+    "egrc-more-updates": ("egrc", MORE_UPDATES),
+}
+"""`egrc` with one thing changed, at scale pocket (more switches need a gate that finds its way back, so that is
+changed, too).  `compression` (no phase 2), `egrc-reversed` and other r belong to them."""
+
+OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
+LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
+    "egrc": OTHER_R,
+    **dict.fromkeys(("truncation", "dler"), {"L160": {"compress_budget": 160}, "L50": {"compress_budget": 50}}),
+    "da-dler": {f"cut{share}": {"truncate": {"cut_at": share}} for share in (0.15, 0.35)},
+    "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
+    "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.2, 0.4, 0.6, 0.95)},
+    "laser-d": {f"w{w}": {"train": {"length_weight": w}} for w in (0.25, 1.0)},
+    "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 1.0)},
+    "deepcompress": {f"w{w}": {"train": {"length_weight": w}} for w in (0.05, 0.4)},
+    "tokensqueeze": {f"w{w}": {"squeeze": {"length_weight": w}} for w in (0.3, 3.0)},
+    **dict.fromkeys(("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"), OTHER_R),
+}
+"""Two more length settings of each method, by the variant's suffix, so that fronts are compared and not points; four of
+the peer that comes closest to `egrc-plus`, because its first two hardly shortened."""
+
+NEIGHBOURS = ("deepcompress", "tokensqueeze")
+"""The two peers that are closest to the paper in kind."""
+STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
+"""The three peers whose fronts are compared: their trials came closest to what `egrc-plus` is for, which is to remove
+most without a collapsed benchmark (`egrc.experiments.search.strongest`, on training problems)."""
+RIVALS = STRONGEST[:2]
+"""The two closest of them: as many seeds as `egrc` itself."""
+FIVE = (0, 1, 2, 3, 4)
+PLUS: str | None = "egrc-selective"
+"""Which of `methods.arms.OURS` is called `egrc-plus`, and recorded under that name only: `experiments.search.plus`
+chooses, on
+training problems."""
+
+
+def fronts(*arms: str) -> Variants:
+    """Variants of methods at other lengths."""
+    return {f"{arm}-{suffix}": (arm, at) for arm in arms for suffix, at in LENGTHS[arm].items()}
+
+
+PLUS_AND_FRONT: Variants = (
+    {"egrc-plus": (PLUS, {}), **{f"egrc-plus-{suffix}": (PLUS, at) for suffix, at in OTHER_R.items()}} if PLUS else {}
+)
+"""`egrc-plus`, and what it is at two more lengths."""
+
+
+GPU = Scale(  # not yet run on a GPU
+    "egrc.worlds.deepseek:Gpu",
+    # [ours], every number: the paper's are not public in what we could read.  What is the paper's is the recipe itself
+    # (exponent shaping, positive-only absolute advantage, clipping at L, two stages, the second one hotter; see
+    # `methods.arms`, and `worlds.deepseek.whose` for each setting).  L = 4096 is near the 4,000 tokens of DLER and
+    # DOT on these
+    # models; the cap cuts some of the base's answers to the AIME.
+    Lengths(
+        cap=16384,
+        compress_budget=4096,
+        explore_budget=4096,
+        r=0.1,
+        gate=Gate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=40),
+    ),
+    {
+        "steps": 300,
+        "prompts_per_step": 32,
+        "group_size": 8,
+        "learning_rate": 2e-5,
+        "warmup_steps": 10,
+        "lora_rank": 32,
+        "checkpoint_every": 10,
+        "probe_every": 10,
+        "record_rollouts_every": 20,
+        "eval_problems": 30,  # of each set; `python -m egrc evaluate` asks all
+        "eval_temperatures": (0.6,),  # as the models' card recommends
+    },
+    hardware=Hardware(
+        dtype="bfloat16",
+        micro_batch=1,
+        gradient_checkpointing=True,
+        vllm="colocate",
+        evaluation_batch=16,
+    ),
+)
+
+SCALES: dict[str, Scale] = {
+    "pocket": Scale(
+        "egrc.worlds.pocket:Pocket",
+        # cap: above the 99th percentile of the base's lengths on its longest benchmark
+        Lengths(cap=320, compress_budget=160, explore_budget=90, r=0.05, gate=Gate(low=0.9, high=1.2)),
+        per_arm={
+            # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
+            "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
+            **dict.fromkeys(("egrc-cycles", "egrc-guard", "egrc-reliable"), MORE_UPDATES),
+            "truncation": {"compress_budget": 90},
+            "dler": {"compress_budget": 90},
+            "da-dler": {"truncate": {"cut_at": 0.25}},
+            "entropy-floor": {"joint": {"tokens_at": 0.25}},
+            "arora-zanette": {"train": {"length_weight": 0.8}},
+            "lc-r1": {"train": {"length_weight": 2.0}},
+        },
+        variants={
+            **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
+            **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
+            "joint-grpo": ("joint", {"loss_type": "grpo"}),
+            **ABLATIONS,
+            **fronts(*LENGTHS),
+            **PLUS_AND_FRONT,
+        },
+        # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
+        studies={
+            "dilemma": (
+                "joint", *(f"joint-r{r}" for r in DILEMMA_R),
+                "egrc", *(f"egrc-r{r}" for r in DILEMMA_R),
+                "compression", "truncation", "truncation-L50", "joint-grpo",
+            ),
+            "peers": ("egrc", *PEERS),
+            "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, "egrc-r0.2", "egrc-r0.8"),
+            "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *(arm for arm in OURS if arm != PLUS)),
+            "fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST), *PLUS_AND_FRONT),
+        },
+        slim=frozenset({"peers", "ablations", "plus", "fronts"}),
+        more_seeds={
+            "peers": dict.fromkeys(("egrc", *RIVALS), FIVE),
+            "plus": dict.fromkeys(("egrc", "egrc-plus"), FIVE),
+            "fronts": dict.fromkeys(("egrc-plus", *RIVALS), FIVE),
+        },
+        deciding=(
+            *("egrc", *RIVALS, *NEIGHBOURS, "egrc-plus"),
+            *("compression", "joint-r0.8"),  # the simplest rivals: phase 1 alone, one objective with less pressure
+            *("lc-r1", "lc-r1-w1.0"),  # its first setting: its first run stood at or above that of `egrc-plus`
+        ),
+    ),
+    "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
+        "egrc.worlds.smol:Smol",
+        Lengths(
+            cap=200, compress_budget=200, explore_budget=160, r=0.2, gate=Gate(low=0.5, flat=1.0, window=1, dwell=1)
+        ),
+        {
+            "steps": 2,
+            "prompts_per_step": 2,
+            "group_size": 4,
+            "learning_rate": 1e-4,
+            "eval_problems": 8,
+            "checkpoint_every": 1,
+            "probe_every": 1,
+            "record_rollouts_every": 1,
+        },
+        arms=("base", "egrc"),
+        seeds=(0,),
+    ),
+    "gpu": GPU,
+    "gpu-7b": replace(GPU, world="egrc.worlds.deepseek:Gpu7B"),  # the same settings, so that only the model differs
+}
+
+
+def _scale(name: str) -> Scale:
+    if name not in SCALES:
+        raise ConfigError(f"no scale {name!r}: choose one of {', '.join(SCALES)}")
+    return SCALES[name]
+
+
+def runs(scale: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Arms and seeds of a scale's paper.  Raises `ConfigError`, which lists the valid names."""
+    return _scale(scale).arms, _scale(scale).seeds
+
+
+def study(scale: str, name: str) -> tuple[str, ...]:
+    """The arms of one study of a scale.  Raises `ConfigError`, which lists the valid names."""
+    studies = _scale(scale).studies
+    if name not in studies:
+        raise ConfigError(f"no study {name!r} at scale {scale!r}: choose one of {', '.join(studies) or '(none)'}")
+    return studies[name]
+
+
+def study_runs(scale: str, name: str) -> list[tuple[str, int]]:
+    """Arm and seed of every run of a study, in its own order.  Raises `ConfigError`, which lists the valid names."""
+    s, arms = _scale(scale), study(scale, name)
+    return [(arm, seed) for arm in arms for seed in s.more_seeds.get(name, {}).get(arm, s.seeds)]
+
+
+def extras(scale: str) -> dict[tuple[str, int], set[str]]:
+    """The runs (arm, seed) that only studies name, with the names of these studies."""
+    s, found = _scale(scale), dict[tuple[str, int], set[str]]()
+    for name in s.studies:
+        for run in study_runs(scale, name):
+            if run[0] not in s.arms or run[1] not in s.seeds:
+                found.setdefault(run, set()).add(name)
+    return found
+
+
+def keeps_all(scale: str, arm: str, seed: int) -> bool:
+    """Does this run's record keep its adapter, rollouts and decisions?"""
+    of_studies = extras(scale).get((arm, seed))
+    return not of_studies or not of_studies <= _scale(scale).slim
+
+
+def keeps_weights(scale: str, arm: str, seed: int) -> bool:
+    """Does this run's record keep its adapter: is its policy asked again (`experiments.confirm`), or is all kept?"""
+    return arm in _scale(scale).deciding or keeps_all(scale, arm, seed)
+
+
+def world(scale: str) -> World:
+    """The world of a named scale.  Raises `ConfigError`, which lists the valid names."""
+    module, cls = _scale(scale).world.split(":")
+    return getattr(import_module(module), cls)()
+
+
+def hardware(scale: str) -> Hardware:
+    """What a scale asks of a machine.  Raises `ConfigError`, which lists the valid names."""
+    return _scale(scale).hardware
+
+
+def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
+    """The frozen settings of one run.  Raises `ConfigError` for unknown names and values out of range.
+
+    Settings are fields of `Config` and of `Lengths`; a phase's name with some of its fields as a dict; or `trl`.
+    """
+    s = _scale(scale)
+    of, settings_of_variant = s.variants.get(arm, (arm, {}))
+    given = {**s.overrides, **s.per_arm.get(of, {}), **settings_of_variant, **overrides}
+    lengths = replace(s.lengths, **{k: v for k, v in given.items() if k in Lengths.__dataclass_fields__})
+    made = recipe(of, lengths)
+    phases = [phase.name for phase in made.phases]
+    known = sorted({*Config.__dataclass_fields__, *Lengths.__dataclass_fields__, *phases, "trl"})
+    unknown = sorted(set(overrides) - set(known))
+    if unknown:
+        raise ConfigError(f"no setting {unknown}: choose from {known}")
+    settings = {"cap": lengths.cap} | {k: v for k, v in given.items() if k in Config.__dataclass_fields__}
+    made = made.changed(**{k: v for k, v in given.items() if k in (*phases, "trl")})
+    return Config(scale=scale, arm=arm, recipe=made, seed=seed, **settings)

@@ -1,0 +1,171 @@
+"""Table 2: the six benchmarks (and Minerva), every model that was evaluated here, and published rows beside them.
+
+Three parts that are never mixed: our rows, each with its interval and protocol; what exists of each model, set by set,
+with what is missing and why; and published numbers (`data/published.csv`), under protocols of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from egrc.analysis.show import Shown
+from egrc.evaluation import benchmarks, evaluations
+from egrc.experiments.records import RecordError
+from egrc.figures import typeset
+from egrc.paths import DATA, FIGURES, ROOT, shown
+from egrc.worlds.deepseek import NOT_RUN
+
+SETS = (*benchmarks.SIX, "minerva")
+NO_COPY = "no copy of the set at hand"
+AT_HAND = ("gsm8k", "math500", "amc23", "aime24")
+"""The sets of which we had a copy.  No other was ever read by this project."""
+MODELS = {"smol": "SmolLM2-135M-Instruct", "gpu": "R1-Distill-Qwen-1.5B", "gpu-7b": "R1-Distill-Qwen-7B"}
+"""By scale.  The pocket world has problems of its own: table 1."""
+WANTED = {"smol": ("base",), "gpu": ("base", "egrc"), "gpu-7b": ("base", "egrc")}
+"""Who is listed even where there are no rows."""
+GIVEN = ROOT / "data" / "published.csv"
+PUBLISHED = (
+    *("model", "method", "benchmark", "accuracy", "tokens", "length_share", "accuracy_change", "protocol", "source"),
+)
+"""Columns of the published numbers: accuracy in %, mean completion tokens, tokens as a share of the base's, and the
+change of accuracy in the source's words."""
+COMMAND = "python -m egrc evaluate --scale {scale} --benchmark {benchmark} --data DIR"
+"""What makes rows; without --data the set comes from the hub."""
+NOTES = (
+    "Ours: estimate [95% interval]. pass@1 is the mean over k samples of each problem, then over problems; intervals "
+    "resample problems, given the samples; where no problem was solved, or all were, they are the exact binomial ones. "
+    "Majority: a vote among the k samples, ties shared. Tokens are completion tokens, end token included, of right and "
+    "wrong answers; an answer cut at the cap is wrong.",
+    "Problems are chosen by a hash of their text. There is no mean over sets: they differ in size and difficulty, and "
+    "the sets at hand are not all six. Which six benchmarks the paper used is not public in what we could read.",
+    "Published rows were made by others, on other models, with other prompts, samples, temperatures and caps: they "
+    "show what is known, and no row of ours may be ranked among them.",
+)
+
+
+def published(file: Path = GIVEN) -> pd.DataFrame:
+    """The published numbers, columns `PUBLISHED`, empty text where a source gives none.  Raises RecordError."""
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{shown(file)}: cannot be read ({error}); restore it") from error
+    if list(table.columns) != list(PUBLISHED) or not table["source"].str.len().all():
+        raise RecordError(f"{shown(file)}: expected the columns {', '.join(PUBLISHED)}, and a source in each row")
+    return table
+
+
+def status(scale: str, data: Path = DATA) -> Shown:
+    """What was evaluated at a scale, as text for a notebook; where nothing was, why, and the command that would."""
+    found = evaluations.load_all(scale, data)
+    if found:
+        lines = [f"{e.name}: {e.settings['problems']} problems x {e.settings['samples']} samples" for e in found]
+        stale = [""] * len(found)
+        said = "\n".join(a + b for a, b in zip(lines, stale, strict=True))
+    else:
+        why = NOT_RUN if scale.startswith("gpu") else "no evaluations yet"
+        said = f"{scale}: {why}\n{COMMAND.format(scale=scale, benchmark=' '.join(SETS))}"
+    return Shown(said, markdown=f"```text\n{said}\n```")
+
+
+def ours(data: Path = DATA) -> pd.DataFrame:
+    """`egrc.evaluation.evaluations.table` of what was asked of real models, set by set, then model by model."""
+    found = [e for scale in MODELS for e in evaluations.load_all(scale, data) if e.settings["benchmark"] in SETS]
+    table = evaluations.table(found)
+    if found:
+        order = {name: i for i, name in enumerate(SETS)}
+        table = table.sort_values("benchmark", key=lambda c: c.map(order), kind="stable", ignore_index=True)
+    return table
+
+
+def who(scale: str, name: str) -> str:
+    """'SmolLM2-135M-Instruct, base'."""
+    return f"{MODELS[scale]}, {name}"
+
+
+def overview(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a model, one column a set: 'pass@1 % [interval] @ tokens', or why there is none."""
+    there = {(r["scale"], r["who"], r["benchmark"]): r for _, r in table.iterrows()}
+    rows = []
+    for scale in MODELS:
+        for name in dict.fromkeys((*WANTED[scale], *(w for s, w, _ in there if s == scale))):
+            cells = {b: _cell(there.get((scale, name, b)), scale, b) for b in SETS}
+            rows.append({"model": who(scale, name), **{benchmarks.get(b).title: cell for b, cell in cells.items()}})
+    return pd.DataFrame(rows)
+
+
+def _cell(line: pd.Series | None, scale: str, benchmark: str) -> str:
+    if line is not None:
+        return f"{percent(line, 'accuracy')} @ {line['mean_tokens']:.0f}"
+    if scale.startswith("gpu"):
+        return NOT_RUN
+    return "not recorded" if benchmark in AT_HAND else NO_COPY
+
+
+def details(table: pd.DataFrame) -> pd.DataFrame:
+    """Our rows as text, with their protocol."""
+    return pd.DataFrame(
+        [
+            {
+                **{"set": benchmarks.get(line["benchmark"]).title, "model": who(line["scale"], line["who"])},
+                **{"n": str(line["problems"]), "k": str(line["samples"]), "T": f"{line['temperature']:g}"},
+                **{"top_p": f"{line['top_p']:g}", "cap": str(line["cap"])},
+                **{"pass@1 (%)": percent(line, "accuracy"), "majority (%)": percent(line, "majority")},
+                "tokens": number(line, "mean_tokens"),
+                **{"thinking": number(line, "thinking_tokens"), "answer": number(line, "answer_tokens")},
+                "cut (%)": percent(line, "truncated"),
+            }
+            for _, line in table.iterrows()
+        ]
+    )
+
+
+def percent(line: pd.Series, name: str) -> str:
+    """'4.2 [2.0, 6.8]', in %."""
+    value, low, high = (f"{100 * line[name + part]:.1f}" for part in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}]"
+
+
+def number(line: pd.Series, name: str) -> str:
+    """'220 [205, 236]'."""
+    value, low, high = (f"{line[name + part]:.0f}" for part in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}]"
+
+
+def shown_published(table: pd.DataFrame) -> pd.DataFrame:
+    """The published numbers with readable titles; a dash where a source gives none."""
+    titles = {"accuracy": "accuracy (%)", "length_share": "tokens / base's", "accuracy_change": "accuracy against base"}
+    return table.replace("", "–").rename(columns=titles)
+
+
+def parts(data: Path = DATA) -> dict[str, pd.DataFrame]:
+    """Title to table.  Raises RecordError."""
+    table = ours(data)
+    return {
+        "What there is: pass@1 in % [95% interval] @ mean tokens": overview(table),
+        "Ours, with protocol": details(table),
+        "Published, under protocols of their own": shown_published(published()),
+    }
+
+
+def markdown(tables: dict[str, pd.DataFrame], said: Sequence[str] = NOTES) -> str:
+    """Table 2 as Markdown."""
+    return typeset.markdown("Table 2", said, tables)
+
+
+def latex(tables: dict[str, pd.DataFrame], said: Sequence[str] = NOTES) -> str:
+    """Table 2 as LaTeX longtables."""
+    bodies = [
+        typeset.longtable(table, title, f"tab:benchmarks-{i}", f"p{{{22 / table.shape[1]:.1f}cm}}" * table.shape[1])
+        for i, (title, table) in enumerate(tables.items(), 1)
+        if len(table)
+    ]
+    return typeset.latex(said, bodies)
+
+
+def write(data: Path = DATA, out: Path = FIGURES) -> list[Path]:
+    """Write table2.md and table2.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
+    tables = parts(data)
+    return typeset.write(out / "table2", markdown(tables), latex(tables))

@@ -1,0 +1,110 @@
+"""The pocket scale: a synthetic world and a model small enough to train on two CPU cores.
+
+`world` says what a problem is, `teacher` how it is talked about, `tokenizer` how that is read, `base` trains the
+model; `Pocket` hands them to the rest of the package in the form every scale has (`egrc.experiments.scales.World`).
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from egrc.paths import DATA
+from egrc.worlds.pocket.teacher import trace
+from egrc.worlds.pocket.world import BENCHMARKS, Problem, draw_problem, problems
+
+if TYPE_CHECKING:  # imported where they are used: whoever only wants the floor need not wait for torch
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from egrc.entropy import TokenClasses
+
+TRAIN_PROBLEMS = 9_600
+PROBES = 64
+SEEDS = {"test": 1, "search": 2}
+
+
+def rows(drawn: list[Problem]) -> Dataset:
+    """Problems as a table: id, prompt, answer, benchmark (a problem of this world has exactly one answer)."""
+    from datasets import Dataset
+
+    return Dataset.from_list(
+        [{"id": p.text, "prompt": p.text, "answer": str(p.answers[0]), "benchmark": p.benchmark} for p in drawn]
+    )
+
+
+@cache
+def floor_tokens(benchmark: str, samples: int = 4000) -> float:
+    """Mean tokens, ``<eos>`` included, of the shortest correct procedure the grammar can write: compact and patient."""
+    rng = random.Random(0)
+    drawn = islice(problems(benchmark, held_out=True, seed=SEEDS["test"]), 500)
+    traces = [trace(p, rng, p_compact=1.0, patient=True) for p in drawn for _ in range(samples // 500)]
+    return sum(map(len, traces)) / len(traces)
+
+
+class Pocket:
+    """The pocket world as `egrc.experiments.scales.World`."""
+
+    name = "pocket"
+
+    def policy_path(self) -> str:
+        folder = Path(DATA) / "pocket" / "base"
+        if not (folder / "model.safetensors").exists():
+            raise FileNotFoundError(f"no base model in {folder}: train it with `python -m egrc base`")
+        return str(folder)
+
+    def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        import torch
+        from transformers import LlamaForCausalLM
+        from transformers.utils.logging import disable_progress_bar
+
+        from egrc.worlds.pocket.tokenizer import build_tokenizer
+
+        disable_progress_bar()  # of loading weights, which takes no time
+
+        return LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32).eval(), build_tokenizer()
+
+    def train_problems(self, seed: int) -> Dataset:
+        """Problems of the training half, all benchmarks equally often, drawn with replacement."""
+        rng = random.Random(f"train/{seed}")
+        drawn: list[Problem] = []
+        while len(drawn) < TRAIN_PROBLEMS:
+            problem = draw_problem(BENCHMARKS[len(drawn) % len(BENCHMARKS)], rng)
+            if not problem.held_out:
+                drawn.append(problem)
+        return rows(drawn)
+
+    def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
+        """The first n problems of each benchmark: 'test' from the held-out half, 'search' from the training half."""
+        drawn = {b: list(islice(problems(b, split == "test", SEEDS[split]), n)) for b in BENCHMARKS}
+        return {b: rows(d) for b, d in drawn.items()}
+
+    def correct(self, completion: str, answer: str) -> bool:
+        """The text ends in ``# answer``; anything else, an unfinished text included, is wrong."""
+        return completion.split()[-2:] == ["#", answer]
+
+    def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
+        import torch
+
+        from egrc.entropy import TokenClasses
+        from egrc.worlds.pocket.tokenizer import word_class
+
+        words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        names = ("connector", "number", "operator", "other")
+        return TokenClasses(names, torch.tensor([names.index(word_class(w)) for w in words]))
+
+    def probe_prefixes(self) -> list[str]:
+        """Training problems, each with a random part of one of the teacher's traces: always the same."""
+        rng, out = random.Random("probe"), []
+        while len(out) < PROBES:
+            problem = draw_problem(BENCHMARKS[len(out) % len(BENCHMARKS)], rng)
+            if not problem.held_out:
+                words = trace(problem, rng)
+                out.append(" ".join([problem.text, *words[: rng.randrange(len(words))]]))
+        return out
+
+    def floor_tokens(self, benchmark: str) -> float:
+        return floor_tokens(benchmark)

@@ -1,0 +1,20 @@
+"""Verdicts on answers of this world in the form that evaluations keep: right or not, and the final answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from egrc.evaluation.grading import Grade
+from egrc.worlds.pocket import Pocket
+
+
+def grade(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> list[Grade]:
+    """Grades (completion, accepted answers) pairs, in order; the final answer is what follows the last '#'."""
+    return [_grade(text, gold) for text, gold in pairs]
+
+
+def _grade(text: str, gold: tuple[str, ...]) -> Grade:
+    _, mark, said = text.rpartition("# ")
+    right = any(Pocket().correct(text, answer) for answer in gold)
+    reason = "equal" if right else "not equal" if mark else "no answer"
+    return Grade(right, said if mark else None, reason)
