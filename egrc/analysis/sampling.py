@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from egrc.entropy import TokenScores, score_tokens
 from egrc.evaluation.evaluate import BATCH, _batches
+from egrc.scoring import TokenScores, score_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -26,7 +26,7 @@ from egrc.evaluation.intervals import Means
 from egrc.experiments.records import Record, RecordError, load_all
 from egrc.experiments.shared import once
 from egrc.figures import typeset
-from egrc.methods.arms import MAIN
+from egrc.methods import MAIN
 from egrc.paths import DATA, FIGURES, shown
 
 SEEDS_WANTED = 3

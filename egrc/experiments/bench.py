@@ -32,10 +32,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from egrc import paths
 from egrc.atomic import write_json, write_text
-from egrc.config import Config, Phase, Recipe
+from egrc.config import Config
+from egrc.controller import Recipe
 from egrc.experiments import scales
 from egrc.experiments.paper import FOLLOWING, RUNS, spent
 from egrc.experiments.run import lora, set_up, versions
+from egrc.methods.egrc import Compress
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
 TARGETS = {"egrc_over_trl": 1.05, "peak_memory_gb": 2.0, "paper_seconds": 90.0}
@@ -195,7 +197,7 @@ def _arguments(config: Config, steps: int, fixed: bool, out: str) -> dict[str, A
 def _egrc(config: Config, steps: int, fixed: bool) -> Seconds:
     world = scales.world(config.scale)
     model, tokenizer = world.policy()
-    recipe = Recipe((Phase("compress", "absolute", length(config, fixed), "exponential", 0.1),))
+    recipe = Recipe((Compress("compress", length(config, fixed), r=0.1),))
     with tempfile.TemporaryDirectory() as out:
         trainer = _timed(EGRCTrainer)(
             model=model,

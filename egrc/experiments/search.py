@@ -16,7 +16,7 @@ gate's band, from how entropy per token falls under compression, and a rate belo
 
 Peers and candidates for `egrc-plus` came later, at the rate that all the first arms had chosen; each gets as many
 trials: a peer as it is, and pressed harder; a candidate as it is, and with smaller updates, twice as many, on the same
-rollouts.  search.csv says which of them have been made; no settings there: the arm as `egrc.methods.arms` has it.
+rollouts.  search.csv says which of them have been made; no settings there: the arm as `egrc.methods` has it.
 
 `plus` says which candidate is called `egrc-plus`; its rule was written before its trials.  So `egrc-plus` is the choice
 among the trials of ALL candidates, several times as many as a peer has.  `egrc-selective` joined them after the trials
@@ -44,7 +44,7 @@ from egrc.atomic import write_csv, write_json
 from egrc.config import ConfigError
 from egrc.experiments import scales
 from egrc.experiments.jobs import Job, run_jobs
-from egrc.methods.arms import OURS
+from egrc.methods import OURS
 
 BY_BENCHMARK = "accuracy_best_"
 """Columns of the accuracy on one benchmark each, at the base's best temperature."""

@@ -8,7 +8,6 @@ those of table 1 (`egrc.analysis.tables`).  First what each arm cost: the trials
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis import tables
-from egrc.config import Gate
+from egrc.controller import EntropyGate
 from egrc.experiments import records, scales, search
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
 from egrc.figures import typeset
-from egrc.methods.arms import MAIN, OURS
+from egrc.methods import MAIN, OURS
 from egrc.paths import DATA, FIGURES
 
 STUDIES = ("peers", "plus", "fronts", "dilemma", "ablations")
@@ -123,12 +122,13 @@ def differs(scale: str, arm: str) -> str:
     return "" if of == arm else f"{of}: {_plain(settings, scales.config(scale, of).recipe.gate) or 'as it is'}"
 
 
-def _plain(settings: Mapping[str, Any], gate: Gate) -> str:
+def _plain(settings: Mapping[str, Any], gate: EntropyGate) -> str:
     found = []
     for name, value in settings.items():
-        if isinstance(value, Gate):
-            own = {f.name: getattr(value, f.name) for f in fields(Gate)}
-            value = {field: v for field, v in own.items() if v != getattr(gate, field)}
+        if isinstance(value, EntropyGate):
+            value = {field: v for field, v in value.settings().items() if v != gate.settings().get(field)}
+        elif isinstance(value, type):
+            value = value.__name__
         inner = value.items() if isinstance(value, Mapping) else [("", value)]
         found += [f"{f'{name} {part}'.strip()} = {v}" for part, v in inner]
     return ", ".join(found)

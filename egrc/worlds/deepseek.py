@@ -359,10 +359,10 @@ def whose(config: Config) -> pd.DataFrame:
     first, second = config.recipe.phases
     lines: list[tuple[str, Any, str]] = [
         ("stages, one switch", config.recipe.gate.max_switches, PAPER),
-        ("stage 1: advantage", f"{first.advantage} (beta x reward, positive only)", PAPER),
-        ("stage 1: shaping", first.shaping, PAPER),
+        ("stage 1: advantage", "beta x reward, positive only", PAPER),
+        ("stage 1: shaping", "exponential", PAPER),
         ("stage 1: clipping at L", "reward 0 without an answer at L", PAPER),
-        ("stage 2: advantage", second.advantage, READING),
+        ("stage 2: advantage", "correctness in the group, length among its correct ones", READING),
         ("stage 2: hotter sampling", f"T > 1: {second.temperature > 1}", PAPER),
         ("L of stage 1 (tokens)", first.budget, OURS),
         ("r, reward at L", first.r, OURS),
@@ -371,8 +371,8 @@ def whose(config: Config) -> pd.DataFrame:
         ("temperature of stage 2", second.temperature, OURS),
         ("weight of length in stage 2", second.length_weight, OURS),
     ]
-    gate = vars(config.recipe.gate).items()
-    lines += [(f"gate: {name}", value, OURS) for name, value in gate if name != "max_switches" and value is not None]
+    gate = config.recipe.gate.settings().items()
+    lines += [(f"gate: {name}", value, OURS) for name, value in gate if name not in ("max_switches", "kind")]
     left_out = ("scale", "arm", "recipe", "seed")
     lines += [(name, value, OURS) for name, value in vars(config).items() if name not in left_out]
     return pd.DataFrame(lines, columns=["setting", "value", "whose"])

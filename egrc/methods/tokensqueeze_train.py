@@ -1,24 +1,24 @@
 """TokenSqueeze (Zhang et al., 2511.13223) as an arm: offline preference for one's own short correct traces.
 
 The base samples the whole rollout budget at once, as many as the other arms take in all their steps;
-`egrc.methods.squeeze_data` makes pairs (w, l) of them; TRL's `DPOTrainer` trains a LoRA adapter on
+`egrc.methods.tokensqueeze` makes pairs (w, l) of them; TRL's `DPOTrainer` trains a LoRA adapter on
 
     eta DPO-L + (1 - eta) SFT,   eta = 0.5 (source)
     DPO-L = -log sigmoid(beta [ratio(w) - ratio(l)] + lambda log(len_l / len_w))
     SFT = -log pi(w|x), mean over tokens;   ratio(y) = log pi(y|x) - log pi_base(y|x);   lengths in tokens, end included
 
 TRL supplies both losses and their weights, the reference (the base: its adapter switched off) and the loop.  Added
-here: lambda's term, put into the reference's score of l, so that no loss of TRL's is changed; pairs as token ids; exact
-resume; records.
+here: lambda's term, put into the reference's score of l, so that no loss of TRL's is changed; pairs as token ids;
+exact resume; records.
 
-What differs from the source, or is not known of it: see `methods.squeeze_data`; beta and lambda are [ours] (a phase's
-`beta` and `length_weight`); LoRA, the rate and its schedule are those of all arms.  As the formula is written, lambda
-makes the loss of a pair that saves much length smaller; a margin that it must reach would take the other sign.
+What differs from the source, or is not known of it: see `methods.tokensqueeze`; beta and lambda are [ours]; LoRA,
+the rate and its schedule are those of all arms.  As the formula is written, lambda makes the loss of a pair that
+saves much length smaller; a margin that it must reach would take the other sign.
 
-A run leaves the files of every run.  Its steps.csv describes the step's pairs, not fresh rollouts: `accuracy` of their
-problems' samples, `tokens_mean` of the chosen traces, `entropy` of the policy on both, `reward` and `truncated` empty.
-All `generated_tokens` are there from the first step on; scoring rewritings and references adds seconds, not tokens.
-Trains in one process, and not on a GPU.
+A run leaves the files of every run.  Its steps.csv describes the step's pairs, not fresh rollouts: `accuracy` of
+their problems' samples, `tokens_mean` of the chosen traces, `entropy` of the policy on both, `reward` and
+`truncated` empty. All `generated_tokens` are there from the first step on; scoring rewritings and references adds
+seconds, not tokens. Trains in one process, and not on a GPU.
 """
 
 from __future__ import annotations
@@ -37,31 +37,23 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from egrc.analysis import sampling
 from egrc.atomic import write_json, write_parquet
-from egrc.config import Config, ConfigError, Phase
-from egrc.controller import EntropyGate
-from egrc.experiments import launch, scales
-from egrc.experiments.launch import Hardware
-from egrc.methods.squeeze_data import Grammar, Trace, pairs, rewrite, split
+from egrc.config import Config, ConfigError
+from egrc.controller import Reading
+from egrc.methods.tokensqueeze import Grammar, Trace, pairs, rewrite, split
 from egrc.recorder import Recorder
 from egrc.trainer import STATE_FILE, last_checkpoint
 
 ETA = 0.5
 """Weight of DPO-L; the rest is SFT's."""
-BETA, LAMBDA = 0.1, 1.0
-"""[ours]"""
 AT_ONCE = 256
 """Rollouts in a file of samples: what a killed run loses at most."""
 RECORDED = 16
 """Rollouts whose tokens and entropies are kept."""
-
-
-def phase(cap: int, length_weight: float = LAMBDA) -> Phase:
-    """The arm's one phase: samples at temperature 1 of up to `cap` tokens."""
-    return Phase("squeeze", "preference", cap, beta=BETA, length_weight=length_weight)
 
 
 class SqueezeTrainer(DPOTrainer):
@@ -88,7 +80,7 @@ class SqueezeTrainer(DPOTrainer):
 # --- the data -----------------------------------------------------------------------------------------------------
 
 
-def sample(config: Config, world: scales.World, folder: Path, on_progress: Any = None) -> pd.DataFrame:
+def sample(config: Config, world: Any, folder: Path, on_progress: Any = None) -> pd.DataFrame:
     """The base's rollouts, `config.group_size` of each of steps x prompts_per_step problems, file by file.
 
     Columns problem (its number), prompt_ids, ids, correct, answer, seconds (its share); what is there already stays.
@@ -119,7 +111,7 @@ def sample(config: Config, world: scales.World, folder: Path, on_progress: Any =
     return pd.concat(parts, ignore_index=True)
 
 
-def make_pairs(config: Config, world: scales.World, samples: pd.DataFrame) -> pd.DataFrame:
+def make_pairs(config: Config, world: Any, samples: pd.DataFrame) -> pd.DataFrame:
     """As many pairs as training takes, in order: half a step's rollouts each step, all pairs before any comes again.
 
     Columns prompt_ids, chosen_ids, rejected_ids, accuracy (of the problem's samples).
@@ -158,41 +150,34 @@ def per_step(config: Config) -> int:
 
 def train(
     config: Config,
-    world: scales.World,
+    world: Any,
     work: Path,
+    arguments: dict[str, Any],
+    peft_config: Any,
+    callbacks: list[TrainerCallback],
+    resume: bool = True,
     on_progress: Any = None,
-    stop_after: int | None = None,
-    observe: Any = None,
-    hardware: Hardware | None = None,
-) -> None:
-    """As `experiments.run.train`: to the end, resuming, and leave `work/adapter`; samples and pairs are kept in
-    `work`, too.
+) -> Any:
+    """To the end, from the last whole checkpoint if `resume`; returns the model.  Samples and pairs are kept in `work`.
 
-    Raises ConfigError for several ranks, or where no pair can be made.
+    `arguments`: transformers' and TRL's.  Raises ConfigError for several ranks, or where no pair can be made.
     """
-    from transformers.trainer_callback import PrinterCallback
-
-    from egrc.experiments import run
-
-    if launch.ranks() > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("this arm trains in one process: start it without accelerate launch")
     samples = sample(config, world, work / "samples", on_progress)
     table = _kept(work / "pairs.parquet", lambda: make_pairs(config, world, samples))
-    checkpoint = None if stop_after else last_checkpoint(work / "checkpoints")
+    checkpoint = last_checkpoint(work / "checkpoints") if resume else None
     records = _Records(config, world, samples, table, work, checkpoint)  # its clock runs from here on
-    trainer = _trainer(config, world, table, work, hardware or scales.hardware(config.scale), stop_after)
+    trainer = _trainer(config, world, table, arguments, peft_config)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(run.progress_callback(config.steps, on_progress, stop_after))
-    trainer.add_callback(records)
-    if observe:
-        trainer.add_callback(run.observer(observe))
+    for callback in (callbacks[0], records, *callbacks[1:]):
+        trainer.add_callback(callback)
     if checkpoint and records.step >= config.steps:  # transformers would take one step too many
         trainer._load_from_checkpoint(checkpoint)
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
     records.recorder.flush()
-    if not stop_after:
-        run.save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
+    return trainer.accelerator.unwrap_model(trainer.model)
 
 
 def _kept(file: Path, make: Any) -> pd.DataFrame:
@@ -205,26 +190,23 @@ def _kept(file: Path, make: Any) -> pd.DataFrame:
 
 
 def _trainer(
-    config: Config, world: scales.World, table: pd.DataFrame, work: Path, hardware: Hardware, stop_after: int | None
+    config: Config, world: Any, table: pd.DataFrame, arguments: dict[str, Any], peft_config: Any
 ) -> SqueezeTrainer:
-    from egrc.experiments.run import arguments, lora
-
     model, tokenizer = world.policy()
     first = config.recipe.phases[0]
-    rollouts, _ = launch.micro_batches(config, hardware, 1)
-    at_once = math.gcd(per_step(config), max(1, rollouts // 2))  # pairs
+    pairs_at_once = math.gcd(per_step(config), max(1, arguments["per_device_train_batch_size"] // 2))
     args = DPOConfig(
         loss_type=["sigmoid", "sft"],
         loss_weights=[ETA, 1 - ETA],
         beta=first.beta,
         precompute_ref_log_probs=True,
         max_length=None,
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=per_step(config) // at_once,
         train_sampling_strategy="sequential",  # one pass in the order of the table: an exact resume only skips
-        **arguments(config, work, stop_after),
-        bf16=hardware.dtype == "bfloat16",
-        gradient_checkpointing=hardware.gradient_checkpointing,
+        **{
+            **{name: value for name, value in arguments.items() if "vllm" not in name},
+            "per_device_train_batch_size": pairs_at_once,
+            "gradient_accumulation_steps": per_step(config) // pairs_at_once,
+        },
     )
     columns = ["prompt_ids", "chosen_ids", "rejected_ids"]
     with _no_bars():
@@ -233,7 +215,7 @@ def _trainer(
             args=args,
             train_dataset=Dataset.from_pandas(table[columns], preserve_index=False),
             processing_class=tokenizer,
-            peft_config=lora(config),
+            peft_config=peft_config,
             length_weight=first.length_weight,
         )
 
@@ -261,7 +243,7 @@ class _Records(TrainerCallback):
     def __init__(
         self,
         config: Config,
-        world: scales.World,
+        world: Any,
         samples: pd.DataFrame,
         table: pd.DataFrame,
         work: Path,
@@ -271,7 +253,7 @@ class _Records(TrainerCallback):
         self.tokens = int(samples["ids"].map(len).sum())
         state = json.loads((Path(checkpoint) / STATE_FILE).read_text()) if checkpoint else {}
         self.step = state.get("step", 0)
-        self.gate = EntropyGate(config.recipe)  # of one phase, so it only smooths
+        self.gate = config.recipe.new_gate()  # of one phase, so it only smooths
         if state:
             self.gate.load_state_dict(state["gate"])
         spent = state.get("seconds", samples["seconds"].sum() + table["seconds"].sum())
@@ -291,7 +273,7 @@ class _Records(TrainerCallback):
         step, n = state.global_step, per_step(self.config)
         mine = self.table.iloc[(step - 1) * n : step * n]
         chosen, rejected = (mine[f"{side}_ids"].map(len).mean() for side in ("chosen", "rejected"))
-        decision = self.gate.update(step, logs["entropy"])
+        decision = self.gate.update(step, Reading(logs["entropy"]))
         row = {
             "step": step,
             "phase": self.phase.name,
@@ -326,7 +308,7 @@ class _Records(TrainerCallback):
         kinds = self.classes.ids[torch.as_tensor(list(ids))]
         return int((kinds == self.classes.names.index("connector")).sum())
 
-    def _rollouts(self, world: scales.World, samples: pd.DataFrame) -> None:
+    def _rollouts(self, world: Any, samples: pd.DataFrame) -> None:
         """Some of the samples, evenly spread, with the base's entropies."""
         model, tokenizer = world.policy()
         some = samples.iloc[:: max(1, len(samples) // RECORDED)].head(RECORDED)

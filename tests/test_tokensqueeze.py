@@ -11,12 +11,14 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 from trl import DPOConfig
 
-from egrc.config import Config, ConfigError, Recipe
+from egrc.config import Config, ConfigError
+from egrc.controller import Recipe
 from egrc.entropy import lexical_classes
 from egrc.experiments import run
 from egrc.experiments.launch import Hardware
 from egrc.experiments.records import Record
-from egrc.methods import squeeze
+from egrc.methods import tokensqueeze_train as squeeze
+from egrc.methods.tokensqueeze import Squeeze
 
 PROMPT, SHORT, LONG = [1, 3], [4, 2], [3, 4, 4, 3, 4, 2]  # bos 3 | 4 eos | 3 4 4 3 4 eos
 
@@ -49,7 +51,7 @@ class World:
 
 def config(**changed):
     """3 steps of 4 problems x 4 rollouts."""
-    first = squeeze.phase(12)
+    first = Squeeze("squeeze", 12)
     given = {"steps": 3, "prompts_per_step": 4, "group_size": 4, "cap": 12, "eval_problems": 3, "checkpoint_every": 1}
     return Config("pocket", "egrc", Recipe((first,)), seed=1, lora_rank=4, **{**given, **changed})
 
@@ -162,7 +164,7 @@ def test_samples_without_a_pair_are_refused(world):
 def whole(world, tmp_path_factory):
     """A run's work folder, and what it said."""
     work, said = tmp_path_factory.mktemp("whole"), []
-    squeeze.train(config(), world, work, lambda *progress: said.append(progress))
+    run.train(config(), world, work, lambda *progress: said.append(progress))
     return work, said
 
 
@@ -192,7 +194,7 @@ def test_steps_describe_their_pairs(whole):
     assert steps["accuracy"][1] == pytest.approx(second["accuracy"].mean())
     # before the first update the policy is the base: the margin is the mean of lambda log(len_l / len_w)
     ratios = pairs.iloc[:n].apply(lambda r: math.log(len(r["rejected_ids"]) / len(r["chosen_ids"])), axis=1)
-    assert steps["margin"][0] == pytest.approx(squeeze.LAMBDA * ratios.mean(), rel=1e-4)
+    assert steps["margin"][0] == pytest.approx(ratios.mean(), rel=1e-4)
 
 
 def weights(work):
@@ -223,10 +225,10 @@ def test_an_interrupted_run_goes_on_and_equals_the_whole_one(world, whole, tmp_p
     shutil.copytree(whole[0] / "samples", tmp_path / "samples")  # as sampled anew, see above
     monkeypatch.setattr(squeeze, "_trainer", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        squeeze.train(config(), world, tmp_path)
+        run.train(config(), world, tmp_path)
     assert not (tmp_path / "adapter").exists()
     monkeypatch.setattr(squeeze, "_trainer", made)
-    squeeze.train(config(), world, tmp_path)
+    run.train(config(), world, tmp_path)
     ours, theirs = weights(tmp_path), weights(whole[0])
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
     first, second = (pd.read_csv(w / "steps.csv").drop(columns="seconds") for w in (tmp_path, whole[0]))
@@ -237,7 +239,7 @@ def test_a_run_that_only_lacks_its_adapter_writes_it(world, whole, tmp_path):
     work = tmp_path / "work"
     shutil.copytree(whole[0], work)
     shutil.rmtree(work / "adapter")
-    squeeze.train(config(), world, work)
+    run.train(config(), world, work)
     ours, theirs = weights(work), weights(whole[0])
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     assert len(pd.read_csv(work / "steps.csv")) == 3
@@ -246,7 +248,7 @@ def test_a_run_that_only_lacks_its_adapter_writes_it(world, whole, tmp_path):
 def test_a_beginning_can_be_replayed(world, whole, tmp_path):
     seen = []
     shutil.copytree(whole[0] / "samples", tmp_path / "samples")
-    squeeze.train(config(), world, tmp_path, stop_after=2, observe=lambda step, model: seen.append(step))
+    run.train(config(), world, tmp_path, stop_after=2, observe=lambda step, model: seen.append(step))
     assert seen == [0, 1, 2] and not (tmp_path / "adapter").exists()
     first, second = (pd.read_csv(w / "steps.csv").drop(columns="seconds") for w in (tmp_path, whole[0]))
     pd.testing.assert_frame_equal(first, second.iloc[:2])
@@ -255,4 +257,4 @@ def test_a_beginning_can_be_replayed(world, whole, tmp_path):
 def test_several_ranks_are_refused(world, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="one process"):
-        squeeze.train(config(), world, tmp_path)
+        run.train(config(), world, tmp_path)

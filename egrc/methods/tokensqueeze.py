@@ -1,4 +1,4 @@
-"""TokenSqueeze's preference pairs, made of a policy's own samples (Zhang et al., 2511.13223).
+"""TokenSqueeze (Zhang et al., 2511.13223): preference pairs made of a policy's own samples.
 
 From the source (read in two summaries; its code was not found):
 
@@ -22,14 +22,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from egrc.analysis import sampling
+from egrc.config import ConfigError, Lengths, require
+from egrc.controller import Recipe
+from egrc.objective import Objective, Rollouts
 
 ALPHA = 1.0
 """[ours]; the source's value was not readable.  The positives are at most a quarter of the samples then."""
@@ -41,6 +44,28 @@ AT_ONCE = 128
 """Traces in a scoring pass."""
 
 Ids = tuple[int, ...]
+
+
+@dataclass
+class Squeeze(Objective):
+    """No advantages: pairs are trained on (`egrc.methods.tokensqueeze_train`).  beta and lambda are [ours]."""
+
+    beta: float = 0.1
+    """DPO's."""
+    length_weight: float = 1.0
+    """lambda."""
+    trainer: ClassVar[str | None] = "egrc.methods.tokensqueeze_train:train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.beta > 0, f"beta={self.beta}: must be positive")
+        require(self.length_weight >= 0, f"length_weight={self.length_weight}: must not be negative")
+
+    def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
+        raise ConfigError("tokensqueeze trains on pairs, which have no advantages")
+
+
+ARMS: dict[str, Callable[[Lengths], Recipe]] = {"tokensqueeze": lambda s: Recipe((Squeeze("squeeze", s.cap),))}
 
 
 class Trace(NamedTuple):

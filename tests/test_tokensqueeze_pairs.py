@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from egrc.methods.squeeze_data import WINDOW, Grammar, Trace, depth, divergence, pairs, rewrite, split
+from egrc.methods.tokensqueeze import WINDOW, Grammar, Trace, depth, divergence, pairs, rewrite, split
 from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
 
 
