@@ -41,9 +41,6 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--json", action="store_true", help="JSON on standard output")
     c = command("claims", claims_, "what the records say of each claim of the paper", scale=None)
     c.add_argument("--json", action="store_true", help="JSON on standard output")
-    c = command("power", power_, "seeds, problems and samples that the next comparison needs, planned from the records")
-    c.add_argument("--json", action="store_true", help="JSON on standard output")
-    c.add_argument("--fresh", action="store_true", help="work it out anew from the records there are now")
     command("records", records_, "list the records", scale=None)
     command("base", base, "train the scale's base model")
     c = command("sweep", sweep_, "make every record of a scale that is missing or stale")
@@ -233,19 +230,6 @@ def claims_(a: Arguments) -> None:
 
     table = pd.concat([claims.verdicts(scale) for scale in ([a.scale] if a.scale else scales.SCALES)])
     print(table.to_json(orient="records", indent=1) if a.json else claims.text(table))
-
-
-def power_(a: Arguments) -> None:
-    from egrc.experiments import power
-
-    if a.fresh:
-        power.make(a.scale)
-    if not a.json:
-        print(power.report(a.scale))
-        return
-    summary, tables = power.load(a.scale)
-    rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-    print(json.dumps({**summary, **rows, "stale": power.stale(summary)}, indent=1))
 
 
 def records_(a: Arguments) -> int:

@@ -248,7 +248,7 @@ def _check_machine(world: scales.World, protocol: Protocol) -> None:
         from egrc.worlds import hub
 
         gpu.require_gpu(world.name)
-        _check_memory(2 * world.shape().base() / 1e9)
+        _check_memory(world.weights_gb())
         hub.require(world.HUB, world.REVISION)
 
 

@@ -34,7 +34,7 @@ from egrc.experiments.jobs import Job, run_jobs
 from egrc.experiments.search import PLUS_REMOVED, WORST
 
 PROBLEMS = 400
-"""A benchmark, from the plan of `egrc.experiments.power`."""
+"""A benchmark; planned before the runs (`data/power`)."""
 NOT_BELOW = 0.02
 """How far below the base the lower end of accuracy's interval may lie."""
 KEPT = ("benchmark", "id", "correct", "tokens", "truncated")

@@ -6,8 +6,8 @@ The models are those that the published frontier of length reduction is measured
 used is not public in what we could read [ours].  Training problems are DeepScaleR's, without those that stand in a test
 set.  Revisions are commits that many public projects pin; no hub was reached from here.
 
-The architectures' numbers are spelt out, so that parameters and memory are known without the hub; a dry run compares
-them with the hub's own config where that is in the cache, and `policy` refuses a checkpoint that differs.
+The architectures' numbers are spelt out, so that the weights' size is known without the hub; `policy` refuses a
+checkpoint that differs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from egrc.evaluation.problems import HANDMADE, Problem, key
 from egrc.evaluation.problems import load as load_problems
 from egrc.experiments import launch
 from egrc.experiments.launch import LONGEST_PROMPT, Hardware
-from egrc.experiments.memory import GB, Load, Shape, memory
 from egrc.worlds import hub
 
 if TYPE_CHECKING:  # the dry run needs neither
@@ -39,6 +38,7 @@ if TYPE_CHECKING:  # the dry run needs neither
     from egrc.entropy import TokenClasses
 
 NOT_RUN = "not yet run on a GPU"
+GB = 1e9
 PAD = "<|vision_pad|>"
 """A token of the vocabulary that a text model has no use for.  The published tokenizer pads with the end token; then
 padding could not be told from an end."""
@@ -94,14 +94,14 @@ class Gpu:
 
     # --- the model
 
-    def shape(self) -> Shape:
-        """The architecture's numbers as the estimates need them."""
-        n = self.NUMBERS
-        heads = n["num_attention_heads"]
-        return Shape(
-            n["num_hidden_layers"], n["hidden_size"], n["intermediate_size"], heads, n["num_key_value_heads"],
-            n["hidden_size"] // heads, n["vocab_size"], n["tie_word_embeddings"], bias=True,
-        )  # fmt: skip
+    def weights_gb(self) -> float:
+        """GB of the base weights in bfloat16, counted on the meta device."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(self.model_config())
+        return 2 * sum(p.numel() for p in model.parameters()) / GB
 
     def model_config(self) -> Qwen2Config:
         """The same numbers as a transformers config, enough to build the model on the meta device."""
@@ -121,14 +121,13 @@ class Gpu:
         require_gpu(self.name)
         if config.arm != "base":
             require_vllm(hardware)
-        require_memory(self.name, lambda total: self.needed_gb(config, hardware, total), hardware)
+        require_memory(self.name, lambda total: self.needed_gb(hardware, total), hardware)
         hub.require(self.HUB, self.REVISION)
         self._training_problems()
 
-    def needed_gb(self, config: Config, hardware: Hardware, device_gb: float) -> float:
-        """Estimated GB of one device; see `egrc.experiments.memory`."""
-        load = Load.of(config, hardware, LONGEST_PROMPT, launch.ranks())
-        return memory(self.shape(), load, device_gb)["total"] / GB
+    def needed_gb(self, hardware: Hardware, device_gb: float) -> float:
+        """GB that one device needs at the least: the base weights and colocated vLLM's share, before any activation."""
+        return self.weights_gb() + (hardware.vllm_share * device_gb if hardware.vllm == "colocate" else 0.0)
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model (eval mode, bfloat16) and tokenizer (own pad), from safetensors, without remote code.
@@ -252,8 +251,7 @@ def require_gpu(scale: str) -> None:
     if not torch.cuda.is_available():
         build = "" if torch.version.cuda else f" (torch {torch.__version__} is a build without CUDA)"
         raise ConfigError(
-            f"scale {scale} needs a GPU, and torch sees none{build}: `python -m egrc dry-run --scale {scale}` says "
-            "which would do; the scales pocket and smol run on a CPU"
+            f"scale {scale} needs a GPU, and torch sees none{build}: the scales pocket and smol run on a CPU"
         )
     if launch.ranks() == 1 and (seen := torch.cuda.device_count()) > 1:
         raise ConfigError(
@@ -279,8 +277,8 @@ def require_memory(scale: str, needed: Callable[[float], float], hardware: Hardw
     free, total = (b / GB for b in torch.cuda.mem_get_info(own))
     if needed(total) > free:
         raise ConfigError(
-            f"too little memory: about {needed(total):.0f} GB are needed (an estimate), {free:.0f} of {total:.0f} GB "
-            f"are free: free the GPU, or {_smaller(hardware)}; `python -m egrc dry-run --scale {scale}` shows each part"
+            f"too little memory: weights and vLLM alone need {needed(total):.0f} GB, {free:.0f} of {total:.0f} GB "
+            f"are free: free the GPU, or {_smaller(hardware)} (scale {scale})"
         )
 
 
