@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from egrc import paths
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 
 Arguments = argparse.Namespace
 

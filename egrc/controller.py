@@ -19,7 +19,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
-from egrc.config import ConfigError, Stateful, require
+from egrc.checks import ConfigError, Stateful, require
 from egrc.objective import Objective
 
 AT_DWELL_LIMIT = "dwell limit"

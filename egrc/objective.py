@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from egrc.config import ConfigError, Stateful, require
+from egrc.checks import ConfigError, Stateful, require
 
 EPS = 1e-4
 """As in TRL: keeps a nearly uniform group from exploding."""

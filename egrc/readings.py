@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,14 @@ class Batch:
     rollouts: Rollouts
     rewards: Tensor = field(init=False)
     advantages: Tensor = field(init=False)
+
+
+def grade(correct: Callable[[str, Any], bool], completions: Sequence[str], answers: Sequence[Any]) -> list[bool]:
+    """Verdicts of a grader on each completion; side by side where it has a method `batch`."""
+    batch = getattr(correct, "batch", None)
+    if batch is not None:
+        return batch(completions, answers)
+    return [bool(correct(c, a)) for c, a in zip(completions, answers, strict=True)]
 
 
 class StepSums:

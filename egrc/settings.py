@@ -9,7 +9,8 @@ import torch
 from datasets import Dataset, IterableDataset
 from trl import GRPOConfig
 
-from egrc.config import Config, ConfigError
+from egrc.checks import ConfigError
+from egrc.config import Config
 from egrc.controller import Recipe
 from egrc.entropy import TokenClasses
 

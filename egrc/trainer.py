@@ -30,21 +30,13 @@ from egrc import atomic, resume
 from egrc.ended import left_out
 from egrc.entropy import TokenClasses, lexical_classes, probe_entropy
 from egrc.objective import Objective, Rollouts, Tokens
-from egrc.readings import Batch, StepSums, kept_rollouts, text
+from egrc.readings import Batch, StepSums, grade, kept_rollouts, text
 from egrc.recorder import Recorder
 from egrc.resume import STATE_FILE, EpochSampler, last_checkpoint, step_seed
 from egrc.scoring import TokenScores, score_completions
 from egrc.settings import EGRCConfig, check_classes, check_dataset
 
 Grader = Callable[[str, Any], bool]
-
-
-def math_correct(completion: str, answer: Any) -> bool:
-    """Default grader, by math-verify (`egrc.evaluation.grading`); of a GSM8K reference what follows '####' counts."""
-    from egrc.evaluation.grading import correct, extract  # imports sympy: only where it is used
-
-    gold = str(answer)
-    return correct(completion, (extract(gold) or gold) if "####" in gold else gold)
 
 
 class StepCallback(TrainerCallback):
@@ -84,7 +76,7 @@ class EGRCTrainer(GRPOTrainer):
         args: EGRCConfig | None = None,
         train_dataset: Dataset | IterableDataset | None = None,
         reward_funcs: Any = None,
-        correct: Grader = math_correct,
+        correct: Grader | None = None,
         token_classes: TokenClasses | None = None,
         probe_prefixes: Sequence[str] | None = None,
         peft_config: PeftConfig | None = None,
@@ -102,6 +94,10 @@ class EGRCTrainer(GRPOTrainer):
 
         self.recipe = copy.deepcopy(args.recipe)  # its objectives have state, which is this run's
         self.gate = self.recipe.new_gate()
+        if correct is None:
+            from egrc.evaluation.pool import Grader as MathGrader  # worker processes: no completion can hang the run
+
+            correct = MathGrader()
         self.correct = correct
         self.recorder = Recorder(None)
         rewards = [self._reward_function(), *extra]
@@ -177,7 +173,7 @@ class EGRCTrainer(GRPOTrainer):
             texts = [text(completion) for completion in completions]
             ended = [ids[-1] in self.eos_token_ids for ids in completion_ids]
             # A cut completion counts as wrong even if its text would pass: it has not answered.
-            graded = [bool(self.correct(text, a)) and e for text, a, e in zip(texts, answer, ended, strict=True)]
+            graded = [g and e for g, e in zip(grade(self.correct, texts, answer), ended, strict=True)]
             correct, length, ended = self._gather(torch.tensor([graded, list(map(len, completion_ids)), ended]).T).T
             group = self.num_generations if self.model.training else self.num_generations_eval
             first = self.accelerator.process_index * len(texts)

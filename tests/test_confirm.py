@@ -5,7 +5,7 @@ import pytest
 import stub_records
 
 from egrc.atomic import write_json, write_parquet
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import confirm, records, scales
 
 FLOORS = {"a": 10.0, "b": 10.0}

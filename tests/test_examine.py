@@ -11,7 +11,7 @@ import torch
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation import ask, evaluations, examine, generation
 from egrc.evaluation.benchmarks import BenchmarkError
 from egrc.evaluation.examine import PROTOCOLS, Protocol, chosen, plan, put, run, who

@@ -13,7 +13,8 @@ import tiny
 import torch
 
 from egrc import methods
-from egrc.config import ConfigError, Lengths
+from egrc.checks import ConfigError
+from egrc.config import Lengths
 from egrc.controller import EntropyGate, Recipe
 from egrc.experiments import run, scales
 from egrc.methods import tokensqueeze, tokensqueeze_train

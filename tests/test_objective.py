@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.methods.ablations import CorrectnessOnly, GroupRelative, Linear, NotPositiveOnly, Separate, Unshaped
 from egrc.methods.arora_zanette import AroraZanette
 from egrc.methods.deepcompress import DeepCompress

@@ -11,7 +11,7 @@ import stub_records
 
 from egrc import figures, paths
 from egrc.analysis import tables
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import fingerprint, jobs, measure, paper, products, scales, sweep
 from egrc.experiments.jobs import JobsError
 from egrc.experiments.records import RecordError

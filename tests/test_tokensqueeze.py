@@ -11,7 +11,8 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 from trl import DPOConfig
 
-from egrc.config import Config, ConfigError
+from egrc.checks import ConfigError
+from egrc.config import Config
 from egrc.controller import Recipe
 from egrc.entropy import lexical_classes
 from egrc.experiments import run

@@ -31,7 +31,7 @@ from egrc import paths
 from egrc.analysis import ablations, changes, dilemma, headline, tables, tokens
 from egrc.analysis import rows as checked
 from egrc.analysis.show import Shown
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation import intervals
 from egrc.experiments import measure, records, scales
 from egrc.experiments.shared import once

@@ -25,7 +25,7 @@ import pandas as pd
 
 from egrc import paths
 from egrc.atomic import write_json, write_parquet
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation import ask, benchmarks, evaluations
 from egrc.evaluation.ask import Question
 from egrc.evaluation.generation import BACKENDS, Backend, Sampling

@@ -19,7 +19,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from egrc.config import Config, ConfigError
+from egrc.checks import ConfigError
+from egrc.config import Config
 
 DTYPES = {"float32": 4, "bfloat16": 2}
 """Bytes of an element."""
@@ -185,7 +186,10 @@ def as_one(checkpoints: Path) -> Iterator[None]:
     except (RuntimeError, _Stopped) as error:
         if not isinstance(error, _Stopped) and not _of_a_lost_rank(error):
             raise
-        raise RankError(_obituary(checkpoints)) from error
+        # from here on the launcher's SIGTERM must not interrupt: one message is enough
+        before = signal.SIG_IGN
+        signal.signal(signal.SIGTERM, before)
+        raise RankError(_where_it_goes_on(checkpoints)) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -199,14 +203,15 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _of_a_lost_rank(error: RuntimeError) -> bool:
-    """Do the words of gloo, NCCL or torch's store say that a peer is gone?"""
-    signs = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Broken pipe")
+    """Do the words of gloo, NCCL or torch's store say that a peer is gone?  (NCCL reports our own faults, too.)"""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+    signs += ("ncclRemoteError", "NCCL communicator was aborted", "connection to other rank")
     return any(sign in str(error) for sign in signs)
 
 
-def _obituary(checkpoints: Path) -> str:
-    found = [p.parent for p in checkpoints.glob("checkpoint-*/egrc_state.json")]
-    newest = max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+def _where_it_goes_on(checkpoints: Path) -> str:
+    complete = [p.parent for p in checkpoints.glob("checkpoint-*/egrc_state.json")]
+    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
     there = f"{newest.name} is whole" if newest else "no checkpoint was complete yet"
     return (
         f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "

@@ -19,7 +19,7 @@ from typing import Literal
 
 from egrc import paths
 from egrc.atomic import publish_folder, write_json
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import measure, products, records, scales
 from egrc.experiments.jobs import Job, run_jobs
 from egrc.experiments.sweep import main, needed, sweep

@@ -27,7 +27,8 @@ import pandas as pd
 
 from egrc import paths
 from egrc.atomic import write_csv
-from egrc.config import Config, ConfigError
+from egrc.checks import ConfigError
+from egrc.config import Config
 from egrc.experiments import agree
 
 RUN_KEYS = ("config", "config_hash", "versions", "seconds", "generated_tokens", "status")

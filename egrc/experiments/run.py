@@ -70,7 +70,8 @@ def run(
     with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        world = scales.world(config.scale)
+        own = data_dir / config.scale / "base"
+        world = scales.world(config.scale, data_dir if own.exists() else None)
         launch.check(config, hardware, world)
         if launch.is_main():
             _prepare(work, config, fresh)

@@ -4,49 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any
 
-from egrc.config import Config, ConfigError, Lengths
+from egrc.checks import ConfigError
+from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.experiments.launch import Hardware
 from egrc.methods import MAIN, OURS, PEERS, recipe
 from egrc.methods.ablations import ABLATIONS, MORE_UPDATES
-
-if TYPE_CHECKING:  # a reader of records needs none of them
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from egrc.entropy import TokenClasses
-
-
-class World(Protocol):
-    """What a scale supplies: a base model, problems, a grader, and kinds of tokens."""
-
-    name: str
-
-    def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """Base model (eval mode) and tokenizer."""
-
-    def policy_path(self) -> str:
-        """Local folder, or hub id, of the base model."""
-
-    def train_problems(self, seed: int) -> Dataset:
-        """Columns prompt, answer, benchmark; the order is fixed by the seed."""
-
-    def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
-        """At most n problems a benchmark, columns id, prompt, answer; split 'search' is for choosing settings."""
-
-    def correct(self, completion: str, answer: str) -> bool:
-        """Is this text (special tokens skipped) a correct answer?"""
-
-    def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
-        """The kind of every token of the vocabulary."""
-
-    def probe_prefixes(self) -> list[str]:
-        """Fixed texts on which the policy's entropy is probed."""
-
-    def floor_tokens(self, benchmark: str) -> float | None:
-        """Mean tokens of the shortest correct procedure known, where there is one."""
+from egrc.worlds.base import World
 
 
 @dataclass(frozen=True)
@@ -284,10 +251,16 @@ def keeps_weights(scale: str, arm: str, seed: int) -> bool:
     return arm in _scale(scale).deciding or keeps_all(scale, arm, seed)
 
 
-def world(scale: str) -> World:
-    """The world of a named scale.  Raises `ConfigError`, which lists the valid names."""
+def world(scale: str, data: Path | None = None) -> World:
+    """The world of a named scale; `data`: the folder of its base model, if not the package's.
+
+    Raises `ConfigError`, which lists the valid names.
+    """
     module, cls = _scale(scale).world.split(":")
-    return getattr(import_module(module), cls)()
+    made = getattr(import_module(module), cls)()
+    if data is not None and hasattr(made, "data"):
+        made.data = data
+    return made
 
 
 def hardware(scale: str) -> Hardware:

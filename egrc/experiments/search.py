@@ -41,7 +41,7 @@ import pandas as pd
 from egrc import paths
 from egrc.analysis.headline import REMOVED
 from egrc.atomic import write_csv, write_json
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import scales
 from egrc.experiments.jobs import Job, run_jobs
 from egrc.methods import OURS

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -87,8 +89,18 @@ def caption(figure: Figure, paragraphs: Sequence[str]) -> float:
 
 
 def data_hash(drawn: pd.DataFrame) -> str:
-    """SHA-256 of the numbers a figure or a table shows, the runs' config hashes among them."""
-    return hashlib.sha256(drawn.to_csv(index=False).encode()).hexdigest()
+    """SHA-256 of the numbers a figure or a table shows, the runs' config hashes among them.
+
+    Numbers are rounded to eight digits of their column's largest: the last bits of a sum depend on the processor, and
+    the same records must give the same file everywhere.
+    """
+    rounded = drawn.copy()
+    for name in drawn.select_dtypes("float"):
+        largest = drawn[name].abs().max()
+        if largest > 0 and np.isfinite(largest):
+            digits = 8 - math.ceil(math.log10(largest))
+            rounded[name] = drawn[name].round(digits) + 0.0  # no negative zero
+    return hashlib.sha256(rounded.to_csv(index=False, float_format="%.9g").encode()).hexdigest()
 
 
 def save(figure: Figure, drawn: pd.DataFrame, stem: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from egrc.config import ConfigError, Lengths
+from egrc.checks import ConfigError
+from egrc.config import Lengths
 from egrc.controller import Recipe
 from egrc.methods import (
     arora_zanette,

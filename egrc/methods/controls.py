@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from egrc.config import require
+from egrc.checks import require
 from egrc.controller import EntropyGate, Reading
 
 

@@ -17,7 +17,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from egrc.config import Lengths, require
+from egrc.checks import require
+from egrc.config import Lengths
 from egrc.controller import Recipe
 from egrc.objective import EPS, Objective, Rollouts, centred
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egrc.config import require
+from egrc.checks import require
 from egrc.controller import Recipe
 from egrc.methods.dler import cut
 from egrc.objective import Objective, Rollouts

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egrc.config import Lengths, require
+from egrc.checks import require
+from egrc.config import Lengths
 from egrc.controller import Recipe
 from egrc.objective import Objective, Rollouts, group_relative
 

@@ -15,7 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from egrc.config import Lengths, require
+from egrc.checks import require
+from egrc.config import Lengths
 from egrc.controller import Decision, EntropyGate, Reading, Recipe
 from egrc.methods.egrc import Compress, Explore, compress, explore
 from egrc.objective import EPS, Objective, Rollouts, group_relative

@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from egrc.analysis import sampling
-from egrc.config import ConfigError, Lengths, require
+from egrc.checks import ConfigError, require
+from egrc.config import Lengths
 from egrc.controller import Recipe
 from egrc.objective import Objective, Rollouts
 

@@ -42,7 +42,8 @@ from trl import DPOConfig, DPOTrainer
 
 from egrc.analysis import sampling
 from egrc.atomic import write_json, write_parquet
-from egrc.config import Config, ConfigError
+from egrc.checks import ConfigError
+from egrc.config import Config
 from egrc.controller import Reading
 from egrc.methods.tokensqueeze import Grammar, Trace, pairs, rewrite, split
 from egrc.recorder import Recorder

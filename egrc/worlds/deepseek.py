@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from egrc.config import Config, ConfigError
+from egrc.checks import ConfigError
+from egrc.config import Config
 from egrc.evaluation import benchmarks, gold
 from egrc.evaluation.contamination import decontaminate
-from egrc.evaluation.pool import Pool
+from egrc.evaluation.pool import Grader
 from egrc.evaluation.problems import HANDMADE, Problem, key
 from egrc.evaluation.problems import load as load_problems
 from egrc.experiments import launch
@@ -90,7 +91,8 @@ class Gpu:
     def __init__(self) -> None:
         self._train: list[Problem] = []
         self._tests: dict[str, list[Problem]] = {}
-        self._grader: Pool | None = None
+        self.correct = Grader(THINK)
+        """Does what follows '</think>' state this answer?  Thinking that does not end has not answered."""
 
     # --- the model
 
@@ -176,7 +178,7 @@ class Gpu:
     def train_problems(self, seed: int) -> Dataset:
         """Columns prompt, answer, benchmark; shuffled.  Raises `HubError` or `BenchmarkError`."""
         rows = [
-            {"prompt": prompt(p.text), "answer": p.gold[0], "benchmark": p.source} for p in self._training_problems()
+            {"prompt": prompt(p.text), "answer": list(p.gold), "benchmark": p.source} for p in self._training_problems()
         ]
         return _dataset(rows).shuffle(seed=seed)
 
@@ -201,14 +203,6 @@ class Gpu:
         return self._train
 
     # --- answers and tokens
-
-    def correct(self, completion: str, answer: str) -> bool:
-        """Does what follows '</think>' state this answer?  Thinking that does not end has not answered.
-
-        Asked of a grading worker: nothing that a model writes in a long run may hang or end the run.
-        """
-        self._grader = self._grader or Pool(workers=1)
-        return self._grader.correct(THINK + completion, answer)
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
         """As at scale smol: by a token's own spelling, numbers digit by digit."""
@@ -296,12 +290,9 @@ def read_training(repo: str, revision: str) -> list[Problem]:
     """The training set's usable rows: a problem, a readable answer, a prompt of at most `LONGEST_PROMPT` bytes (and
     so at most as many tokens).
 
-    What is left out is counted in the log.  Raises `HubError`; ConfigError where nothing is left.
+    What is left out is counted in the log.  Raises `BenchmarkError`; ConfigError where nothing is left.
     """
-    import datasets
-
-    with hub.explained(repo, revision):
-        table = datasets.load_dataset(repo, split="train", revision=revision)
+    table = benchmarks.fetch(repo, revision, "train")  # at that revision and no other
     missing = {"problem", "answer"} - set(table.column_names)
     if missing:
         raise ConfigError(f"{repo}: no column {', '.join(sorted(missing))} (it has {', '.join(table.column_names)})")
@@ -325,13 +316,13 @@ def usable(rows: Any) -> Iterator[Problem]:
         yield Problem(f"deepscaler/{number}", text, golds, "", "deepscaler")
 
 
-def _rows(name: str, problems: list[Problem]) -> Iterator[dict[str, str]]:
+def _rows(name: str, problems: list[Problem]) -> Iterator[dict[str, Any]]:
     template = benchmarks.REGISTRY[name].prompt if name in benchmarks.REGISTRY else benchmarks.PROMPT
     for p in problems:
-        yield {"id": p.id, "prompt": prompt(p.text, template), "answer": p.gold[0]}
+        yield {"id": p.id, "prompt": prompt(p.text, template), "answer": list(p.gold)}
 
 
-def _dataset(rows: list[dict[str, str]]) -> Dataset:
+def _dataset(rows: list[dict[str, Any]]) -> Dataset:
     from datasets import Dataset
 
     return Dataset.from_list(rows)
