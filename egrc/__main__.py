@@ -156,7 +156,8 @@ def say(line: str) -> None:
 
 
 def train(a: Arguments) -> None:
-    from egrc.experiments import launch, scales
+    from egrc.experiments import scales
+    from egrc.worlds import launch
 
     overrides = _overrides(a.set)
     if overrides and a.out is None:
@@ -242,7 +243,7 @@ def records_(a: Arguments) -> int:
 
 
 def base(a: Arguments) -> None:
-    from egrc.experiments.paper import has_own_base
+    from egrc.paper import has_own_base
 
     if not has_own_base(a.scale):
         raise ConfigError(f"scale {a.scale!r} starts from a pretrained model; only pocket trains its own")
@@ -282,19 +283,19 @@ def measure_(a: Arguments) -> int:
 
 
 def paper_(a: Arguments) -> None:
-    from egrc.experiments.paper import paper
+    from egrc.paper import paper
 
     paper(a.scale, a.fresh, arms=a.arms)
 
 
 def figures(a: Arguments) -> None:
-    from egrc.experiments.products import draw
+    from egrc.paper.products import draw
 
     draw(a.scale)
 
 
 def bench_(a: Arguments) -> None:
-    from egrc.experiments.bench import bench
+    from egrc.paper.bench import bench
 
     print(bench(a.scale))
 
@@ -308,7 +309,7 @@ def world_(a: Arguments) -> None:
 
 
 def search_(a: Arguments) -> None:
-    from egrc.experiments import search
+    from egrc.analysis import search
 
     if a.scale not in search.TRIALS:
         raise ConfigError(f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
@@ -324,7 +325,7 @@ def search_(a: Arguments) -> None:
 
 
 def confirm_(a: Arguments) -> None:
-    from egrc.experiments import confirm
+    from egrc.analysis import confirm
 
     if a.only:
         show = Progress("/".join(a.only))
@@ -375,7 +376,7 @@ def generate_(a: Arguments) -> None:
 def evaluate_(a: Arguments) -> None:
     from dataclasses import replace
 
-    from egrc.evaluation import examine
+    from egrc.experiments import examine
 
     asked = ("samples", "temperature", "top_p", "cap", "problems", "seed", "backend", "batch")
     given = {name: getattr(a, name) for name in asked if getattr(a, name) is not None}

@@ -18,10 +18,10 @@ import torch
 from transformers import TrainerCallback
 
 from egrc.controller import Reading, Recipe
-from egrc.experiments import launch
 from egrc.methods.deepcompress import DeepCompress
 from egrc.methods.ours import BriefSteps
 from egrc.trainer import EGRCTrainer, last_checkpoint
+from egrc.worlds import launch
 
 GROUP = 16
 """Rollouts of the one problem of a step: two ranks, and two micro-batches, share the group."""

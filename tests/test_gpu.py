@@ -28,12 +28,12 @@ from egrc.__main__ import main
 from egrc.checks import ConfigError
 from egrc.evaluation import benchmarks
 from egrc.evaluation.problems import Problem
-from egrc.experiments import dryrun, launch, scales
-from egrc.experiments.launch import Hardware
+from egrc.experiments import dryrun, scales
 from egrc.worlds import deepseek as gpu
-from egrc.worlds import hub
+from egrc.worlds import hub, launch
 from egrc.worlds.deepseek import END, PAD, Gpu, Gpu7B, prompt, split
 from egrc.worlds.hub import HubError
+from egrc.worlds.launch import Hardware
 
 RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
 REMEDIES = {

@@ -13,8 +13,9 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from egrc.analysis import mix, parts, policies, rows, sampling
+from egrc.analysis import mix, parts, policies, rows
 from egrc.entropy import CLASSES, lexical_classes, probe_entropy
+from egrc.evaluation import sampling
 from egrc.experiments import measure, records
 from egrc.scoring import score_tokens
 

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from egrc.methods.arms import MAIN, OURS, PEERS
 
+from egrc.analysis import search
 from egrc.atomic import write_json
 from egrc.checks import ConfigError
-from egrc.experiments import scales, search
+from egrc.experiments import scales
 from egrc.experiments.jobs import JobsError
 
 

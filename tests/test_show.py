@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 import egrc.analysis.show as show
 from egrc import figures, paths
-from egrc.experiments import products, shared
+from egrc.experiments import shared
 from egrc.figures import style
+from egrc.paper import products
 
 ROW = {
     "prompt": "1 + 2 ?",

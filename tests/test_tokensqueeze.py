@@ -16,10 +16,10 @@ from egrc.config import Config
 from egrc.controller import Recipe
 from egrc.entropy import lexical_classes
 from egrc.experiments import run
-from egrc.experiments.launch import Hardware
 from egrc.experiments.records import Record
 from egrc.methods import tokensqueeze_train as squeeze
 from egrc.methods.tokensqueeze import Squeeze
+from egrc.worlds.launch import Hardware
 
 PROMPT, SHORT, LONG = [1, 3], [4, 2], [3, 4, 4, 3, 4, 2]  # bos 3 | 4 eos | 3 4 4 3 4 eos
 

@@ -44,10 +44,10 @@ from torch import Tensor
 
 from egrc import paths
 from egrc.analysis import parts as of
-from egrc.analysis import sampling
 from egrc.atomic import write_parquet
 from egrc.config import Config
 from egrc.entropy import CLASSES, TokenClasses
+from egrc.evaluation import sampling
 from egrc.experiments import records, run, scales
 from egrc.experiments.agree import STEPS as VERIFIED
 from egrc.experiments.agree import cells, differing_cell

@@ -18,10 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from egrc.analysis import sampling
 from egrc.analysis.word_classes import classify, split, texts, word_entropies
 from egrc.atomic import write_parquet
-from egrc.evaluation import problems
+from egrc.evaluation import problems, sampling
 from egrc.evaluation.problems import Problem
 from egrc.experiments import fingerprint, scales
 from egrc.objective import Rollouts

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from egrc.experiments import launch, scales
+from egrc.experiments import scales
+from egrc.worlds import launch
 
 NODE, NODES, TRAINING = 8, 2, 4
 """GPUs of a node, nodes, and GPUs that train beside one that serves vLLM, in the commands."""

@@ -27,8 +27,9 @@ from egrc import paths
 from egrc.atomic import publish_folder, write_json, write_parquet
 from egrc.config import Config
 from egrc.evaluation.evaluate import evaluate
-from egrc.experiments import fingerprint, launch, records, scales
-from egrc.experiments.launch import Hardware
+from egrc.experiments import fingerprint, records, scales
+from egrc.worlds import launch
+from egrc.worlds.launch import Hardware
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 RECORDED = ("steps.csv", "decisions.jsonl", "rollouts.parquet")

@@ -10,10 +10,10 @@ from typing import Any
 from egrc.checks import ConfigError
 from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
-from egrc.experiments.launch import Hardware
 from egrc.methods import MAIN, OURS, PEERS, recipe
 from egrc.methods.ablations import ABLATIONS, MORE_UPDATES
 from egrc.worlds.base import World
+from egrc.worlds.launch import Hardware
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Scale:
     overrides: dict[str, Any] = field(default_factory=dict)
     """Fields of `Config` that differ from its defaults."""
     per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `experiments.search`)."""
+    """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `analysis.search`)."""
     arms: tuple[str, ...] = MAIN
     """The arms that the first figures and table 1 compare at this scale, each at every one of `seeds`."""
     variants: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Scale:
     more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     """By study and arm: the seeds, where a study asks for others than `seeds`."""
     deciding: tuple[str, ...] = ()
-    """Arms whose policies `experiments.confirm` asks again, at every seed that a study asks for: these keep their
+    """Arms whose policies `analysis.confirm` asks again, at every seed that a study asks for: these keep their
     weights."""
     slim: frozenset[str] = frozenset()
     """Studies whose runs keep only steps and answers (`experiments.records.SLIM`), and their adapters where they are
@@ -73,12 +73,12 @@ NEIGHBOURS = ("deepcompress", "tokensqueeze")
 """The two peers that are closest to the paper in kind."""
 STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
 """The three peers whose fronts are compared: their trials came closest to what `egrc-plus` is for, which is to remove
-most without a collapsed benchmark (`egrc.experiments.search.strongest`, on training problems)."""
+most without a collapsed benchmark (`egrc.analysis.search.strongest`, on training problems)."""
 RIVALS = STRONGEST[:2]
 """The two closest of them: as many seeds as `egrc` itself."""
 FIVE = (0, 1, 2, 3, 4)
 PLUS: str | None = "egrc-selective"
-"""Which of `methods.OURS` is called `egrc-plus`, and recorded under that name only: `experiments.search.plus`
+"""Which of `methods.OURS` is called `egrc-plus`, and recorded under that name only: `analysis.search.plus`
 chooses, on
 training problems."""
 
@@ -247,7 +247,7 @@ def keeps_all(scale: str, arm: str, seed: int) -> bool:
 
 
 def keeps_weights(scale: str, arm: str, seed: int) -> bool:
-    """Does this run's record keep its adapter: is its policy asked again (`experiments.confirm`), or is all kept?"""
+    """Does this run's record keep its adapter: is its policy asked again (`analysis.confirm`), or is all kept?"""
     return arm in _scale(scale).deciding or keeps_all(scale, arm, seed)
 
 

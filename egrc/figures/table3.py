@@ -2,7 +2,7 @@
 
 Every arm that the studies `STUDIES` of a scale name, all at the temperature that suits the base best; the columns are
 those of table 1 (`egrc.analysis.tables`).  First what each arm cost: the trials that its settings were chosen from
-(`egrc.experiments.search`), generated tokens and seconds of training.  Arms without a record are named.
+(`egrc.analysis.search`), generated tokens and seconds of training.  Arms without a record are named.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egrc.analysis import tables
+from egrc.analysis import search, tables
 from egrc.controller import EntropyGate
-from egrc.experiments import records, scales, search
+from egrc.experiments import records, scales
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
 from egrc.figures import typeset
@@ -189,7 +189,7 @@ def notes(at: float, lacking: str) -> list[str]:
         "mean is the plain mean over benchmarks of each column.",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "
         "depend on what else the machine was doing, and on the code of the day (most runs would be faster now). Trials: settings of this arm that were tried on training problems "  # noqa: E501
-        "(`experiments.search`); a variant takes what was found for its arm; `egrc-plus` is the choice among all of our "  # noqa: E501
+        "(`analysis.search`); a variant takes what was found for its arm; `egrc-plus` is the choice among all of our "  # noqa: E501
         "candidates, whose trials are counted together. Nothing is corrected for the number of comparisons: of twenty "
         "arms that change nothing, one is expected to lie apart by its interval.",
     ]

@@ -29,10 +29,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from egrc.analysis import sampling
 from egrc.checks import ConfigError, require
 from egrc.config import Lengths
 from egrc.controller import Recipe
+from egrc.evaluation import sampling
 from egrc.objective import Objective, Rollouts
 
 ALPHA = 1.0

@@ -40,11 +40,11 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
-from egrc.analysis import sampling
 from egrc.atomic import write_json, write_parquet
 from egrc.checks import ConfigError
 from egrc.config import Config
 from egrc.controller import Reading
+from egrc.evaluation import sampling
 from egrc.methods.tokensqueeze import Grammar, Trace, pairs, rewrite, split
 from egrc.recorder import Recorder
 from egrc.trainer import STATE_FILE, last_checkpoint

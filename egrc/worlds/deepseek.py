@@ -28,9 +28,8 @@ from egrc.evaluation.contamination import decontaminate
 from egrc.evaluation.pool import Grader
 from egrc.evaluation.problems import HANDMADE, Problem, key
 from egrc.evaluation.problems import load as load_problems
-from egrc.experiments import launch
-from egrc.experiments.launch import LONGEST_PROMPT, Hardware
-from egrc.worlds import hub
+from egrc.worlds import hub, launch
+from egrc.worlds.launch import LONGEST_PROMPT, Hardware
 
 if TYPE_CHECKING:  # the dry run needs neither
     from datasets import Dataset

@@ -26,11 +26,11 @@ import pandas as pd
 from egrc import paths
 from egrc.atomic import write_json, write_parquet
 from egrc.checks import ConfigError
-from egrc.evaluation import ask, benchmarks, evaluations
+from egrc.evaluation import ask, benchmarks
 from egrc.evaluation.ask import Question
 from egrc.evaluation.generation import BACKENDS, Backend, Sampling
 from egrc.evaluation.problems import Problem, key
-from egrc.experiments import fingerprint, scales
+from egrc.experiments import evaluations, fingerprint, scales
 from egrc.experiments.export import ADAPTER
 
 OnProgress = Callable[[str, int, int], None]
@@ -96,7 +96,7 @@ class Plan:
     protocol: Protocol
     questions: list[Question]
     settings: dict[str, Any]
-    """What is recorded beside the rows; see `egrc.evaluation.evaluations.KEYS`."""
+    """What is recorded beside the rows; see `egrc.experiments.evaluations.KEYS`."""
     target: Path
     """The rows' file."""
     work: Path

@@ -27,11 +27,11 @@ import pandas as pd
 
 from egrc import paths
 from egrc.analysis.headline import Headline, headline
+from egrc.analysis.search import PLUS_REMOVED, WORST
 from egrc.atomic import write_json, write_parquet
 from egrc.checks import ConfigError
 from egrc.experiments import fingerprint, records, scales
 from egrc.experiments.jobs import Job, run_jobs
-from egrc.experiments.search import PLUS_REMOVED, WORST
 
 PROBLEMS = 400
 """A benchmark; planned before the runs (`data/power`)."""

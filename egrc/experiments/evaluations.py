@@ -1,7 +1,7 @@
 """Recorded evaluations of benchmarks: where they are, how they are read, whether they are stale, and their numbers.
 
     data/evaluations/<scale>/<who>/<benchmark>.parquet    one row for each problem and sample (`evaluation.ask.COLUMNS`)
-    data/evaluations/<scale>/<who>/<benchmark>.json       all that decided them (`egrc.evaluation.examine`)
+    data/evaluations/<scale>/<who>/<benchmark>.json       all that decided them (`egrc.experiments.examine`)
 
 `who` is 'base', or an adapter: 'egrc-seed-0'.
 """

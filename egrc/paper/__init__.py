@@ -20,9 +20,10 @@ from typing import Literal
 from egrc import paths
 from egrc.atomic import publish_folder, write_json
 from egrc.checks import ConfigError
-from egrc.experiments import measure, products, records, scales
+from egrc.experiments import measure, records, scales
 from egrc.experiments.jobs import Job, run_jobs
 from egrc.experiments.sweep import main, needed, sweep
+from egrc.paper import products
 
 Say = Callable[[str], None]
 Fresh = Literal["main", "all"] | None

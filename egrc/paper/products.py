@@ -49,7 +49,7 @@ def drawings(scale: str) -> dict[str, Callable[[], list[Path]]]:
 
 
 def _figure(name: str, scale: str) -> list[Path]:
-    from egrc.evaluation.evaluations import NotEvaluated
+    from egrc.experiments.evaluations import NotEvaluated
     from egrc.figures import FIGURES, picture, style
 
     module = import_module(FIGURES[name])
@@ -115,7 +115,7 @@ def make(scale: str, drawn: Sequence[str], run: Sequence[Path], check: Callable[
         tasks = {**dict.fromkeys(drawn), **{notebook.stem: str(notebook) for notebook in run}}
         logs, out = paths.BUILD / "logs" / "paper", paths.BUILD / "notebooks"
         write_json(folder / "tasks.json", {"scale": scale, "logs": str(logs), "out": str(out), "tasks": tasks})
-        command = [sys.executable, "-m", "egrc.experiments.products", str(folder)]
+        command = [sys.executable, "-m", "egrc.paper.products", str(folder)]
         env = {"SOURCE_DATE_EPOCH": EPOCH, shared.FOLDER: str(folder)}
         makers = [Job(f"maker {i + 1}", command, logs / f"maker-{i + 1}.log", env) for i in range(MAKERS)]
 

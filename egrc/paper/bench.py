@@ -35,9 +35,9 @@ from egrc.atomic import write_json, write_text
 from egrc.config import Config
 from egrc.controller import Recipe
 from egrc.experiments import scales
-from egrc.experiments.paper import FOLLOWING, RUNS, spent
 from egrc.experiments.run import lora, set_up, versions
 from egrc.methods.egrc import Compress
+from egrc.paper import FOLLOWING, RUNS, spent
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
 TARGETS = {"egrc_over_trl": 1.05, "peak_memory_gb": 2.0, "paper_seconds": 90.0}
