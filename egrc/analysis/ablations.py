@@ -8,11 +8,12 @@
 The interval says how sure a difference is for these seeds; the noise says what other seeds alone can make of it, and
 is the larger the fewer seeds there are.  A difference is called clear where its interval leaves out 0 and it is larger
 than the noise.  Nothing is corrected for the number of comparisons: of twenty ablations that change nothing, one is
-expected to look clear.  What so few seeds can show at all is in `egrc.experiments.power`.
+expected to look clear.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import tables, variance
+from egrc.analysis import tables
 from egrc.config import Config
 from egrc.evaluation import intervals
 from egrc.evaluation.intervals import N_BOOT, Means
@@ -209,7 +210,19 @@ def noise(found: pd.DataFrame, seeds: int, arm: str = WHOLE) -> pd.DataFrame:
     `levels`: index part.  NaN where it has one seed."""
     of_parts = found.loc[arm].groupby(level="part", sort=False)
     own = int(of_parts.size().iloc[0])
-    return of_parts.std() * variance.t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
+    return of_parts.std() * t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
+
+
+@cache
+def t_quantile(p: float, df: int) -> float:
+    """Quantile of Student's t, df >= 1.
+
+    With t = sqrt(df) tan(x), the density of x is proportional to cos(x)^(df - 1): smooth, on a finite interval.
+    """
+    x = np.linspace(-np.pi / 2, np.pi / 2, 100_001)
+    density = np.cos(x).clip(0) ** (df - 1)
+    below = np.cumsum(density) - density / 2
+    return math.sqrt(df) * math.tan(np.interp(p * density.sum(), below, x))
 
 
 @once

@@ -99,6 +99,7 @@ def rounded(drawn: pd.DataFrame) -> pd.DataFrame:
 
     Sums differ in their last bits from one processor or library to the next; a zero that came out as 1e-17 is a zero.
     """
+    drawn = drawn.infer_objects()  # a column of floats may have been joined as one of objects
     numbers = drawn.select_dtypes("float")
     largest = numbers.abs().where(np.isfinite(numbers)).max()
     whole = {name: float(f"{top:.{DIGITS}g}") for name, top in largest.items() if top > 0}  # 0.99...9 is 1.0
