@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from egrc.analysis.show import Shown
+from egrc.analysis.shown import Shown
 from egrc.evaluation import benchmarks
 from egrc.experiments import evaluations
 from egrc.experiments.records import RecordError

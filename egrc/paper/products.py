@@ -34,12 +34,11 @@ Say = Callable[[str], None]
 
 def drawings(scale: str) -> dict[str, Callable[[], list[Path]]]:
     """Figures and tables of a scale by name; each call writes one and returns its files."""
-    from egrc.analysis import tables
-    from egrc.figures import NAMES, claims, table2, table3
+    from egrc.figures import NAMES, claims, table1, table2, table3
 
     out = paths.figures(scale)
     found: dict[str, Callable[[], list[Path]]] = {name: partial(_figure, name, scale) for name in NAMES}
-    found["table1"] = lambda: tables.write(scale, out=out)
+    found["table1"] = lambda: table1.write(scale, out=out)
     if scale == "pocket":  # table 2 is of all scales, and stands once
         found["table2"] = lambda: table2.write(out=out)
         found["claims"] = lambda: claims.write(out)

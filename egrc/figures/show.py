@@ -6,11 +6,9 @@ Nothing here computes a result.  What is returned displays itself in Jupyter and
 from __future__ import annotations
 
 import ast
-import base64
 import inspect
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,10 +19,9 @@ from typing import Any
 
 import pandas as pd
 
+from egrc.analysis.shown import Shown
 from egrc.experiments import shared
-from egrc.figures import FIGURES, picture
-
-SCREEN_WIDTH = 710  # pixels of a figure, which in print is 7.1 inches wide
+from egrc.figures import FIGURES, picture, style
 
 # A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.
 # They differ in weight or underline as well as in colour: print and colour-blind readers see them too.
@@ -36,26 +33,6 @@ STYLES = (
     "background:#f79d5c;color:#222;text-decoration:underline;font-weight:bold",
 )
 MARKS = ("", "'", "''", "'''")  # the same levels in plain text
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Markdown, HTML or a picture for a notebook, with plain text beside it."""
-
-    text: str
-    markdown: str | None = None
-    html: str | None = None
-    png: bytes | None = None
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
-        """What there is, by its type, and how it is to be displayed."""
-        png = base64.b64encode(self.png).decode() if self.png else None
-        rich = {"text/markdown": self.markdown, "text/html": self.html, "image/png": png}
-        data = {"text/plain": self.text} | {kind: value for kind, value in rich.items() if value is not None}
-        return data, {"image/png": {"width": SCREEN_WIDTH, "alt": self.text}} if png else {}
 
 
 def source(*objects: Any) -> Shown:
@@ -87,8 +64,6 @@ def figure(name: str, scale: str) -> Shown:
     """
     drawn = shared.kept(picture(name, scale))
     if drawn is None:
-        from egrc.figures import style
-
         drawn = style.rendered(import_module(FIGURES[name]).draw(scale)[0], "png")
     return Shown(name, png=drawn)
 
