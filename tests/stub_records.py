@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +35,22 @@ def steps() -> pd.DataFrame:
     return table.assign(**dict.fromkeys(numbers, 1.0))
 
 
-def write(data: Path, arm: str = "egrc", seed: int = 0, code: dict[str, str] | None = None, **meta: Any) -> Path:
-    """Write a record under a data folder; `meta` replaces entries of run.json.  Returns its folder."""
+def write(data: Path, arm: str = "egrc", seed: int = 0, stale: bool = False, **meta: Any) -> Path:
+    """Write a record under a data folder; `meta` replaces entries of run.json, a stale one took one step less.
+
+    Returns its folder.
+    """
     config = scales.config("pocket", arm, seed)
     folder = run_folder(data, "pocket", arm, seed)
-    code = code or {"egrc.experiments.run": "1"}
     write_json(
         folder / "run.json",
         {
-            "config": asdict(config),
-            "config_hash": fingerprint.config_hash(config),
-            "code_hash": fingerprint.combined(code),
-            "code": code,
+            "config": config.to_dict() | ({"steps": config.steps - 1, "cap": 1} if stale else {}),
+            "config_hash": "stale" if stale else fingerprint.config_hash(config),
             "versions": {},
             "seconds": 1.0,
             "generated_tokens": 5,
             "status": "complete",
-            "log": [],
             **meta,
         },
     )

@@ -13,11 +13,10 @@ import stub_records
 
 from egrc import paths
 from egrc.__main__ import Progress, main
-from egrc.experiments import fingerprint
 from egrc.experiments.results import COLUMNS, results
 
 COMMANDS = [
-    *("train", "results", "claims", "power", "records", "base", "sweep", "paper", "figures", "bench", "world", "clean"),
+    *("train", "results", "claims", "records", "base", "sweep", "paper", "figures", "bench", "world", "clean"),
     "evaluate",
 ]
 
@@ -47,7 +46,7 @@ def test_bad_input_is_one_line_that_names_the_remedy(arguments, message, capsys,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", ["", "nonsense", "train", "train --arm egrc --seed x", "records"])
+@pytest.mark.parametrize("arguments", ["", "nonsense", "train", "train --arm egrc --seed x"])
 def test_bad_usage_is_refused_by_argparse(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments.split())
@@ -67,9 +66,8 @@ def test_help_lists_every_command(capsys):
 def data(tmp_path, monkeypatch):
     """A data folder with two records, one of them stale."""
     monkeypatch.setattr(paths, "DATA", tmp_path)
-    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: {"egrc.experiments.run": "1"})
     stub_records.write(tmp_path, "base", 0)
-    stub_records.write(tmp_path, "egrc", 1, code={"egrc.experiments.run": "0"})
+    stub_records.write(tmp_path, "egrc", 1, stale=True)
     return tmp_path
 
 
@@ -81,7 +79,7 @@ def test_results_are_tidy_and_their_json_is_all_of_the_output(data, capfd):
     assert (first["arm"], first["seed"], first["benchmark"], first["temperature"]) == ("base", 0, "forward-3", 1.0)
     assert (first["problems"], first["samples"], first["accuracy"], first["mean_tokens"]) == (2, 2, 0.5, 10.5)
     assert first["floor_tokens"] > 1
-    assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "changed since: egrc.experiments.run")}  # noqa: E501
+    assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "config changed: cap, steps")}
 
 
 def test_results_without_records_have_columns_and_no_rows(tmp_path):
@@ -90,7 +88,7 @@ def test_results_without_records_have_columns_and_no_rows(tmp_path):
 
 
 def test_a_list_of_records_says_which_are_stale(data, capsys):
-    assert main(["records", "list"]) == 0
+    assert main(["records"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in shown] == ["pocket/base/seed-0", "pocket/egrc/seed-1"]
     assert shown[0].endswith("up to date") and shown[1].endswith("changed since: egrc.experiments.run")
@@ -191,24 +189,9 @@ def test_a_killed_run_goes_on_and_equals_the_uninterrupted_one(untrained, tmp_pa
 
 
 @pytest.mark.e2e
-def test_results_of_real_runs_and_their_replay(untrained):
+def test_results_of_real_runs(untrained):
     for arm in ("base", "egrc"):
         ran(untrained, *train(untrained, arm))
     rows = pd.DataFrame(json.loads(ran(untrained, "results", "--scale", "pocket", "--json")))
     assert rows.groupby("arm").size().to_dict() == {"base": 18, "egrc": 18}
     assert rows["stale"].str.startswith("config changed").all()  # because of --set
-    replay = """
-from egrc import records, verify
-for record in records.load_all("pocket"):
-    print(record.arm, verify.difference(record, 2))
-"""
-    env = {**os.environ, "EGRC_DATA": str(untrained), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    arguments = {"cwd": paths.ROOT, "env": env, "capture_output": True, "text": True}
-    said = subprocess.run([sys.executable, "-c", replay], **arguments)
-    assert said.stdout.splitlines() == ["base None", "egrc None"], said.stderr
-    steps = untrained / "runs/pocket/egrc/seed-5/steps.csv"
-    table = pd.read_csv(steps, dtype=str, keep_default_na=False)
-    table.loc[1, "entropy"] = table.loc[0, "entropy"]
-    table.to_csv(steps, index=False)
-    said = subprocess.run([sys.executable, "-c", replay], **arguments)
-    assert "egrc steps.csv, row 2: entropy" in said.stdout, said.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from egrc.atomic import write_json, write_parquet
 from egrc.evaluation.ask import COLUMNS
-from egrc.experiments import evaluations, fingerprint
+from egrc.experiments import evaluations
 from egrc.experiments.evaluations import (
     by_problem,
     compare,
@@ -19,7 +19,6 @@ from egrc.experiments.evaluations import (
     load_all,
     majority,
     narrower,
-    stale,
 )
 from egrc.experiments.records import RecordError
 from egrc.paths import DATA
@@ -41,14 +40,14 @@ def rows(answers, cap=100, tokens=10, thinking=0):
 SETTINGS = {
     **{"scale": "smol", "who": "base", "benchmark": "gsm8k", "samples": 2, "temperature": 0.6, "top_p": 0.95},
     **{"cap": 100, "problems": 2, "dtype": "bfloat16", "seed": 0, "backend": "transformers", "batch": 64},
-    **{"model": "m", "weights": "w", "adapter": None, "template": "t", "asked": "d", "prompts": "p", "code": {}},
+    **{"model": "m", "weights": "w", "adapter": None, "template": "t", "asked": "d", "prompts": "p"},
     **{"versions": {}, "seconds": 1.0, "status": "complete"},
 }
 
 
 def write(data: Path, table=None, **settings):
     """A recorded evaluation under a data folder; returns it."""
-    found = SETTINGS | {"code": evaluations.code("smol")} | settings
+    found = SETTINGS | settings
     path = evaluations.file(found["scale"], found["who"], found["benchmark"], data)
     write_parquet(path, rows({"a": "r1", "b": "xx"}) if table is None else table)
     write_json(path.with_suffix(".json"), found)
@@ -156,7 +155,7 @@ def test_two_models_are_compared_problem_by_problem(tmp_path):
 def test_what_was_written_is_read(tmp_path):
     write(tmp_path)
     write(tmp_path, benchmark="aime24")
-    write(tmp_path, scale="pocket", code=evaluations.code("pocket"))
+    write(tmp_path, scale="pocket")
     assert [e.name for e in load_all(data=tmp_path)] == ["pocket/base/gsm8k", "smol/base/aime24", "smol/base/gsm8k"]
     found = load_all("smol", tmp_path)
     table = evaluations.table(found)
@@ -187,25 +186,11 @@ def test_damage_is_named(tmp_path):
         load(path)
 
 
-def test_a_stale_evaluation_names_the_code_that_changed(tmp_path, monkeypatch):
-    found = write(tmp_path)
-    assert stale(found) is None
-    monkeypatch.setattr(fingerprint, "source_hash", lambda source: "other")
-    assert stale(found).startswith("changed since: egrc, egrc.evaluation.ask, egrc.evaluation.generation, egrc.evaluation.graders")  # noqa: E501
-
-
-def test_its_code_is_what_answers_and_grades_and_no_more():
-    reached = evaluations.code("smol")
-    assert {"egrc.evaluation.ask", "egrc.evaluation.generation", "egrc.evaluation.pool", "egrc.evaluation.graders", "egrc.evaluation.grading"} <= reached.keys()  # noqa: E501
-    assert not {"egrc.trainer", "egrc.experiments.run", "egrc.evaluation.benchmarks", "egrc.worlds.smol", "egrc.experiments.examine"} & reached.keys()  # noqa: E501
-    assert {"egrc.evaluation.ask", "egrc.worlds.pocket.verdicts", "egrc.worlds.pocket.world"} <= evaluations.code("pocket").keys()  # noqa: E501
-
-
 def test_other_settings_do_not_replace_a_finished_evaluation(tmp_path):
-    found = write(tmp_path, code={"a": "1", "b": "1"})
-    evaluations.require_same(found.path, {"cap": 100, "code": {"a": "1", "b": "1"}, "versions": {"torch": "other"}})
-    with pytest.raises(RecordError, match=r"made otherwise \(cap: 100 then, 50 now, code: b\): --fresh replaces it"):
-        evaluations.require_same(found.path, {"cap": 50, "code": {"a": "1", "b": "2"}})
+    found = write(tmp_path)
+    evaluations.require_same(found.path, {"cap": 100, "versions": {"torch": "other"}})
+    with pytest.raises(RecordError, match=r"made otherwise \(cap: 100 then, 50 now\): --fresh replaces it"):
+        evaluations.require_same(found.path, {"cap": 50})
 
 
 # --- what is committed ---
@@ -226,7 +211,6 @@ def test_the_committed_evaluations_are_small_and_hold_no_texts():
 @pytest.mark.parametrize("found", COMMITTED, ids=lambda e: e.name)
 def test_a_committed_evaluation_is_whole_and_fresh(found):
     rows, settings = found.rows, found.settings
-    assert stale(found) is None
     assert (rows.groupby("id").size() == settings["samples"]).all() and rows["id"].nunique() == settings["problems"]
     assert (rows["tokens"] == rows["thinking_tokens"] + rows["answer_tokens"]).all()
     assert not (rows["correct"] & rows["truncated"]).any()

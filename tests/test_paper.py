@@ -10,15 +10,12 @@ import pytest
 import stub_records
 
 from egrc import figures, paper, paths
-from egrc.analysis import tables
 from egrc.checks import ConfigError
-from egrc.experiments import fingerprint, jobs, measure, scales, sweep
+from egrc.experiments import jobs, measure, scales, sweep
 from egrc.experiments.jobs import JobsError
 from egrc.experiments.records import RecordError
-from egrc.figures import table2, table3
+from egrc.figures import claims, table1, table2, table3
 from egrc.paper import products
-
-CODE = {"egrc.experiments.run": "1"}
 
 
 @pytest.fixture
@@ -27,10 +24,9 @@ def home(tmp_path, monkeypatch):
     for name in ("DATA", "NOTEBOOKS", "FIGURES", "BUILD"):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
-    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: CODE)
     monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], studies={"dilemma": ("joint-grpo",)}))
     for config in sweep.needed("pocket", [*sweep.main("pocket"), *scales.extras("pocket")]):
-        stub_records.write(paths.DATA, config.arm, config.seed, code=CODE)
+        stub_records.write(paths.DATA, config.arm, config.seed)
     monkeypatch.setattr(measure, "MEASUREMENTS", {})
     monkeypatch.setattr(products, "drawings", lambda scale: {})
     return tmp_path
@@ -51,8 +47,8 @@ def test_missing_records_are_named_before_anything_runs(home):
 
 
 def test_stale_records_are_named_before_anything_runs(home):
-    stub_records.write(paths.DATA, "joint", 2, code={"egrc.experiments.run": "0"})
-    with pytest.raises(RecordError, match="stale records:\n  pocket/joint/seed-2: changed since: egrc.experiments.run"):
+    stub_records.write(paths.DATA, "joint", 2, stale=True)
+    with pytest.raises(RecordError, match="stale records:\n  pocket/joint/seed-2: config changed: cap, steps"):
         paper.paper("pocket", say=lambda line: None)
     assert not paper.spent("pocket")
 
@@ -127,7 +123,8 @@ def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(monk
     monkeypatch.setattr(figures, "NAMES", ("fig", "other"))
     monkeypatch.setitem(sys.modules, "made_up_figure", SimpleNamespace(draw=draw))
     monkeypatch.setitem(sys.modules, "elsewhere", SimpleNamespace(draw=draw, SCALES=("smol",)))
-    monkeypatch.setattr(tables, "write", lambda scale, out: ["table"])
+    monkeypatch.setattr(table1, "write", lambda scale, out: ["table"])
+    monkeypatch.setattr(claims, "write", lambda out: ["claims"])
     monkeypatch.setattr(table2, "write", lambda out: ["benchmarks"])
     monkeypatch.setattr(table3, "wanted", lambda scale: {})
     assert products.draw("pocket") == ["table", "benchmarks"]
@@ -186,7 +183,7 @@ def make_all(scale, data=None, trust=True, runs=None):
         assert runs == list(scales.extras(scale))
         return
     for config in sweep.needed(scale, runs):
-        stub_records.write(data, config.arm, config.seed, code=CODE, seconds=99.0)
+        stub_records.write(data, config.arm, config.seed, seconds=99.0)
 
 
 def make_base(jobs_, **kwargs):
@@ -218,7 +215,7 @@ def test_fresh_replaces_base_and_runs_when_all_are_there(home, monkeypatch):
 
 def test_a_stopped_fresh_run_keeps_the_old_records_and_goes_on(home, monkeypatch):
     def stopped(scale, data, trust, runs):
-        stub_records.write(data, "egrc", 0, code=CODE, seconds=98.0)
+        stub_records.write(data, "egrc", 0, seconds=98.0)
         raise JobsError("stopped")
 
     monkeypatch.setattr(paper, "run_jobs", make_base)

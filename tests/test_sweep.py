@@ -10,13 +10,15 @@ from dataclasses import replace
 
 import pytest
 import stub_records
-from egrc.methods.arms import MAIN
 
 from egrc import paths
 from egrc.checks import ConfigError
-from egrc.controller import EntropyGate
-from egrc.experiments import fingerprint, jobs, records, scales, sweep
+from egrc.controller import Reading
+from egrc.experiments import jobs, records, scales, sweep
 from egrc.experiments.jobs import Job, JobsError, duration, run_jobs
+from egrc.methods import MAIN, ablations
+from egrc.methods.ablations import Linear
+from egrc.methods.egrc import Compress
 from egrc.worlds import launch
 
 
@@ -138,11 +140,9 @@ def test_a_sweep_needs_every_arm_and_seed_the_base_last():
 
 
 def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
-    code = {"egrc.experiments.run": "1"}
-    monkeypatch.setattr(fingerprint, "code_hashes", lambda scale, arm: code)
     for config in sweep.needed("pocket"):
-        stub_records.write(tmp_path, config.arm, config.seed, code=code)
-    stub_records.write(tmp_path, "joint", 1, code={"egrc.experiments.run": "0"})
+        stub_records.write(tmp_path, config.arm, config.seed)
+    stub_records.write(tmp_path, "joint", 1, stale=True)
     (tmp_path / "runs/pocket/egrc/seed-2/run.json").unlink()
     asked = []
     monkeypatch.setattr(sweep, "run_jobs", lambda jobs, at_once: asked.extend(jobs))
@@ -188,12 +188,12 @@ def test_a_variant_differs_from_its_arm_only_in_what_it_names():
 
 def test_a_phase_is_changed_by_its_name():
     plain, other = (scales.config("pocket", arm).recipe for arm in ("egrc", "egrc-linear"))
-    assert (plain.phases[0].shaping, other.phases[0].shaping) == ("exponential", "linear")
-    assert replace(other.phases[0], shaping="exponential") == plain.phases[0]
+    assert [type(recipe.phases[0]) for recipe in (plain, other)] == [Compress, Linear]
+    assert {**other.phases[0].settings(), "kind": "Compress"} == plain.phases[0].settings()
     assert other.phases[1] == plain.phases[1] and other.gate == plain.gate
     with pytest.raises(ConfigError, match="no setting \\['joint'\\]"):
         scales.config("pocket", "egrc", joint={"r": 1.0})
-    with pytest.raises(ConfigError, match="no such field of a phase .*'nonsense'"):
+    with pytest.raises(ConfigError, match="no such field of phase 'compress' .*'nonsense'"):
         scales.config("pocket", "egrc", compress={"nonsense": 1.0})
 
 
@@ -216,8 +216,8 @@ def test_other_signals_switch_where_the_recorded_runs_did():
         smoothed = record.steps["tokens_mean"].rolling(window).mean()
         steps.append(switch)
         fractions.append(smoothed[switch - 1] / smoothed[window - 1])
-    assert round(sum(steps) / 3) == scales.SWITCH_STEP
-    assert round(sum(fractions) / 3, 2) == scales.SWITCH_LENGTH
+    assert round(sum(steps) / 3) == ablations.SWITCH_STEP
+    assert round(sum(fractions) / 3, 2) == ablations.SWITCH_LENGTH
 
 
 def test_shuffled_entropy_would_have_switched_where_the_recorded_runs_did():
@@ -226,11 +226,11 @@ def test_shuffled_entropy_would_have_switched_where_the_recorded_runs_did():
     runs = [records.load("pocket", "compression", seed).steps["entropy"] for seed in (0, 1, 2)]
 
     def step(entropy, low):
-        gate = EntropyGate(replace(recipe, gate=replace(recipe.gate, low=low)))
-        return next((i for i, e in enumerate(entropy, 1) if gate.update(i, e).cause), math.inf)
+        gate = replace(recipe, gate=replace(recipe.gate, low=low)).new_gate()
+        return next((i for i, e in enumerate(entropy, 1) if gate.update(i, Reading(e)).cause), math.inf)
 
     mean = {low: sum(step(run, low) for run in runs) / 3 for low in (x / 100 for x in range(90, 110))}
-    assert min(mean, key=lambda low: abs(mean[low] - scales.SWITCH_STEP)) == scales.SWITCH_SHUFFLED
+    assert min(mean, key=lambda low: abs(mean[low] - ablations.SWITCH_STEP)) == ablations.SWITCH_SHUFFLED
 
 
 def test_unknown_studies_are_refused_with_the_valid_names():

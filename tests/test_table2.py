@@ -5,7 +5,6 @@ import pytest
 from test_evaluations import rows, write
 
 from egrc.evaluation import benchmarks
-from egrc.experiments import evaluations
 from egrc.experiments.records import RecordError
 from egrc.figures import table2
 from egrc.worlds.deepseek import NOT_RUN
@@ -15,7 +14,7 @@ from egrc.worlds.deepseek import NOT_RUN
 def data(tmp_path):
     """One set asked of the smol base, and one of pocket."""
     write(tmp_path, rows({"a": "rr", "b": "1x"}), benchmark="math500", problems=2, cap=100)
-    write(tmp_path, scale="pocket", benchmark="forward-3", code=evaluations.code("pocket"))
+    write(tmp_path, scale="pocket", benchmark="forward-3")
     return tmp_path
 
 
