@@ -71,7 +71,7 @@ def test_a_part_of_a_module_is_shown_as_it_stands():
 
 def test_docstrings_one_under_the_other():
     shown = show.docs("egrc.figures.show", "level", "figure")
-    first, second = shown.text.split("\n\n")
+    first, second = shown.text.split("\n\n", 1)
     assert first.startswith("level\n    0 (sure) to 3 (hesitates")
     assert second.startswith("figure\n    A figure of the paper")
     with pytest.raises(ValueError, match="egrc.figures.show: no docstring of _span, nothing"):

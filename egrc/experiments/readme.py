@@ -123,7 +123,7 @@ def claims_section() -> str:
     """What was found of each claim, in the pocket world and on the real model."""
     from egrc.analysis import claims
 
-    return "\n\n".join(claims.markdown(claims.verdicts(scale)) for scale in ("pocket", "smol")) + "\n"
+    return "\n\n".join(claims.markdown(scale) for scale in ("pocket", "smol")) + "\n"
 
 
 def _percent(interval: Any) -> str:
