@@ -72,10 +72,10 @@ def frontier_section(scale: str = "pocket") -> str:
 
 def _fronts(scale: str, focus: str) -> str:
     """Methods at several lengths, as frontiers against that of `focus`; empty where it was not trained."""
-    from egrc.analysis import fronts, tables
+    from egrc.analysis import dilemma, fronts, tables
     from egrc.figures import table3
 
-    drawn = fronts.draws(table3.rows(table3.load(scale, ablations=False), tables.compared_at(scale)))
+    drawn = dilemma.means(table3.rows(table3.load(scale, ablations=False), tables.compared_at(scale)))
     methods = table3.fronts(scale, drawn.arms, focus)
     if focus not in methods:
         return ""
