@@ -36,18 +36,15 @@ def steps() -> pd.DataFrame:
     return table.assign(**dict.fromkeys(numbers, 1.0))
 
 
-def write(data: Path, arm: str = "egrc", seed: int = 0, code: dict[str, str] | None = None, **meta: Any) -> Path:
+def write(data: Path, arm: str = "egrc", seed: int = 0, **meta: Any) -> Path:
     """Write a record under a data folder; `meta` replaces entries of run.json.  Returns its folder."""
     config = scales.config("pocket", arm, seed)
     folder = run_folder(data, "pocket", arm, seed)
-    code = code or {"egrc.experiments.run": "1"}
     write_json(
         folder / "run.json",
         {
             "config": asdict(config),
             "config_hash": fingerprint.config_hash(config),
-            "code_hash": fingerprint.combined(code),
-            "code": code,
             "versions": {},
             "seconds": 1.0,
             "generated_tokens": 5,

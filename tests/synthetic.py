@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from egrc.atomic import write_csv, write_json, write_parquet, write_text
-from egrc.config import Config
-from egrc.methods.arms import Lengths, recipe
+from egrc.config import Config, Lengths
+from egrc.methods import recipe
 from egrc.paths import run_folder
 
 BENCHMARKS = ("forward-3", "forward-4", "forward-5", "hole-2", "hole-2r", "hole-3")

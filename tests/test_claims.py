@@ -18,7 +18,7 @@ from egrc.analysis.claims import CLAIMS, COLUMNS
 from egrc.analysis.evidence import Rows
 from egrc.analysis.verdicts import Answer, Bound, judged
 from egrc.atomic import write_csv, write_json, write_parquet
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import measure, scales
 from egrc.experiments.records import RecordError
 

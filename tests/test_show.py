@@ -11,8 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from egrc import figures, paths
-from egrc.experiments import products, shared
+from egrc.experiments import shared
 from egrc.figures import show, style
+from egrc.paper import products
 
 ROW = {
     "prompt": "1 + 2 ?",

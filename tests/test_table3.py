@@ -11,7 +11,7 @@ from egrc.analysis import tables
 from egrc.experiments import scales
 from egrc.experiments.records import RecordError
 from egrc.figures import table3
-from egrc.methods.arms import OURS, PEERS
+from egrc.methods import OURS, PEERS
 
 
 @pytest.fixture(scope="module")

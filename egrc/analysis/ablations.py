@@ -13,7 +13,6 @@ expected to look clear.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -210,19 +209,7 @@ def noise(found: pd.DataFrame, seeds: int, arm: str = WHOLE) -> pd.DataFrame:
     `levels`: index part.  NaN where it has one seed."""
     of_parts = found.loc[arm].groupby(level="part", sort=False)
     own = int(of_parts.size().iloc[0])
-    return of_parts.std() * t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
-
-
-@cache
-def t_quantile(p: float, df: int) -> float:
-    """Quantile of Student's t, df >= 1.
-
-    With t = sqrt(df) tan(x), the density of x is proportional to cos(x)^(df - 1): smooth, on a finite interval.
-    """
-    x = np.linspace(-np.pi / 2, np.pi / 2, 100_001)
-    density = np.cos(x).clip(0) ** (df - 1)
-    below = np.cumsum(density) - density / 2
-    return math.sqrt(df) * math.tan(np.interp(p * density.sum(), below, x))
+    return of_parts.std() * intervals.t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
 
 
 @once

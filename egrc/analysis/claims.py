@@ -30,7 +30,7 @@ from egrc.analysis import verdicts as as_text
 from egrc.analysis.evidence import CONTROLS, NotMeasured, Rows
 from egrc.analysis.shown import Shown
 from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, Bound, judged
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation import intervals
 from egrc.experiments import records, scales
 from egrc.experiments.shared import once

@@ -25,7 +25,7 @@ from egrc.evaluation.evaluate import summarise
 from egrc.evaluation.intervals import Means
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
-from egrc.methods.arms import MAIN
+from egrc.methods import MAIN
 from egrc.paths import DATA, shown
 
 SEEDS_WANTED = 3

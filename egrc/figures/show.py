@@ -23,8 +23,6 @@ from egrc.analysis.shown import Shown
 from egrc.experiments import shared
 from egrc.figures import FIGURES, picture, style
 
-NAMED = (ast.FunctionDef, ast.ClassDef)
-
 # A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.
 # They differ in weight or underline as well as in colour: print and colour-blind readers see them too.
 PERPLEXITY_LEVELS = (1.1, 2.0, 4.0)
@@ -46,39 +44,15 @@ def source(*objects: Any) -> Shown:
     return Shown(text, markdown=f"```python\n{text}\n```")
 
 
-def header(module: ModuleType | str) -> Shown:
-    """A module's docstring: what it is about, in its own words.  Raises ValueError where there is none.
+def header(*modules: ModuleType | str) -> Shown:
+    """Docstrings of modules: what each is about, in its own words.  Raises ValueError where there is none.
 
-    Given by name, the module is read and not imported (the trainer's would import TRL, which takes seconds).
+    Given by name, a module is read and not imported (the trainer's would import TRL, which takes seconds).
     """
-    text = ast.get_docstring(ast.parse(_code(module)))
-    if text is None:
-        raise ValueError(f"{module} has no docstring to show")
-    return Shown(text, markdown=f"```text\n{text}\n```")
-
-
-def section(module: ModuleType | str, title: str) -> Shown:
-    """The part of a module's source under its ruler `# --- <title>...`, up to the next; the module is not imported.
-
-    Raises ValueError where there is no such part.
-    """
-    parts = _code(module).split("\n# --- ")
-    found = [part for part in parts[1:] if part.startswith(title)]
-    if not found:
-        raise ValueError(f"{module}: no part {title!r}")
-    text = f"# --- {found[0].rstrip()}"
-    return Shown(text, markdown=f"```python\n{text}\n```")
-
-
-def docs(module: str, *names: str) -> Shown:
-    """What functions of a module say of themselves, one under the other; the module is not imported.
-
-    Raises ValueError where one says nothing or is not there.
-    """
-    found = {node.name: ast.get_docstring(node) for node in ast.parse(_code(module)).body if isinstance(node, NAMED)}
-    if silent := [name for name in names if not found.get(name)]:
-        raise ValueError(f"{module}: no docstring of {', '.join(silent)}")
-    text = "\n\n".join(f"{name}\n{textwrap.indent(found[name] or '', '    ')}" for name in names)
+    texts = [ast.get_docstring(ast.parse(_code(module))) for module in modules]
+    if None in texts:
+        raise ValueError(f"{modules[texts.index(None)]} has no docstring to show")
+    text = "\n\n\n".join(map(str, texts))
     return Shown(text, markdown=f"```text\n{text}\n```")
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from egrc.analysis import tables
 from egrc.experiments.records import load_all
 from egrc.figures import typeset
-from egrc.methods.arms import MAIN
+from egrc.methods import MAIN
 from egrc.paths import DATA, FIGURES
 
 TITLES = {
