@@ -62,23 +62,6 @@ def test_uncertain_tokens_differ_by_more_than_colour():
     assert "[3 tokens, correct]" in repr(shown)
 
 
-def test_a_part_of_a_module_is_shown_as_it_stands():
-    shown = show.section("egrc.methods.arms", "peers")
-    assert shown.text.startswith("# --- peers: what a reader would pick instead")
-    assert '"dot": ' in shown.text and "OURS" not in shown.text and "MAIN" not in shown.text
-    with pytest.raises(ValueError, match="egrc.methods.arms: no part 'nothing'"):
-        show.section("egrc.methods.arms", "nothing")
-
-
-def test_docstrings_one_under_the_other():
-    shown = show.docs("egrc.figures.show", "level", "figure")
-    first, second = shown.text.split("\n\n", 1)
-    assert first.startswith("level\n    0 (sure) to 3 (hesitates")
-    assert second.startswith("figure\n    A figure of the paper")
-    with pytest.raises(ValueError, match="egrc.figures.show: no docstring of _span, nothing"):
-        show.docs("egrc.figures.show", "level", "_span", "nothing")
-
-
 @pytest.fixture
 def drawn(monkeypatch):
     """A figure's module that counts how often it is drawn, and its name."""

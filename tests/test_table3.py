@@ -111,14 +111,6 @@ def test_costs_are_means_over_seeds_with_the_recorded_trials_of_each_arm(data: P
     assert "base" not in table.index
 
 
-def test_times_of_earlier_code_are_marked(data: Path) -> None:
-    (data / "pocket" / "search.csv").write_text("arm,trial\nbase,0\n")
-    found = table3.load("pocket", data)
-    next(r for r in found if r.arm == "dler").meta["log"] = ["replayed, and it agrees"]
-    times = table3.pretty_costs(table3.costs("pocket", found, data)).set_index("arm")["training (s)"]
-    assert [arm for arm, time in times.items() if time.endswith(table3.EARLIER)] == ["dler"]
-
-
 def test_files_repeat_and_hold_every_arm(data: Path, tmp_path: Path) -> None:
     once, again = (
         [f.read_bytes() for f in table3.write("pocket", data, tmp_path / part)] for part in ("once", "again")

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-from egrc.methods import MAIN
 
 from egrc.analysis import tables
 from egrc.evaluation.intervals import paired_bootstrap
 from egrc.experiments.records import RecordError, load_all
 from egrc.figures import table1
+from egrc.methods import MAIN
 
 FLOOR = {"z": 20.0, "a": 10.0}
 
