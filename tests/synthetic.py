@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 from egrc.atomic import write_csv, write_json, write_parquet, write_text
 from egrc.config import Config, Lengths
+from egrc.controller import EntropyGate
 from egrc.methods import recipe
 from egrc.paths import run_folder
 
@@ -123,9 +123,9 @@ def write_run(data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None,
     """
     of = like or arm
     folder = run_folder(data, "pocket", arm, seed)
-    lengths = Lengths(cap=256, compress_budget=160, explore_budget=90, r=0.05)
+    lengths = Lengths(cap=256, compress_budget=160, explore_budget=90, r=0.05, gate=EntropyGate())
     config = Config("pocket", arm, recipe(of, lengths), seed)
-    meta = {"config": asdict(config), "config_hash": f"{arm}-{seed}", "code_hash": "",
+    meta = {"config": config.to_dict(), "config_hash": f"{arm}-{seed}", "code_hash": "",
             "code": {}, "versions": {}, "seconds": 1.0, "generated_tokens": 1, "status": "complete"}  # fmt: skip
     write_json(folder / "run.json", meta)
     write_parquet(folder / "evaluation.parquet", evaluation(of, seed) if rows is None else rows)

@@ -66,11 +66,11 @@ def test_what_a_variant_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     variants = {
         "a": ("egrc", {"r": 0.02}),
         "b": ("dot", {"truncate": {"cut_at": 1.0}}),
-        "c": ("egrc", {"gate": replace(scales.SCALES["pocket"].lengths.gate, low=0.8, every=51)}),
+        "c": ("egrc", {"gate": replace(scales.SCALES["pocket"].lengths.gate, low=0.8, dwell=51)}),
     }
     monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], variants=variants))
     said = [table3.differs("pocket", arm) for arm in ("egrc", "a", "b", "c")]
-    assert said == ["", "egrc: r = 0.02", "dot: truncate cut_at = 1.0", "egrc: gate low = 0.8, gate every = 51"]
+    assert said == ["", "egrc: r = 0.02", "dot: truncate cut_at = 1.0", "egrc: gate low = 0.8, gate dwell = 51"]
 
 
 def test_only_what_is_asked_is_loaded_in_its_order(data: Path) -> None:
