@@ -180,7 +180,7 @@ def test_a_scale_without_the_study_says_so() -> None:
 
 def test_every_arm_of_the_study_has_its_way() -> None:
     ways = {arm: dilemma.way(arm) for arm in scales.study("pocket", dilemma.STUDY)}
-    r = {arm: scales.config("pocket", arm).recipe.phases[0].r for arm in ways}
+    r = {arm: getattr(scales.config("pocket", arm).recipe.phases[0], "r", 1.0) for arm in ways}
     swept = {name: {r[arm] for arm in ways if ways[arm] == name} for name in WAYS}
     assert swept["joint"] == swept["staged"] and len(swept["joint"]) >= 3  # over the same shaping
     assert {"compression", "truncation", "joint-grpo"} <= {arm for arm in ways if ways[arm] == "control"}
