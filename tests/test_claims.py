@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.analysis import changes, claims, tables
-from egrc.analysis.claims import CLAIMS, COLUMNS, Bound, Found, Rows, judged
+from egrc.analysis import changes, claims, tables, verdicts
+from egrc.analysis.claims import CLAIMS, COLUMNS
+from egrc.analysis.evidence import Rows
+from egrc.analysis.verdicts import Answer, Bound, judged
 from egrc.atomic import write_csv, write_json, write_parquet
 from egrc.checks import ConfigError
 from egrc.experiments import measure, scales
@@ -52,7 +54,7 @@ def answered(name, tmp_path, **tables_):
     ],
 )
 def test_the_whole_interval_has_to_lie_on_the_claimed_side(bound, low, high, verdict, note):
-    assert judged(Found((low + high) / 2, low, high, 9, 3), bound) == (verdict, note)
+    assert judged(Answer((low + high) / 2, low, high, 9, 3), bound) == (verdict, note)
 
 
 @settings(deadline=None)
@@ -62,18 +64,18 @@ def test_the_predicate_says_what_is_judged(side, value, ends):
     bound = Bound(side, round(value, 2), "nats")
     says = str(bound).removesuffix(" nats")
     holds = all(eval(f"{end} {says}") for end in ends)
-    assert judged(Found(sum(ends) / 2, *ends, 9, 3), bound)[0] == ("supported" if holds else "not supported")
+    assert judged(Answer(sum(ends) / 2, *ends, 9, 3), bound)[0] == ("supported" if holds else "not supported")
 
 
 def test_a_seed_on_the_other_side_is_told():
-    found = Found(-1, -2, -0.5, 9, 3, by_seed=(-2.0, 0.5, -1.5), note="by construction")
+    found = Answer(-1, -2, -0.5, 9, 3, by_seed=(-2.0, 0.5, -1.5), note="by construction")
     assert judged(found, Bound("<", 0)) == ("supported", "seeds differ: -2, 0.5, -1.5; by construction")
     assert judged(found._replace(by_seed=(-2.0, -0.5)), Bound("<", 0))[1] == "by construction"
 
 
 @pytest.mark.parametrize("ends", [(np.nan, np.nan), (-np.inf, np.inf), (1, 2)])
 def test_where_there_is_no_number_the_note_is_the_reason(ends):
-    found = Found(np.nan, *ends, 9, 3, by_seed=(np.nan, np.nan, 1.0), note="one lies wholly elsewhere")
+    found = Answer(np.nan, *ends, 9, 3, by_seed=(np.nan, np.nan, 1.0), note="one lies wholly elsewhere")
     assert judged(found, Bound(">", 0)) == ("not supported", "one lies wholly elsewhere")
 
 
@@ -510,7 +512,7 @@ def test_the_command_prints_a_line_per_reading_in_120_columns(measured, monkeypa
     monkeypatch.setattr(paths, "DATA", measured)
     assert main(["claims"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert max(map(len, shown)) <= claims.WIDTH
+    assert max(map(len, shown)) <= verdicts.WIDTH
     for name, reading in READINGS.items():
         lines = [line for line in shown if re.match(rf"   {name}\*? +{re.escape(reading.quantity)} ", line)]
         assert len(lines) == 2  # pocket and smol
@@ -547,12 +549,13 @@ def test_json_is_all_of_the_output_and_comes_back_the_same(measured, monkeypatch
     ],
 )
 def test_numbers_have_two_digits_of_their_interval(numbers, shown):
-    assert claims.interval(pd.Series(dict(zip(("estimate", "low", "high"), numbers, strict=True)))) == shown
+    assert verdicts.interval(pd.Series(dict(zip(("estimate", "low", "high"), numbers, strict=True)))) == shown
 
 
 def test_markdown_has_a_line_per_reading_and_one_for_what_has_no_number(measured):
     table = claims.verdicts("pocket", data=measured)
-    lines = [line.split(" | ") for line in claims.markdown(table).splitlines() if line.startswith("| ")][2:]
+    shown = claims.markdown("pocket", measured).splitlines()
+    lines = [line.split(" | ") for line in shown if line.startswith("| ")][2:]
     names = [line[1].strip("*") for line in lines]
     assert " ".join(names) == "1a 1b 1c 1d 1e 1f 2a 2b 2c 2d 3a 4a 5a 6a 7a 8a"
     assert {line[1] for line in lines if line[1].startswith("**")} >= {"**1a**", "**8a**"}

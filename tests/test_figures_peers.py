@@ -100,7 +100,7 @@ def test_published_fractions_as_far_as_they_are_given() -> None:
     table = fig12_peers.published(given)
     assert table["name"].tolist() == ["one, 7B", "both, model not named", "range, 1.5B"]
     assert table[["low", "high"]].to_numpy().tolist() == [[0.2, 0.2], [0.25, 0.25], [0.46, 0.51]]
-    assert table["change"].tolist() == ["+1 point", "92.4 (base 92.8), math500", "not in our notes"]
+    assert table["accuracy_change"].tolist() == ["+1 point", "92.4 (base 92.8), math500", "not in our notes"]
     assert len(fig12_peers.published(table2.published())) >= 10
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from egrc.analysis import fronts
-from egrc.analysis.fronts import Draws
+from egrc.analysis import dilemma, fronts
+from egrc.analysis.dilemma import Means
 
 ARMS = {  # tokens and correct answers of 4 problems, on benchmarks a and b
     "base": ((40, 60), (2, 2)),
@@ -28,7 +28,7 @@ def rows() -> pd.DataFrame:
 
 
 def test_means_are_plain_over_benchmarks(rows: pd.DataFrame) -> None:
-    found = fronts.draws(rows, 20)
+    found = dilemma.means(rows, 20)
     assert dict(zip(found.arms, found.tokens[0], strict=True)) == {"base": 50, "short": 15, "good": 25, "poor": 25}
     assert dict(zip(found.arms, found.accuracy[0], strict=True)) == {"base": 0.5, "short": 0.5, "good": 1, "poor": 0.75}
     assert found.tokens.shape == found.accuracy.shape == (21, 4)
@@ -36,17 +36,17 @@ def test_means_are_plain_over_benchmarks(rows: pd.DataFrame) -> None:
 
 
 def test_the_front_has_whom_no_other_is_at_or_above(rows: pd.DataFrame) -> None:
-    table = fronts.front(fronts.draws(rows, 20)).set_index("arm")
+    table = fronts.front(dilemma.means(rows, 20)).set_index("arm")
     assert list(table.index[table["on"]]) == ["short", "good"]
     assert table["share"]["short"] == 1 and table["share"]["base"] == 0
     assert table["share"]["good"] > 0.9  # unless all problems drawn are those that all solve
     twin = rows[rows["arm"] == "good"].assign(arm="twin")
-    twins = fronts.front(fronts.draws(pd.concat([rows, twin])))
+    twins = fronts.front(dilemma.means(pd.concat([rows, twin])))
     assert list(twins.loc[twins["on"], "arm"]) == ["short", "good", "twin"]  # equals do not beat each other
 
 
 def test_standing_against_one_arm(rows: pd.DataFrame) -> None:
-    table = fronts.standing(fronts.draws(rows, 20), "poor").set_index("arm")
+    table = fronts.standing(dilemma.means(rows, 20), "poor").set_index("arm")
     assert table["outcome"].to_dict() == {"base": "beaten", "short": "shorter, less accurate", "good": "at or above"}
     assert table.loc["short", ["tokens", "tokens_low", "accuracy"]].tolist() == [-10, -10, -0.25]
     assert table.loc["good", "share"] == 1  # solves all that it solves, at equal length
@@ -54,17 +54,17 @@ def test_standing_against_one_arm(rows: pd.DataFrame) -> None:
     assert said[0].startswith("Against poor") and "  at or above: good (100%)" in said
     assert "  longer, more accurate: none" in said
     with pytest.raises(ValueError, match="no arm 'x' among base, good"):
-        fronts.standing(fronts.draws(rows, 20), "x")
+        fronts.standing(dilemma.means(rows, 20), "x")
 
 
 def test_arms_that_were_asked_other_problems_are_refused(rows: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="not every arm was asked"):
-        fronts.draws(rows[(rows["arm"] != "poor") | (rows["id"] > 0)])
+        dilemma.means(rows[(rows["arm"] != "poor") | (rows["id"] > 0)])
 
 
 def test_fronts_are_compared_at_equal_length() -> None:
     tokens, accuracy = (np.array([v] * 3, float) for v in ([10, 30, 20, 90], [0.5, 0.7, 0.7, 0.9]))
-    found = Draws(["short", "long", "focus", "far"], tokens, accuracy)
+    found = Means(["short", "long", "focus", "far"], tokens, accuracy)
     table = fronts.gaps(found, {"method": ["short", "long"], "focus": ["focus"], "far": ["far"]}, "focus")
     method, far = (line for _, line in table.iterrows())
     assert method["estimate"] == method["low"] == method["high"] == pytest.approx(-0.1)  # 0.6 at 20 tokens
@@ -78,7 +78,7 @@ def test_fronts_are_compared_at_equal_length() -> None:
 
 
 def test_a_length_shared_in_some_resamples_only_has_no_interval() -> None:
-    found = Draws(["method", "focus"], np.array([[20.0, 20.0], [20.0, 21.0]]), np.array([[0.5, 0.4]] * 2))
+    found = Means(["method", "focus"], np.array([[20.0, 20.0], [20.0, 21.0]]), np.array([[0.5, 0.4]] * 2))
     said = fronts.gaps_said(fronts.gaps(found, {"method": ["method"], "focus": ["focus"]}, "focus"), "focus")
     assert "method (1 setting): +10.0 points (no interval: in 100% of resamples no length is shared)" in said
 
@@ -111,7 +111,7 @@ def test_the_worst_benchmark_and_the_bounds(lines: pd.DataFrame) -> None:
 
 def test_findings_follow_from_the_rows(lines: pd.DataFrame) -> None:
     tokens, accuracy = (np.array([v] * 3, float) for v in ([30, 20, 40], [0.5, 0.6, 0.4]))
-    found = Draws(["joint", "kl-cov", "top-entropy"], tokens, accuracy)
+    found = Means(["joint", "kl-cov", "top-entropy"], tokens, accuracy)
     said = fronts.findings(fronts.worst(lines), found, {"keep entropy": ("kl-cov", "top-entropy", "absent")})
     assert said[0] == (
         "At least 95% of the removable length gone, 2 of 3 trained arms: lossy, sound. Of these with a benchmark more "

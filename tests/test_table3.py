@@ -66,11 +66,11 @@ def test_what_a_variant_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     variants = {
         "a": ("egrc", {"r": 0.02}),
         "b": ("dot", {"truncate": {"cut_at": 1.0}}),
-        "c": ("egrc", {"gate": replace(scales.SCALES["pocket"].lengths.gate, low=0.8, every=51)}),
+        "c": ("egrc", {"gate": replace(scales.SCALES["pocket"].lengths.gate, low=0.8, dwell=51)}),
     }
     monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], variants=variants))
     said = [table3.differs("pocket", arm) for arm in ("egrc", "a", "b", "c")]
-    assert said == ["", "egrc: r = 0.02", "dot: truncate cut_at = 1.0", "egrc: gate low = 0.8, gate every = 51"]
+    assert said == ["", "egrc: r = 0.02", "dot: truncate cut_at = 1.0", "egrc: gate low = 0.8, gate dwell = 51"]
 
 
 def test_only_what_is_asked_is_loaded_in_its_order(data: Path) -> None:
@@ -109,14 +109,6 @@ def test_costs_are_means_over_seeds_with_the_recorded_trials_of_each_arm(data: P
     assert (dler["seeds"], dler["generated_tokens"], dler["seconds"], dler["trials"]) == (2, 45_000, 50, 2)
     assert table.loc["egrc-fixed", "trials"] == 0 and table.loc["egrc-fixed", "settings"].startswith("egrc: gate")
     assert "base" not in table.index
-
-
-def test_times_of_earlier_code_are_marked(data: Path) -> None:
-    (data / "pocket" / "search.csv").write_text("arm,trial\nbase,0\n")
-    found = table3.load("pocket", data)
-    next(r for r in found if r.arm == "dler").meta["log"] = ["replayed, and it agrees"]
-    times = table3.pretty_costs(table3.costs("pocket", found, data)).set_index("arm")["training (s)"]
-    assert [arm for arm, time in times.items() if time.endswith(table3.EARLIER)] == ["dler"]
 
 
 def test_files_repeat_and_hold_every_arm(data: Path, tmp_path: Path) -> None:

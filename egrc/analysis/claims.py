@@ -16,189 +16,30 @@ seed alone lies on the other side, the note says so.
 
 from __future__ import annotations
 
-import math
-import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import ablations, changes, dilemma, headline, tables, tokens
-from egrc.analysis import rows as checked
+from egrc.analysis import ablations, changes, dilemma, headline
+from egrc.analysis import verdicts as as_text
+from egrc.analysis.evidence import CONTROLS, NotMeasured, Rows
 from egrc.analysis.shown import Shown
+from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, Bound, judged
 from egrc.checks import ConfigError
 from egrc.evaluation import intervals
-from egrc.experiments import measure, records, scales
+from egrc.experiments import records, scales
 from egrc.experiments.shared import once
 
-SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
-NOT_TESTABLE, NOT_MEASURED = "not testable", "not measured"
 COLUMNS = (
     *("claim", "reading", "primary", "scale", "quantity", "predicate"),
     *("estimate", "low", "high", "n", "seeds", "verdict", "note"),
 )
-MEASURED = ("pocket", "smol")
-"""Scales that have measurements beyond the runs themselves (see `egrc.experiments.measure`)."""
-CONTROLS = ("egrc-fixed", "egrc-by-length", "egrc-shuffled", "egrc-reversed")
-"""What the gate is held against in claim 7: it does not look, looks at the length, at shuffled entropy; other order."""
 NAN = float("nan")
-
-
-class NotMeasured(RuntimeError):
-    """What a reading needs is not there; the message says what makes it."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """Where the whole interval has to lie: '<', '>' or '>=' a value, in a unit."""
-
-    side: str
-    value: float
-    unit: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.side} {self.value:g} {self.unit}".rstrip()
-
-    def holds(self, x: float) -> bool:
-        """Does a number lie on the claimed side?"""
-        return {"<": x < self.value, ">": x > self.value, ">=": x >= self.value}[self.side]
-
-
-class Found(NamedTuple):
-    """A reading's estimate and 95% interval, from n units and some seeds; with each seed alone, where known."""
-
-    estimate: float
-    low: float
-    high: float
-    n: int
-    seeds: int
-    by_seed: tuple[float, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a scale has measured.  Each table is read when first asked for, and raises `NotMeasured` if missing;
-    a damaged one raises `egrc.experiments.records.RecordError`."""
-
-    scale: str
-    data: Path
-
-    def measured(self, name: str) -> Path:
-        """The file of a measurement."""
-        file = measure.file(name, self.scale, self.data)
-        if file.is_file():
-            return file
-        if self.scale not in MEASURED:
-            raise NotMeasured(f"measurement {name} is not made at scale {self.scale} yet")
-        raise NotMeasured(f"`python -m egrc measure {name} --scale {self.scale}` makes it")
-
-    def recorded(self, arms: Iterable[str], command: str) -> list[records.Record]:
-        """The records of some arms at all seeds of the scale."""
-        wanted = [paths.run_folder(self.data, self.scale, a, s) for a in arms for s in scales.runs(self.scale)[1]]
-        if not all((folder / "run.json").is_file() for folder in wanted):
-            raise NotMeasured(f"`{command}` makes it")
-        return [records.Record.load(folder) for folder in wanted]
-
-    @cached_property
-    def policies(self) -> pd.DataFrame:
-        """A line per completion, and per fixed prefix, of the base and the main arms."""
-        return self._checked("policies")
-
-    @cached_property
-    def tug(self) -> pd.DataFrame:
-        """Gradients on the base's own rollouts."""
-        table = self._checked("tug" if self.scale == "pocket" else "tug_words")
-        return table[table["arm"] == "base"]
-
-    @cached_property
-    def rollouts(self) -> pd.DataFrame:
-        """The base's rollouts with the entropy and the class of each token, or word."""
-        name, _ = tokens.SOURCES.get(self.scale, ("words", {}))
-        self.measured(name)
-        return tokens.load_rollouts(self.scale, self.data)
-
-    @cached_property
-    def top(self) -> pd.DataFrame:
-        """Who is among the 20% of tokens with the highest entropy: a line per class, and per class and seed."""
-        each = tokens.each_seed(tokens.top_share, self.rollouts)
-        return pd.concat([tokens.top_share(self.rollouts), each], keys=["all", "alone"]).query("`class` == 'connector'")
-
-    @cached_property
-    def dilemma(self) -> pd.DataFrame:
-        """Evaluation rows of the study `dilemma`, at the temperature that suits the base best."""
-        if dilemma.STUDY not in scales.SCALES[self.scale].studies:
-            raise NotMeasured(f"scale {self.scale} has no study of it")
-        arms = scales.study(self.scale, dilemma.STUDY)
-        self.recorded(arms, f"python -m egrc sweep --scale {self.scale} --study {dilemma.STUDY}")
-        return dilemma.load(self.scale, self.data)
-
-    @cached_property
-    def frontiers(self) -> pd.DataFrame:
-        """The readings of the study: a line for each, of all seeds and of each seed alone."""
-        alone = [dilemma.readings(own, n_boot=1) for _, own in self.dilemma.groupby("seed")]
-        return pd.concat([dilemma.readings(self.dilemma), *alone], keys=["all", *("alone" for _ in alone)])
-
-    @cached_property
-    def runs(self) -> list[records.Record]:
-        """The records of base and EGRC."""
-        return self.recorded(("base", "egrc"), f"python -m egrc sweep --scale {self.scale}")
-
-    @cached_property
-    def of_egrc(self) -> headline.Headline:
-        """EGRC against the base."""
-        base, egrc = (headline.rows(self.runs, arm) for arm in ("base", "egrc"))
-        floors = tables.floors(self.scale, base["benchmark"].unique())
-        return headline.headline(base, egrc, floors, self.temperature)
-
-    @cached_property
-    def sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Evaluation rows of EGRC and of the base, at the temperature that suits the base best."""
-        egrc, base = (
-            own[np.isclose(own["temperature"], self.temperature)]
-            for own in (headline.rows(self.runs, arm) for arm in ("egrc", "base"))
-        )
-        return egrc, base
-
-    @cached_property
-    def ablations(self) -> tuple[list[records.Record], pd.DataFrame, dict[str, float]]:
-        """The runs of study `ablations` that are there, their evaluation rows, and the benchmarks' compact floors."""
-        if ablations.STUDY not in scales.SCALES[self.scale].studies:
-            raise NotMeasured(f"scale {self.scale} has no study of it")
-        self.recorded(("base", ablations.WHOLE), f"python -m egrc sweep --scale {self.scale}")
-        runs = ablations.load(self.scale, self.data)
-        table = ablations.rows(runs, self.scale, self.data)
-        return runs, table, tables.floors(self.scale, table["benchmark"].unique())
-
-    @cached_property
-    def controls(self) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-        """For each control of the gate that has a run: EGRC minus it, of all seeds (`ablations.compare`) and of each
-        seed alone (`ablations.by_seed`)."""
-        runs, table, floors = self.ablations
-        there = {run.arm for run in runs}
-        levels = ablations.levels(table, floors)
-        return {
-            arm: (
-                ablations.compare(table, ablations.WHOLE, arm, floors),
-                ablations.by_seed(levels, ablations.WHOLE, arm),
-            )
-            for arm in CONTROLS
-            if arm in there
-        }
-
-    @property
-    def temperature(self) -> float:
-        """See `egrc.analysis.tables.compared_at`."""
-        return tables.compared_at(self.scale, self.data)
-
-    def _checked(self, name: str) -> pd.DataFrame:
-        self.measured(name)
-        return checked.load(name, self.scale, self.data)
 
 
 @dataclass(frozen=True)
@@ -208,7 +49,7 @@ class Reading:
     name: str
     quantity: str
     bound: Bound
-    of: Callable[[Rows], Found]
+    of: Callable[[Rows], Answer]
     primary: bool = False
 
 
@@ -226,78 +67,82 @@ class Claim:
 # --- how rows answer ----------------------------------------------------------------------------------------------
 
 
-def _change(arm: str, quantity: str) -> Callable[[Rows], Found]:
+def _change(arm: str, quantity: str) -> Callable[[Rows], Answer]:
     """The arm minus the base, on the same problems."""
 
-    def found(rows: Rows) -> Found:
+    def found(rows: Rows) -> Answer:
         c = changes.change(rows.policies, arm, quantity)
-        return Found(c.estimate, c.low, c.high, c.units, len(c.by_seed), tuple(c.by_seed.values()))
+        return Answer(c.estimate, c.low, c.high, c.units, len(c.by_seed), tuple(c.by_seed.values()))
 
     return found
 
 
-def _reading(name: str, arm: str, quantity: str, side: str, primary: bool = False) -> Reading:
-    what = changes.QUANTITIES[quantity]
-    return Reading(name, f"{what.title}, {arm} - base", Bound(side, 0, what.unit), _change(arm, quantity), primary)
+def _moved(claim: int, arm: str, side: str, *quantities: str) -> tuple[Reading, ...]:
+    """A reading a quantity, lettered; the first is primary."""
+    return tuple(
+        Reading(f"{claim}{letter}", f"{what.title}, {arm} - base", Bound(side, 0, what.unit), _change(arm, q), not i)
+        for i, (letter, q) in enumerate(zip("abcdef", quantities, strict=False))
+        for what in [changes.QUANTITIES[q]]
+    )
 
 
-def _frontier(name: str) -> Callable[[Rows], Found]:
+def _frontier(name: str) -> Callable[[Rows], Answer]:
     """The staged objective's frontier against the joint one's."""
 
-    def found(rows: Rows) -> Found:
+    def found(rows: Rows) -> Answer:
         own = rows.frontiers[rows.frontiers["reading"] == name]
         line, alone = own.loc["all"].iloc[0], tuple(own.loc["alone", "estimate"])
         values = (line["estimate"], line["low"], line["high"], int(line["problems"]), int(line["seeds"]))
         settings = rows.dilemma.drop_duplicates("arm").set_index("arm")["r"]
         swept = sorted({r for arm, r in settings.items() if dilemma.way(str(arm)) in dilemma.WAYS})
         note = f"both swept over r = {', '.join(f'{r:g}' for r in swept)}"
-        return Found(*values, alone, "; ".join(filter(None, (line["reason"], note))))
+        return Answer(*values, alone, "; ".join(filter(None, (line["reason"], note))))
 
     return found
 
 
-def _top(column: str) -> Callable[[Rows], Found]:
+def _top(column: str) -> Callable[[Rows], Answer]:
     """Connectors among the 20% of tokens with the highest entropy: their share, or its lift over their share of all."""
 
-    def found(rows: Rows) -> Found:
+    def found(rows: Rows) -> Answer:
         line, alone = rows.top.loc["all"].iloc[0], rows.top.loc["alone", column]
         values = (line[column], line[f"{column}_low"], line[f"{column}_high"])
         note = "true by construction" if rows.scale == "pocket" else ""
-        return Found(*values, int(line["problems"]), len(alone), tuple(alone), note)
+        return Answer(*values, int(line["problems"]), len(alone), tuple(alone), note)
 
     return found
 
 
-def _norm_ratio(rows: Rows) -> Found:
+def _norm_ratio(rows: Rows) -> Answer:
     """Norm of the accuracy objective's gradient that comes from connectors, over that from as many random tokens."""
     return _of_tug(rows.tug, "norm_ratio", objective="accuracy", token_class="connector")
 
 
-def _push(objective: str) -> Callable[[Rows], Found]:
+def _push(objective: str) -> Callable[[Rows], Answer]:
     """Change of the connectors' probability mass along an objective's gradient, less that under shuffled advantages."""
     return lambda rows: _of_tug(rows.tug, "push", objective=objective)
 
 
-def _of_tug(tug: pd.DataFrame, name: str, **named: str) -> Found:
+def _of_tug(tug: pd.DataFrame, name: str, **named: str) -> Answer:
     """What a function of `egrc.analysis.gradients` finds, over all seeds and for each."""
     from egrc.analysis import gradients  # loads torch, which nothing else here needs
 
     ask = partial(getattr(gradients, name), **named)
     alone = tuple(ask(own)[0] for _, own in tug.groupby("seed"))
-    return Found(*ask(tug), tug["problem"].nunique(), len(alone), alone)
+    return Answer(*ask(tug), tug["problem"].nunique(), len(alone), alone)
 
 
-def _control(arm: str, quantity: str) -> Callable[[Rows], Found]:
+def _control(arm: str, quantity: str) -> Callable[[Rows], Answer]:
     """EGRC minus a control whose gate looks at something else, or whose stages are reversed: seeds that both have."""
 
-    def found(rows: Rows) -> Found:
+    def found(rows: Rows) -> Answer:
         if arm not in rows.controls:
             raise NotMeasured(ablations.command(rows.scale))
         lines, alone = rows.controls[arm]
         line = lines[(lines["part"] == "mean") & (lines["quantity"] == quantity)].squeeze()
         estimate, low, high, n, seeds = line[["estimate", "low", "high", "problems", "seeds"]]
         each = tuple(alone.xs("mean", level="part")[quantity])
-        return Found(estimate, low, high, n, seeds, each, _switching(rows.ablations[0], arm))
+        return Answer(estimate, low, high, n, seeds, each, _switching(rows.ablations[0], arm))
 
     return found
 
@@ -317,46 +162,43 @@ def _switching(runs: list[records.Record], arm: str) -> str:
     return f"{said}, never on {never}" if never else said
 
 
-def _removed(rows: Rows) -> Found:
+def _removed(rows: Rows) -> Answer:
     tokens = rows.of_egrc.by_benchmark.mean()
     left, least = (tokens[side] / tokens["base_tokens"] for side in ("arm_tokens", "floor_tokens"))
     return _of_headline(rows, "removed", f"{left:.0%} of the base's tokens are left, the compact floor is {least:.0%}")
 
 
-def _accuracy(rows: Rows) -> Found:
+def _accuracy(rows: Rows) -> Answer:
     change = rows.of_egrc.by_benchmark["accuracy"]
     return _of_headline(rows, "accuracy", f"a mean over benchmarks; {change.idxmin()}: {change.min():+.3f}")
 
 
-def _left(rows: Rows) -> Found:
+def _of_headline(rows: Rows, name: str, note: str) -> Answer:
+    interval, seeds = getattr(rows.of_egrc, name), rows.of_egrc.by_seed[name]
+    return _answer((interval.estimate, interval.low, interval.high), rows.runs[0].evaluation, seeds, note)
+
+
+def _left(rows: Rows) -> Answer:
     """EGRC's tokens over the base's, both means over benchmarks: the literal reading, however high the floor is."""
     arm, base = rows.sides
     of = rows.of_egrc.by_benchmark[["base_tokens", "floor_tokens"]].mean()
-    seeds = arm.groupby(["seed", "benchmark"])["tokens"].mean().groupby("seed").mean()
-    alone = seeds / of["base_tokens"]
-    values = intervals.paired_bootstrap(arm, base, "token_ratio")
+    alone = arm.groupby(["seed", "benchmark"])["tokens"].mean().groupby("seed").mean() / of["base_tokens"]
     note = f"the compact floor is {of['floor_tokens'] / of['base_tokens']:.0%} of the base's tokens"
-    return Found(*values, _problems(base), len(alone), tuple(alone), note)
+    return _answer(intervals.paired_bootstrap(arm, base, "token_ratio"), base, alone, note)
 
 
-def _worst(rows: Rows) -> Found:
+def _worst(rows: Rows) -> Answer:
     """Accuracy on the benchmark that loses most in the estimate.  That choice is pessimistic: among benchmarks that
     are equally good, the one that chance treated worst is looked at, and its interval does not make up for it."""
     worst = rows.of_egrc.by_benchmark["accuracy"].idxmin()
     arm, base = (side[side["benchmark"] == worst] for side in rows.sides)
     alone = arm.groupby("seed")["correct"].mean() - base["correct"].mean()
-    values = intervals.paired_bootstrap(arm, base)
-    return Found(*values, _problems(base), len(alone), tuple(alone), f"the worst is {worst}")
+    return _answer(intervals.paired_bootstrap(arm, base), base, alone, f"the worst is {worst}")
 
 
-def _problems(table: pd.DataFrame) -> int:
-    return len(table[["benchmark", "id"]].drop_duplicates())
-
-
-def _of_headline(rows: Rows, name: str, note: str) -> Found:
-    interval, seeds = getattr(rows.of_egrc, name), rows.of_egrc.by_seed[name]
-    problems = _problems(rows.runs[0].evaluation)
-    return Found(*(interval.estimate, interval.low, interval.high), problems, len(seeds), tuple(seeds), note)
+def _answer(values: tuple[float, ...], problems: pd.DataFrame, alone: pd.Series, note: str) -> Answer:
+    n = len(problems[["benchmark", "id"]].drop_duplicates())
+    return Answer(*values, n, len(alone), tuple(alone), note)
 
 
 # --- the claims ---------------------------------------------------------------------------------------------------
@@ -365,24 +207,12 @@ _CLAIMS = (
     Claim(
         1,
         "compression training lowers entropy; reasoning gets shorter, exploration is limited",
-        (
-            _reading("1a", "compression", "per_token", "<", primary=True),
-            _reading("1b", "compression", "per_completion", "<"),
-            _reading("1c", "compression", "prefix", "<"),
-            _reading("1d", "compression", "tokens", "<"),
-            _reading("1e", "compression", "distinct", "<"),
-            _reading("1f", "compression", "coverage", "<"),
-        ),
+        _moved(1, "compression", "<", "per_token", "per_completion", "prefix", "tokens", "distinct", "coverage"),
     ),
     Claim(
         2,
         "accuracy-oriented objectives raise entropy and lengthen reasoning chains",
-        (
-            _reading("2a", "accuracy", "per_token", ">", primary=True),
-            _reading("2b", "accuracy", "per_completion", ">"),
-            _reading("2c", "accuracy", "prefix", ">"),
-            _reading("2d", "accuracy", "tokens", ">"),
-        ),
+        _moved(2, "accuracy", ">", "per_token", "per_completion", "prefix", "tokens"),
     ),
     Claim(
         3,
@@ -414,9 +244,7 @@ _CLAIMS = (
         6,
         "the compression objective penalises the same connectors",
         (
-            Reading(
-                "6a", "compression's push on connectors - expected", Bound("<", 0), _push("compression"), primary=True
-            ),
+            Reading("6a", "compression's push on connectors - expected", Bound("<", 0), _push("compression"), True),
         ),
         of_training=False,
     ),
@@ -468,41 +296,18 @@ def _of(claim: int, rows: Rows) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
 
 
-def _line(claim: Claim, reading: Reading, rows: Rows) -> dict[str, Any]:
-    found, verdict, note = _judge(claim, reading, rows)
-    numbers = {"estimate": NAN, "low": NAN, "high": NAN, "n": pd.NA, "seeds": pd.NA}
-    if found:
-        numbers = dict(zip(numbers, found[: len(numbers)], strict=True))
-    return {
-        **{"claim": claim.number, "reading": reading.name, "primary": reading.primary, "scale": rows.scale},
-        **{"quantity": reading.quantity, "predicate": str(reading.bound), **numbers},
-        **{"verdict": verdict, "note": note},
-    }
-
-
-def _judge(claim: Claim, reading: Reading, rows: Rows) -> tuple[Found | None, str, str]:
+def _line(claim: Claim, reading: Reading, rows: Rows) -> tuple[Any, ...]:
+    numbers: tuple[Any, ...] = (NAN, NAN, NAN, pd.NA, pd.NA)
     try:
-        reason = _why_not(claim, rows)
-        if reason:
-            return None, NOT_TESTABLE, reason
-        found = reading.of(rows)
+        if reason := _why_not(claim, rows):
+            verdict, note = NOT_TESTABLE, reason
+        else:
+            answer = reading.of(rows)
+            numbers, (verdict, note) = answer[: len(numbers)], judged(answer, reading.bound)
     except NotMeasured as missing:
-        return None, NOT_MEASURED, str(missing)
-    return found, *judged(found, reading.bound)
-
-
-def judged(found: Found, bound: Bound) -> tuple[str, str]:
-    """Verdict and note for an estimate with its interval; without an estimate (NaN) the note is the reason."""
-    inside = [bound.holds(end) for end in (found.low, found.high)]
-    there = not math.isnan(found.estimate)
-    notes = []
-    if there and not all(inside):
-        notes = ["the interval crosses the bound" if any(inside) else "the opposite holds"]
-    alone = [x for x in found.by_seed if not math.isnan(x)]
-    if len({bound.holds(x) for x in alone}) > 1:
-        notes.append(f"seeds differ: {', '.join(f'{x:.3g}' for x in alone)}")
-    notes += [found.note] if found.note else []
-    return SUPPORTED if there and all(inside) else NOT_SUPPORTED, "; ".join(notes)
+        verdict, note = NOT_MEASURED, str(missing)
+    of = (claim.number, reading.name, reading.primary, rows.scale, reading.quantity, str(reading.bound))
+    return *of, *numbers, verdict, note
 
 
 def _why_not(claim: Claim, rows: Rows) -> str:
@@ -520,67 +325,19 @@ def _why_not(claim: Claim, rows: Rows) -> str:
 
 # --- as text ------------------------------------------------------------------------------------------------------
 
-WIDTH = 120
-HOW = "* decides its claim; where several do, all have to hold.  Intervals: 95% over units, given the seeds."
-
-
-def interval(line: pd.Series) -> str:
-    """'-0.051 [-0.060, -0.042]', to two digits of the interval's width; '-' where there is none."""
-    numbers = [line[name] for name in ("estimate", "low", "high")]
-    if math.isnan(numbers[0]):
-        return "-"
-    width = numbers[2] - numbers[1]
-    decimals = max(0, 1 - math.floor(math.log10(width))) if 0 < width < math.inf else 3
-    value, low, high = (f"{x:.{decimals}f}" if decimals <= 5 else f"{x:.1e}" for x in numbers)
-    return f"{value} [{low}, {high}]"
+WORDS = {claim.number: claim.words for claim in _CLAIMS}
 
 
 def text(table: pd.DataFrame) -> str:
-    """The table for a terminal, `WIDTH` characters wide: claims, under each its readings, under these their notes."""
-    out = [HOW]
-    for scale, own in table.groupby("scale", sort=False):
-        head = _columns(f"scale {scale}", "predicate", "estimate [interval]", "n", "seeds", "verdict")
-        out += ["", head, "-" * WIDTH]
-        if own["claim"].nunique() > 1 == len(own[["verdict", "note"]].drop_duplicates()):
-            out.append(f"   all readings: {own['verdict'].iloc[0]} ({own['note'].iloc[0]})")
-            continue
-        for claim, lines in own.groupby("claim", sort=False):
-            out.append(f"{claim}  {CLAIMS[claim].words}")
-            for (_, line), below in zip(lines.iterrows(), [*lines["note"][1:], None], strict=True):
-                name = f"   {line['reading'] + '*' * line['primary']:<4} {line['quantity']}"
-                n, seeds = ("-" if pd.isna(line[c]) else str(line[c]) for c in ("n", "seeds"))
-                out.append(_columns(name, line["predicate"], interval(line), n, seeds, line["verdict"]))
-                if line["note"] != below:  # said once for all
-                    out += textwrap.wrap(line["note"], WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
-    return "\n".join(out)
+    """`verdicts` for a terminal: claims, under each its readings, under these their notes."""
+    return as_text.text(table, WORDS)
 
 
-def _columns(name: str, predicate: str, estimate: str, n: str, seeds: str, verdict: str) -> str:
-    return f"{name:<57}{predicate:<11}{estimate:<26}{n:>5} {seeds:>5}  {verdict}"
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table for each scale; readings without numbers that have the same reason share a line."""
-    alike = table["estimate"].isna() & table.duplicated(["scale", "claim", "verdict", "note"])
-    parts = []
-    for scale, lines in table[~alike].groupby("scale", sort=False):
-        head = ("claim", "reading", "predicate", "estimate [95% interval]", "n", "seeds", "verdict")
-        rows = [head, ["---"] * len(head), *(_cells(line) for _, line in lines.iterrows())]
-        parts.append("\n".join([f"Scale `{scale}`:", "", *(f"| {' | '.join(row)} |" for row in rows)]))
-    return "\n\n".join(parts)
-
-
-def _cells(line: pd.Series) -> list[str]:
-    first = CLAIMS[line["claim"]].readings[0].name == line["reading"]
-    return [
-        f"{line['claim']}: {CLAIMS[line['claim']].words}" if first else "",
-        f"**{line['reading']}**" if line["primary"] else line["reading"],
-        f"{line['quantity']} `{line['predicate']}`",
-        *("" if cell in ("-", "<NA>") else cell for cell in (interval(line), str(line["n"]), str(line["seeds"]))),
-        line["verdict"] + (f" ({line['note']})" if line["note"] else ""),
-    ]
+def markdown(scale: str, data: Path | None = None) -> str:
+    """All of a scale's verdicts as a Markdown table.  Raises as `verdicts` does."""
+    return as_text.markdown(verdicts(scale, data=data), WORDS)
 
 
 def show(table: pd.DataFrame) -> Shown:
-    """The table as a notebook displays it."""
-    return Shown(text(table), markdown=markdown(table))
+    """`verdicts` as a notebook displays them."""
+    return Shown(text(table), markdown=as_text.markdown(table, WORDS))

@@ -132,24 +132,34 @@ def gaps(joint: Frontier, staged: Frontier) -> tuple[float, float]:
 
 
 class Means(NamedTuple):
-    """Plain means over benchmarks, first as observed, then resampled: each [1 + n_boot, settings]."""
+    """Plain means over benchmarks, first as observed, then resampled: each [1 + n_boot, arms]."""
 
     arms: list[str]
     tokens: np.ndarray
     accuracy: np.ndarray
-    problems: int
+    problems: int = 0
 
 
 def means(table: pd.DataFrame, n_boot: int = N_BOOT) -> Means:
-    """All settings of `rows`, resampled together.  Raises DilemmaError if they were not asked the same problems."""
-    each = table.groupby(["benchmark", "id", "arm"])[["tokens", "correct"]].mean()
+    """All arms of rows with columns arm, benchmark, id, correct, tokens, of one temperature, resampled together.
+
+    Raises DilemmaError if they were not asked the same problems.
+    """
+    each = table.groupby(["benchmark", "id", "arm"])[["tokens", "correct"]].mean().astype(float).unstack("arm")
+    if each.isna().any(axis=None):
+        lonely = each.index[each.isna().any(axis=1)][0]
+        raise DilemmaError(f"not every arm was asked {lonely}: compare runs of one evaluation")
+    arms = list(each["tokens"].columns)
+    both = resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
+    drawn = np.vstack([m.mean(-2).reshape(-1, each.shape[1]) for m in both])  # over benchmarks
+    return Means(arms, drawn[:, : len(arms)], drawn[:, len(arms) :], len(each))
+
+
+def settings(table: pd.DataFrame, n_boot: int = N_BOOT) -> Means:
+    """`means` of the study's settings.  Raises DilemmaError also if a setting was not asked on the same seeds."""
     if table.groupby(["benchmark", "id", "seed"])["arm"].nunique().nunique() != 1:
         raise DilemmaError("the settings were not asked the same problems on the same seeds: evaluate them alike")
-    wide = each.astype(float).unstack("arm")
-    arms = list(wide["tokens"].columns)
-    both = resample(wide.to_numpy(), list(wide.index.get_level_values("benchmark")), n_boot)
-    found = np.vstack([m.mean(-2).reshape(-1, wide.shape[1]) for m in both])  # over benchmarks
-    return Means(arms, found[:, : len(arms)], found[:, len(arms) :], len(wide))
+    return means(table, n_boot)
 
 
 def frontiers(found: Means, ways: dict[str, str], draw: int) -> tuple[Frontier, Frontier]:
@@ -171,7 +181,7 @@ def _ways(table: pd.DataFrame) -> dict[str, str]:
 def points(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """One line per setting, in the order of the rows: arm, way, r, tokens and accuracy (means over benchmarks) with
     _low and _high, and `frontier`: is it on its way's frontier?  (Of a control: False.)"""
-    found, ways = means(table, n_boot), _ways(table)
+    found, ways = settings(table, n_boot), _ways(table)
     lines = []
     for arm, own in table.groupby("arm", sort=False):
         i, line = found.arms.index(arm), {"arm": arm, "way": ways[arm], "r": own["r"].iloc[0]}
@@ -196,7 +206,7 @@ def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     Columns reading, estimate, low, high, from, to (what both frontiers have: tokens in 3a, accuracy in 3b), apart
     (share of resamples in which they have nothing in common), problems, seeds, reason ('' or why there is no number).
     """
-    found, ways = means(table, n_boot), _ways(table)
+    found, ways = settings(table, n_boot), _ways(table)
     lines = [frontiers(found, ways, draw) for draw in range(len(found.tokens))]
     drawn = np.array([gaps(joint, staged) for joint, staged in lines])
     joint, staged = lines[0]
@@ -237,7 +247,7 @@ def gap_curve(table: pd.DataFrame, reading: str, n: int = 60, n_boot: int = N_BO
 
     At each x that both observed frontiers have, over the resamples in which both have it.  Empty where they share none.
     """
-    found, ways = means(table, n_boot), _ways(table)
+    found, ways = settings(table, n_boot), _ways(table)
     lines = [frontiers(found, ways, draw) for draw in range(len(found.tokens))]
     axis = 0 if reading == "3a" else 1
     start, end = shared(*(f[axis] for f in lines[0]))

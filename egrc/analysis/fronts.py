@@ -4,26 +4,24 @@ An arm is *at or above* another if it is no longer and no less accurate, in mean
 benchmarks); an arm that no other is at or above, without being its equal, is on the Pareto front.  All arms are
 resampled together, so `share` says in how many of the resamples (over problems, given the seeds) the same holds.
 
-The bounds of `within` are those of `analysis.confirm`, on the problems that all runs were asked.  The lowest of
-six noisy
-benchmarks is a little too low on average; its interval does not know that it was picked.
+The bounds of `within` are those of `analysis.confirm`, on the problems that all runs were asked.  The lowest of six
+noisy benchmarks is a little too low on average; its interval does not know that it was picked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from egrc.analysis import dilemma
 from egrc.analysis.confirm import NOT_BELOW
+from egrc.analysis.dilemma import Means
 from egrc.analysis.headline import REMOVED
 from egrc.analysis.search import PLUS_REMOVED, WORST
-from egrc.evaluation.intervals import estimate, resample
+from egrc.evaluation.intervals import estimate
 
-N_BOOT = 2000
 GAPS = "Accuracy at equal length, minus that of"
 OUTCOMES = {
     (True, True): "at or above",
@@ -34,30 +32,7 @@ OUTCOMES = {
 """By whether an arm is no longer, and whether it is no less accurate."""
 
 
-class Draws(NamedTuple):
-    """Plain means over benchmarks, first as observed, then resampled: each [1 + n_boot, arms]."""
-
-    arms: list[str]
-    tokens: np.ndarray
-    accuracy: np.ndarray
-
-
-def draws(rows: pd.DataFrame, n_boot: int = N_BOOT) -> Draws:
-    """All arms of rows with columns arm, benchmark, id, correct, tokens, of one temperature, resampled together.
-
-    Raises ValueError if they were not asked the same problems.
-    """
-    each = rows.groupby(["benchmark", "id", "arm"])[["tokens", "correct"]].mean().astype(float).unstack("arm")
-    if each.isna().any(axis=None):
-        lonely = each.index[each.isna().any(axis=1)][0]
-        raise ValueError(f"not every arm was asked {lonely}: compare runs of one evaluation")
-    arms = list(each["tokens"].columns)
-    both = resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
-    found = np.vstack([m.mean(-2).reshape(-1, each.shape[1]) for m in both])
-    return Draws(arms, found[:, : len(arms)], found[:, len(arms) :])
-
-
-def front(found: Draws) -> pd.DataFrame:
+def front(found: Means) -> pd.DataFrame:
     """One line per arm, the shortest first: arm, tokens, accuracy, `on` (is it on the front?) and `share`."""
     t, a = found.tokens, found.accuracy
     no_longer, as_good = t[:, None, :] <= t[:, :, None], a[:, None, :] >= a[:, :, None]  # [draws, arm, other]
@@ -67,7 +42,7 @@ def front(found: Draws) -> pd.DataFrame:
     return pd.DataFrame(table).sort_values("tokens", ignore_index=True)
 
 
-def standing(found: Draws, focus: str) -> pd.DataFrame:
+def standing(found: Means, focus: str) -> pd.DataFrame:
     """Every other arm against `focus`: differences of tokens and accuracy with intervals, `outcome` and its `share`.
 
     Raises ValueError if there is no such arm.
@@ -89,7 +64,7 @@ def standing(found: Draws, focus: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*columns, "outcome", "share"])
 
 
-def gaps(found: Draws, methods: Mapping[str, Sequence[str]], focus: str) -> pd.DataFrame:
+def gaps(found: Means, methods: Mapping[str, Sequence[str]], focus: str) -> pd.DataFrame:
     """Every other method's frontier against that of `focus`: accuracy at equal length, mean over the lengths of both.
 
     `methods` names the arms that are a method's length settings.  A frontier is straight between its settings
@@ -98,7 +73,8 @@ def gaps(found: Draws, methods: Mapping[str, Sequence[str]], focus: str) -> pd.D
     counts as the worst for the lower end and as the best for the upper one).
     """
     at = {name: [found.arms.index(arm) for arm in arms] for name, arms in methods.items()}
-    lines = {name: [dilemma.frontier(t[k], a[k]) for t, a in zip(*found[1:], strict=True)] for name, k in at.items()}
+    both = list(zip(found.tokens, found.accuracy, strict=True))
+    lines = {name: [dilemma.frontier(t[k], a[k]) for t, a in both] for name, k in at.items()}
     table = []
     for name, own in lines.items():
         if name != focus:
@@ -156,7 +132,7 @@ def listed(arms: Iterable[str]) -> str:
     return ", ".join(arms) or "none"
 
 
-def findings(table: pd.DataFrame, found: Draws, families: dict[str, tuple[str, ...]]) -> list[str]:
+def findings(table: pd.DataFrame, found: Means, families: dict[str, tuple[str, ...]]) -> list[str]:
     """In words, from the rows: where compression goes too far, who meets the bounds, what did not help.
 
     `table` as of `worst`; `families` names arms that add something to the arm `joint`, to be held against it.

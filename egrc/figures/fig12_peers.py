@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from egrc.analysis import fronts, tables
+from egrc.analysis import dilemma, fronts, tables
 from egrc.analysis.search import PLUS_REMOVED, WORST
 from egrc.experiments.records import Record
 from egrc.figures import dots, style, table2, table3
@@ -122,7 +122,7 @@ def hidden(ax: Axes, scale: str, worst: pd.DataFrame) -> None:
 
 
 def published(table: pd.DataFrame) -> pd.DataFrame:
-    """Methods with a fraction of their base's tokens: name, low, high (of the fraction), change (the source's words).
+    """Methods with a fraction of their base's tokens: name, low, high, accuracy_change (in its words).
 
     A source that gives both lengths has the fraction worked out.
     """
@@ -135,7 +135,8 @@ def published(table: pd.DataFrame) -> pd.DataFrame:
             share = [float(line["tokens"]) / float(base[2])]
             change = f"{line['accuracy']} (base {base[1]}), {line['benchmark']}"
         if share:
-            rows.append({"name": name, "low": share[0], "high": share[-1], "change": change or "not in our notes"})
+            change = change or "not in our notes"
+            rows.append({"name": name, "low": share[0], "high": share[-1], "accuracy_change": change})
     return pd.DataFrame(rows).sort_values(["low", "high"], kind="stable", ignore_index=True)
 
 
@@ -144,7 +145,7 @@ def field(ax: Axes, table: pd.DataFrame) -> None:
     for y, line in table.iterrows():
         ax.plot([line["low"], line["high"]], [y, y], color="0.15", linewidth=2.4, solid_capstyle="round")
         ax.plot((line["low"] + line["high"]) / 2, y, "o", color="0.15", markersize=3.6)
-        said = "\n".join(textwrap.wrap(line["change"], 26))
+        said = "\n".join(textwrap.wrap(line["accuracy_change"], 26))
         ax.annotate(said, (1.04, y), xycoords=("axes fraction", "data"), fontsize=6, va="center", linespacing=0.95)
     dots.name_rows(ax, table["name"])
     ax.tick_params(axis="y", labelsize=6.2)
@@ -200,7 +201,7 @@ def numbers(scale: str, runs: Sequence[Record], data: Path) -> dict[str, pd.Data
     seeds = tables.run_means(rows).groupby(["arm", "seed"])[["accuracy", "mean_tokens"]].mean().reset_index()
     configs = rows[["arm", "seed", "config"]].drop_duplicates()
     found = {"arm": lines[lines["benchmark"] == "mean"], "seed": seeds.merge(configs, on=["arm", "seed"])}
-    found |= {"front": fronts.front(fronts.draws(rows)), "worst": fronts.worst(lines)}
+    found |= {"front": fronts.front(dilemma.means(rows)), "worst": fronts.worst(lines)}
     return found | {"published": published(table2.published())}
 
 
