@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from egrc import paths
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 
 Arguments = argparse.Namespace
 
@@ -41,9 +41,6 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--json", action="store_true", help="JSON on standard output")
     c = command("claims", claims_, "what the records say of each claim of the paper", scale=None)
     c.add_argument("--json", action="store_true", help="JSON on standard output")
-    c = command("power", power_, "seeds, problems and samples that the next comparison needs, planned from the records")
-    c.add_argument("--json", action="store_true", help="JSON on standard output")
-    c.add_argument("--fresh", action="store_true", help="work it out anew from the records there are now")
     command("records", records_, "list the records", scale=None)
     command("base", base, "train the scale's base model")
     c = command("sweep", sweep_, "make every record of a scale that is missing or stale")
@@ -159,7 +156,8 @@ def say(line: str) -> None:
 
 
 def train(a: Arguments) -> None:
-    from egrc.experiments import launch, scales
+    from egrc.experiments import scales
+    from egrc.worlds import launch
 
     overrides = _overrides(a.set)
     if overrides and a.out is None:
@@ -235,19 +233,6 @@ def claims_(a: Arguments) -> None:
     print(table.to_json(orient="records", indent=1) if a.json else claims.text(table))
 
 
-def power_(a: Arguments) -> None:
-    from egrc.experiments import power
-
-    if a.fresh:
-        power.make(a.scale)
-    if not a.json:
-        print(power.report(a.scale))
-        return
-    summary, tables = power.load(a.scale)
-    rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-    print(json.dumps({**summary, **rows, "stale": power.stale(summary)}, indent=1))
-
-
 def records_(a: Arguments) -> int:
     from egrc.experiments import records
 
@@ -258,7 +243,7 @@ def records_(a: Arguments) -> int:
 
 
 def base(a: Arguments) -> None:
-    from egrc.experiments.paper import has_own_base
+    from egrc.paper import has_own_base
 
     if not has_own_base(a.scale):
         raise ConfigError(f"scale {a.scale!r} starts from a pretrained model; only pocket trains its own")
@@ -298,19 +283,19 @@ def measure_(a: Arguments) -> int:
 
 
 def paper_(a: Arguments) -> None:
-    from egrc.experiments.paper import paper
+    from egrc.paper import paper
 
     paper(a.scale, a.fresh, arms=a.arms)
 
 
 def figures(a: Arguments) -> None:
-    from egrc.experiments.products import draw
+    from egrc.paper.products import draw
 
     draw(a.scale)
 
 
 def bench_(a: Arguments) -> None:
-    from egrc.experiments.bench import bench
+    from egrc.paper.bench import bench
 
     print(bench(a.scale))
 
@@ -324,7 +309,7 @@ def world_(a: Arguments) -> None:
 
 
 def search_(a: Arguments) -> None:
-    from egrc.experiments import search
+    from egrc.analysis import search
 
     if a.scale not in search.TRIALS:
         raise ConfigError(f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
@@ -340,7 +325,7 @@ def search_(a: Arguments) -> None:
 
 
 def confirm_(a: Arguments) -> None:
-    from egrc.experiments import confirm
+    from egrc.analysis import confirm
 
     if a.only:
         show = Progress("/".join(a.only))
@@ -391,7 +376,7 @@ def generate_(a: Arguments) -> None:
 def evaluate_(a: Arguments) -> None:
     from dataclasses import replace
 
-    from egrc.evaluation import examine
+    from egrc.experiments import examine
 
     asked = ("samples", "temperature", "top_p", "cap", "problems", "seed", "backend", "batch")
     given = {name: getattr(a, name) for name in asked if getattr(a, name) is not None}

@@ -1,45 +1,52 @@
 """The entropy gate: policy entropy in, phase out.  A pure state machine; it sees no reward and no accuracy.
 
-Paper: while entropy descends, compress; while it rises, explore.  The gate itself is [ours]; the paper's
-two-stage schedule is `max_switches=1`.  The signal is the rollouts' mean entropy per token at temperature 1,
-in nats.
+Paper: while entropy descends, compress; while it rises, explore.  The gate itself is [ours]; the paper's two-stage
+schedule is `max_switches=1`.  The signal is the rollouts' mean entropy per token at temperature 1, in nats:
 
 * smoothed = mean of the last `window` readings; start = its value at the first full window;
-* slope = least-squares slope of those readings, nats per step;
-* a phase named 'compress' is left when smoothed < low * start or, with flat > 0, slope > -flat ('stopped
-  falling'); any other phase when smoothed > high * start or slope < flat ('stopped rising');
+* a phase named 'compress' is left when smoothed < low * start or, with flat > 0, its slope > -flat ('stopped falling');
+* any other phase when smoothed > high * start or slope < flat ('stopped rising');
 * no phase is left before `dwell` steps, nor more often than `max_switches` in all.
 
-Beyond the paper [ours]: a guard, which reads the connectors' share of tokens; and, as controls, other signals in place
-of the entropy (`Gate.signal`) and a fixed schedule (`Gate.every`).
+What it is held against (other signals, a fixed schedule, a blend) are subclasses in `egrc.methods.controls`.
 """
 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import repeat
-from typing import Any
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
-from egrc.config import Phase, Recipe
+from egrc.checks import ConfigError, Stateful, require
+from egrc.objective import Objective
 
 AT_DWELL_LIMIT = "dwell limit"
-SIGNALS = {None: "entropy", "length": "length", "shuffled": "shuffled entropy"}
-"""What the gate reads, in words."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one step told, over all ranks."""
+
+    entropy: float
+    """Nats per token at temperature 1."""
+    length: float = math.nan
+    """Mean tokens of a completion."""
+    connectors: float | None = None
+    """Share of tokens that are connectors; None where that class is not known."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate made of one reading.  All it needs to be replayed are `entropy` and `mass`."""
+    """What the gate made of one reading."""
 
     step: int
     entropy: float
-    """The reading: nats per token at temperature 1 (tokens, where the gate's signal is the length)."""
+    """The gate's signal: nats per token at temperature 1, unless it is a control that reads something else."""
     smoothed: float
     slope: float | None
-    """Nats per step; None until a window is full."""
+    """Per step; None until a window is full."""
     phase: str
     """The phase that drove this step."""
     next_phase: str
@@ -56,149 +63,105 @@ class Decision:
         return {name: value for name, value in asdict(self).items() if name != "mass" or value is not None}
 
 
-class EntropyGate:
-    """Give `update` one reading a step; read `phase` and `weights` before the next step's rollouts."""
+@dataclass
+class EntropyGate(Stateful):
+    """Settings, and where it stands.  `Recipe.new_gate` gives one to run; then one `update` a step."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.gate = recipe.gate
-        self.index = 0
-        """Of the phase that drives the next step."""
-        self.steps_in_phase = 0
-        self.switches = 0
-        self.start: float | None = None
-        self.readings: list[float] = []
-        """The last `window` readings."""
-        self.seen: list[float] = []
-        """All readings, where they are shuffled."""
-        self.masses: list[float] = []
-        """The guard's last `window` readings."""
-        self.start_mass: float | None = None
-        self.waiting = False
-        """Whether the condition to leave held at the last reading already: only the dwell kept the phase."""
-        self.weights: tuple[float, ...] = self._one_hot(0)
+    low: float = 0.5
+    """Compression ends when the smoothed entropy is below this fraction of its start."""
+    high: float = 0.9
+    """Exploration ends when the smoothed entropy is above this fraction of its start."""
+    flat: float = 0.0
+    """Nats per step: a smoothed slope that is no steeper counts as 'has stopped moving'.  0 turns this cause off."""
+    window: int = 8
+    """Steps of the moving average, and of the slope."""
+    dwell: int = 20
+    """A phase lasts at least this many steps."""
+    max_switches: int = 1
+    """1 is the paper's two-stage schedule; 0 never leaves the first phase."""
+
+    phases: list[str] = field(default_factory=list, init=False)
+    """Names of the one or two phases."""
+    index: int = field(default=0, init=False)
+    """Of the phase that drives the next step."""
+    steps_in_phase: int = field(default=0, init=False)
+    switches: int = field(default=0, init=False)
+    readings: list[float] = field(default_factory=list, init=False)
+    """The last `window` readings."""
+    start: float | None = field(default=None, init=False)
+    waiting: bool = field(default=False, init=False)
+    """Whether the condition to leave held at the last reading already: only the dwell kept the phase."""
+
+    signal_name: ClassVar[str] = "entropy"
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Classes of tokens without which the gate cannot read."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.low < self.high, f"low={self.low}, high={self.high}: hysteresis needs 0 < low < high")
+        require(self.flat >= 0, f"flat={self.flat}: a slope's size, not negative")
+        require(self.window >= 1, f"window={self.window}: at least 1 step")
+        require(self.dwell >= self.window, f"dwell={self.dwell}: at least the window ({self.window})")
+        require(self.max_switches >= 0, f"max_switches={self.max_switches}: not negative")
 
     @property
-    def phase(self) -> Phase:
-        """The phase whose temperature and budget the next rollouts use (the heavier one of a soft gate)."""
-        return self.recipe.phases[self.index]
+    def weights(self) -> tuple[float, ...]:
+        """Each phase's share in the next step's advantages."""
+        return tuple(float(i == self.index) for i in range(len(self.phases)))
 
-    def update(self, step: int, entropy: float, mass: float | None = None) -> Decision:
-        """Take a finished step's reading (and the guard's), decide about the next.  Raises ValueError unless finite."""
-        if not math.isfinite(entropy):
+    def read(self, reading: Reading) -> float:
+        """The number that the gate goes by."""
+        return reading.entropy
+
+    def signal(self, step: int, value: float) -> float:
+        """What is smoothed of it, and compared with its start."""
+        return value
+
+    def update(self, step: int, reading: Reading) -> Decision:
+        """Take a finished step's reading, decide about the next.  Raises ValueError unless the entropy is finite."""
+        value = self.read(reading)
+        if not math.isfinite(value):
             raise ValueError(
-                f"step {step}: policy entropy is {entropy}; the policy has diverged, or no token was scored: "
+                f"step {step}: policy {self.signal_name} is {value}; the policy has diverged, or no token was scored: "
                 "lower the learning rate, or resume from an earlier checkpoint"
             )
-        self.readings = [*self.readings, self._signal(step, entropy)][-self.gate.window :]
-        smoothed = math.fsum(self.readings) / len(self.readings)
-        full = len(self.readings) == self.gate.window
-        slope = _slope(self.readings) if full else None
-        if self.gate.guard is None:
-            mass = None
-        else:
-            self.masses = [*self.masses, mass or 0.0][-self.gate.window :]
+        self.readings = [*self.readings, self.signal(step, value)][-self.window :]
+        smoothed, full = math.fsum(self.readings) / len(self.readings), len(self.readings) == self.window
         if full and self.start is None:
             self.start = smoothed
-            self.start_mass = self._mass()
         self.steps_in_phase += 1
-        before = self.phase.name
-        cause = self._blend(smoothed) if self.gate.soft else self._switch(smoothed, slope)
-        return Decision(step, entropy, smoothed, slope, before, self.phase.name, self.weights, cause, mass)
+        before, slope = self.phases[self.index], _slope(self.readings) if full else None
+        cause = self.decide(smoothed, slope) if len(self.phases) > 1 and self.start is not None else ""
+        return Decision(step, value, smoothed, slope, before, self.phases[self.index], self.weights, cause)
 
-    def _signal(self, step: int, reading: float) -> float:
-        if self.gate.signal != "shuffled":
-            return reading
-        self.seen = [*self.seen, reading]
-        return random.Random(step).choice(self.seen)
+    def decide(self, smoothed: float, slope: float | None) -> str:
+        """Leave the phase or stay; returns the cause, '' for staying."""
+        return "" if self.switches >= self.max_switches else self.switch(smoothed, slope)
 
-    def _mass(self) -> float:
-        return math.fsum(self.masses) / max(1, len(self.masses))
-
-    def _switch(self, smoothed: float, slope: float | None) -> str:
-        if len(self.recipe.phases) == 1 or self.switches >= self.gate.max_switches or self.start is None:
-            return ""
-        if self.gate.every is not None:
-            due = self.steps_in_phase >= self.gate.every
-            return self._leave(f"{self.gate.every} steps have passed") if due else ""
-        if self._exhausted():
-            compressing = self.phase.name == "compress"
-            return self._leave(f"connectors fell below {self.gate.guard:g} of their start") if compressing else ""
-        cause = self._reason_to_leave(smoothed, slope)
-        if not cause or self.steps_in_phase < self.gate.dwell:
+    def switch(self, smoothed: float, slope: float | None) -> str:
+        """`decide`, while switches are left."""
+        cause = self.reason_to_leave(smoothed, slope)
+        if not cause or self.steps_in_phase < self.dwell:
             self.waiting = bool(cause)
             return ""
-        if self.waiting:  # can only be so when the dwell ends with this very step
-            cause = f"{AT_DWELL_LIMIT}: {cause}"
-        return self._leave(cause)
+        # waiting can only be true when the dwell ends with this very step
+        return self.leave(f"{AT_DWELL_LIMIT}: {cause}" if self.waiting else cause)
 
-    def _exhausted(self) -> bool:
-        """Does the guard find too few connectors?"""
-        return self.gate.guard is not None and self._mass() < self.gate.guard * (self.start_mass or 0.0)
+    def reason_to_leave(self, smoothed: float, slope: float | None) -> str:
+        assert self.start is not None
+        name, is_flat = self.signal_name, self.flat > 0 and slope is not None
+        if self.phases[self.index] == "compress":
+            if smoothed < self.low * self.start:
+                return f"{name} fell below {self.low:g} of its start"
+            return f"{name} stopped falling" if is_flat and slope > -self.flat else ""  # type: ignore[operator]
+        if smoothed > self.high * self.start:
+            return f"{name} rose above {self.high:g} of its start"
+        return f"{name} stopped rising" if is_flat and slope < self.flat else ""  # type: ignore[operator]
 
-    def _leave(self, cause: str) -> str:
+    def leave(self, cause: str) -> str:
+        """Go over to the other phase."""
         self.index, self.steps_in_phase, self.waiting = 1 - self.index, 0, False
         self.switches += 1
-        self.weights = self._one_hot(self.index)
         return cause
-
-    def _reason_to_leave(self, smoothed: float, slope: float | None) -> str:
-        gate, start = self.gate, self.start
-        assert start is not None
-        what = SIGNALS[gate.signal]
-        slope_counts = gate.flat > 0 and slope is not None
-        if self.phase.name == "compress":
-            if smoothed < gate.low * start:
-                return f"{what} fell below {gate.low:g} of its start"
-            if slope_counts and slope > -gate.flat:  # type: ignore[operator]
-                return f"{what} stopped falling"
-        else:
-            if smoothed > gate.high * start:
-                return f"{what} rose above {gate.high:g} of its start"
-            if slope_counts and slope < gate.flat:  # type: ignore[operator]
-                return f"{what} stopped rising"
-        return ""
-
-    def _blend(self, smoothed: float) -> str:
-        """Soft gate: 'compress' weighs clip((smoothed - low*start)/((high - low)*start), 0, 1)."""
-        if len(self.recipe.phases) == 1 or self.start is None:
-            return ""
-        low, high = self.gate.low * self.start, self.gate.high * self.start
-        share = min(max((smoothed - low) / (high - low), 0.0), 1.0) if high > low else 0.0
-        compress = 1 if self.recipe.phases[1].name == "compress" else 0
-        self.weights = (share, 1 - share) if compress == 0 else (1 - share, share)
-        index = 0 if self.weights[0] >= self.weights[1] else 1
-        if index == self.index:
-            return ""
-        self.index, self.steps_in_phase = index, 0
-        self.switches += 1
-        return f"entropy at {smoothed:.3g} of {self.start:.3g} nats: the other phase weighs more"
-
-    def _one_hot(self, index: int) -> tuple[float, ...]:
-        return tuple(float(i == index) for i in range(len(self.recipe.phases)))
-
-    def state_dict(self) -> dict[str, Any]:
-        """All of the state as JSON values; floats survive JSON to the bit."""
-        return {
-            "index": self.index,
-            "steps_in_phase": self.steps_in_phase,
-            "switches": self.switches,
-            "start": self.start,
-            "readings": list(self.readings),
-            "seen": list(self.seen),
-            "masses": list(self.masses),
-            "start_mass": self.start_mass,
-            "waiting": self.waiting,
-            "weights": list(self.weights),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where the gate of `state_dict` stood.  Raises ValueError for other keys."""
-        expected = self.state_dict().keys()
-        if state.keys() != expected:
-            raise ValueError(f"gate state has keys {sorted(state)}, not {sorted(expected)}: start afresh")
-        for name, value in state.items():
-            setattr(self, name, tuple(value) if name == "weights" else value)
 
 
 def _slope(y: Sequence[float]) -> float:
@@ -208,12 +171,62 @@ def _slope(y: Sequence[float]) -> float:
     return math.fsum((i - centre) * v for i, v in enumerate(y)) / spread if spread else 0.0
 
 
-def replay(
-    recipe: Recipe, entropies: Iterable[float], masses: Iterable[float | None] = repeat(None), first_step: int = 1
-) -> list[Decision]:
-    """The decisions a fresh gate takes on a run's readings; equal to those in its log."""
-    gate = EntropyGate(recipe)
-    return [gate.update(step, *read) for step, read in enumerate(zip(entropies, masses, strict=False), first_step)]
+@dataclass(frozen=True)
+class Recipe:
+    """An arm: one phase that lasts, or a compressing and an exploring one with a gate between them."""
+
+    phases: tuple[Objective, ...]
+    """The first phase drives the first step."""
+    gate: EntropyGate = field(default_factory=lambda: EntropyGate(max_switches=0))
+    """Ignored with a single phase."""
+    trl: dict[str, Any] = field(default_factory=dict)
+    """Settings of TRL's `GRPOConfig` beyond those of the phases."""
+
+    def __post_init__(self) -> None:
+        require(len(self.phases) in (1, 2), f"{len(self.phases)} phases: a recipe has one or two")
+
+    def new_gate(self) -> EntropyGate:
+        """The gate before the first step."""
+        gate = deepcopy(self.gate)
+        gate.phases = [phase.name for phase in self.phases]
+        return gate
+
+    def trl_settings(self) -> dict[str, Any]:
+        """The phases' and its own."""
+        return {name: value for phase in self.phases for name, value in phase.trl.items()} | self.trl
+
+    def changed(self, trl: dict[str, Any] | None = None, **phases: dict[str, Any] | type[Objective]) -> Self:
+        """With other fields in phases, or an objective of another class with the same fields, by the phase's name.
+
+        Raises ConfigError for an unknown phase or field.
+        """
+        known = {phase.name for phase in self.phases}
+        require(phases.keys() <= known, f"no phase {sorted(phases.keys() - known)}: this arm has {sorted(known)}")
+        made = tuple(_changed(phase, phases.get(phase.name, {})) for phase in self.phases)
+        return replace(self, phases=made, trl={**self.trl, **(trl or {})})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        phases = [phase.settings() for phase in self.phases]
+        return {"phases": phases, "gate": self.gate.settings(), "trl": self.trl_settings()}
+
+
+def _changed(phase: Objective, change: dict[str, Any] | type[Objective]) -> Objective:
+    if isinstance(change, type):
+        return change(**{f.name: getattr(phase, f.name) for f in fields(phase) if f.init})
+    try:
+        return replace(phase, **change)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"no such field of phase {phase.name!r} ({error})") from error
+
+
+def replay(recipe: Recipe, readings: Iterable[Reading | float], first_step: int = 1) -> list[Decision]:
+    """The decisions a fresh gate takes on a run's readings (a number: whatever its gate goes by), as in its log."""
+    gate = recipe.new_gate()
+    read = [r if isinstance(r, Reading) else Reading(r, length=r) for r in readings]
+    return [gate.update(step, r) for step, r in enumerate(read, first_step)]
 
 
 def report(decisions: Sequence[Decision]) -> str:

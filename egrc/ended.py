@@ -75,6 +75,6 @@ def left_out(model: nn.Module, ends: Collection[int]) -> Iterator[None]:
             hook.remove()
 
 
-def by_length(lengths: Tensor) -> list[Tensor]:
-    """Positions of rows in pieces of `PIECE`, the shortest rows first; `lengths` int [B]."""
-    return list(lengths.argsort(stable=True).split(PIECE))
+def by_length(lengths: Tensor, most: int | None = None) -> list[Tensor]:
+    """Positions of rows in pieces of `PIECE` (or `most`, if fewer), the shortest rows first; `lengths` int [B]."""
+    return list(lengths.argsort(stable=True).split(min(PIECE, most or PIECE)))

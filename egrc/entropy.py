@@ -16,9 +16,6 @@ from torch import Tensor
 if TYPE_CHECKING:  # annotations only: this module needs torch and nothing else
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-CHUNK = 2**24
-"""Logits whose statistics are taken at once (64 MB in float32)."""
-
 CLASSES = ("connector", "number", "operator", "other")
 
 CONNECTORS = frozenset((
@@ -39,54 +36,14 @@ def logit_gradient_norm(logits: Tensor, token: Tensor, temperature: float = 1.0)
 
     logits [..., V], token [...] ids -> [...].  Times |advantage| it is the size of the pull on that token.
     """
-    return _gradient_norm((logits.float() / temperature).softmax(-1), token, temperature)
+    return gradient_norm((logits.float() / temperature).softmax(-1), token, temperature)
 
 
-def _gradient_norm(probabilities: Tensor, token: Tensor, temperature: float) -> Tensor:
+def gradient_norm(probabilities: Tensor, token: Tensor, temperature: float) -> Tensor:
+    """The same, of probabilities [..., V] at the temperature."""
     p = probabilities.gather(-1, token.unsqueeze(-1)).squeeze(-1)
     # clamped: rounding may take the radicand of a sure token just below 0
     return (1 - 2 * p + torch.linalg.vecdot(probabilities, probabilities)).clamp(min=0).sqrt() / temperature
-
-
-@dataclass(frozen=True)
-class TokenScores:
-    """What one pass over the logits tells about each completion token; every field [B, T]."""
-
-    logp: Tensor
-    """log pi(token) at the sampling temperature, with gradient."""
-    entropy: Tensor
-    """Nats at temperature 1."""
-    entropy_sampling: Tensor
-    """Nats at the sampling temperature."""
-    gradient: Tensor
-    """Norm of d logp / d logits."""
-
-
-def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_grad: bool = False) -> TokenScores:
-    """Score logits [B, T, V] against the tokens [B, T] that were sampled from them at `temperature`.
-
-    Only `logp` carries a gradient, with `entropy_grad` the sampling entropy too (for TRL's entropy bonus).
-    """
-    log_probs = (logits.float() / temperature).log_softmax(-1)
-    logp = log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    with torch.no_grad():
-        rows = max(1, CHUNK // log_probs[0].numel())  # copies of a large vocabulary's logits would fill the memory
-        pieces = [
-            _statistics(*piece, temperature)
-            for piece in zip(log_probs.split(rows), logits.split(rows), tokens.split(rows), strict=True)
-        ]
-    entropy, entropy_sampling, gradient = (torch.cat(column) for column in zip(*pieces, strict=True))
-    if entropy_grad:
-        entropy_sampling = -(log_probs.exp() * log_probs).sum(-1)
-    return TokenScores(logp, entropy, entropy_sampling, gradient)
-
-
-def _statistics(log_probs: Tensor, logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, ...]:
-    """Entropy at temperature 1, entropy at the sampling temperature, gradient norm; each [B, T]."""
-    p = log_probs.exp()
-    entropy_sampling = torch.special.entr(p).sum(-1)
-    entropy = entropy_sampling if temperature == 1 else token_entropy(logits)
-    return entropy, entropy_sampling, _gradient_norm(p, tokens, temperature)
 
 
 @dataclass(frozen=True)

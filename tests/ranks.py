@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,22 @@ import tiny
 import torch
 from transformers import TrainerCallback
 
-from egrc.experiments import launch
+from egrc.controller import Reading, Recipe
+from egrc.methods.deepcompress import DeepCompress
+from egrc.methods.ours import BriefSteps
 from egrc.trainer import EGRCTrainer, last_checkpoint
+from egrc.worlds import launch
 
 GROUP = 16
 """Rollouts of the one problem of a step: two ranks, and two micro-batches, share the group."""
 STEPS = 4
-OF_GROUPS = {"advantage": "steps", "shaping": "dual", "length_weight": 0.5}
-"""A phase whose rewards and advantages look at the whole group, and at each token."""
+
+
+@dataclass
+class OfGroups(DeepCompress, BriefSteps):
+    """Rewards and advantages that look at the whole group, at each token, and at earlier steps."""
+
+    length_weight: float = 0.5
 
 
 def completion(step: int, row: int) -> list[int]:
@@ -53,7 +61,8 @@ def fixed(folder: Path, world: int, micro_batches: int = 1) -> EGRCTrainer:
         "learning_rate": 1.0,
         "max_grad_norm": 0.0,  # no clipping, which would hide a factor
     }
-    trainer = tiny.trainer(folder, tiny.recipe(dwell=2).changed(compress=OF_GROUPS), **settings)
+    two = tiny.recipe(dwell=2)
+    trainer = tiny.trainer(folder, Recipe((OfGroups("compress", 12), two.phases[1]), two.gate), **settings)
     trainer.__class__ = Given
     listened(trainer).train()
     return trainer
@@ -85,13 +94,20 @@ def whole(folder: Path, kill_at: int | None) -> EGRCTrainer:
 
 def listened(trainer: EGRCTrainer) -> EGRCTrainer:
     """Every rank keeps what its own gate decides (only the first one writes records)."""
-    update, trainer.own_decisions = trainer.gate.update, []
+    trainer.own_decisions, begin = [], trainer._begin
 
-    def kept(*reading: float):
-        trainer.own_decisions.append(update(*reading))
-        return trainer.own_decisions[-1]
+    def listening(checkpoint: Path | None) -> int:
+        step = begin(checkpoint)
+        update = trainer.gate.update
 
-    trainer.gate.update = kept
+        def kept(step: int, reading: Reading):
+            trainer.own_decisions.append(update(step, reading))
+            return trainer.own_decisions[-1]
+
+        trainer.gate.update = kept
+        return step
+
+    trainer._begin = listening
     return trainer
 
 

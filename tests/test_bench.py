@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from egrc.experiments import bench, scales
+from egrc.experiments import scales
+from egrc.paper import bench
 
 
 def test_summary_by_hand():

@@ -16,7 +16,7 @@ from egrc.__main__ import main
 from egrc.analysis import changes, claims, tables
 from egrc.analysis.claims import CLAIMS, COLUMNS, Bound, Found, Rows, judged
 from egrc.atomic import write_csv, write_json, write_parquet
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import measure, scales
 from egrc.experiments.records import RecordError
 

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 import stub_records
 
+from egrc.analysis import confirm
 from egrc.atomic import write_json, write_parquet
-from egrc.config import ConfigError
-from egrc.experiments import confirm, records, scales
+from egrc.checks import ConfigError
+from egrc.experiments import records, scales
 
 FLOORS = {"a": 10.0, "b": 10.0}
 

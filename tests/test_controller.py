@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.config import Gate, Phase, Recipe
-from egrc.controller import EntropyGate, replay, report
+from egrc.controller import EntropyGate, Reading, Recipe, replay, report
+from egrc.methods.controls import ByLength, Fixed, Shuffled, Soft
+from egrc.methods.ours import Guard
+from egrc.objective import Objective
 
-COMPRESS, EXPLORE = Phase("compress", "absolute", 100), Phase("explore", "group", 50, temperature=1.2)
+COMPRESS, EXPLORE = Objective("compress", 100), Objective("explore", 50, temperature=1.2)
 entropies = st.lists(st.floats(0, 5), min_size=1, max_size=60)
 gates = st.builds(
-    lambda low, gap, flat, window, extra, switches, soft: Gate(
-        low, low + gap, flat, window, window + extra, switches, soft
+    lambda low, gap, flat, window, extra, switches, kind: kind(
+        low, low + gap, flat, window, window + extra, switches
     ),
     st.floats(0.1, 1),
     st.floats(0.01, 1),
@@ -23,13 +25,17 @@ gates = st.builds(
     st.integers(1, 5),
     st.integers(0, 5),
     st.integers(0, 4),
-    st.booleans(),
+    st.sampled_from([EntropyGate, Soft]),
 )
 recipes = st.builds(Recipe, st.sampled_from([(COMPRESS, EXPLORE), (EXPLORE, COMPRESS), (COMPRESS,)]), gates)
 
 
-def two(**gate) -> Recipe:
-    return Recipe((COMPRESS, EXPLORE), Gate(**{"window": 1, "dwell": 1, "low": 0.5, "high": 0.9, **gate}))
+def two(kind: type[EntropyGate] = EntropyGate, **settings) -> Recipe:
+    return Recipe((COMPRESS, EXPLORE), kind(**{"window": 1, "dwell": 1, "low": 0.5, "high": 0.9, **settings}))
+
+
+def readings(entropies: list[float], connectors: list[float]) -> list[Reading]:
+    return [Reading(e, connectors=c) for e, c in zip(entropies, connectors, strict=True)]
 
 
 def phases(recipe: Recipe, trace: list[float]) -> list[str]:
@@ -96,7 +102,7 @@ def test_an_early_dip_that_recovered_is_no_dwell_limit() -> None:
 
 
 def test_reversed_order() -> None:
-    recipe = Recipe((EXPLORE, COMPRESS), Gate(low=0.5, high=1.1, window=1, dwell=1))
+    recipe = Recipe((EXPLORE, COMPRESS), EntropyGate(low=0.5, high=1.1, window=1, dwell=1))
     decisions = replay(recipe, [2.0, 2.1, 2.3])
     assert [d.next_phase for d in decisions] == ["explore", "explore", "compress"]
     assert decisions[2].cause == "entropy rose above 1.1 of its start"
@@ -104,18 +110,18 @@ def test_reversed_order() -> None:
 
 def test_soft_by_hand() -> None:
     # Start 2, low 1, high 1.8: (1.6 - 1)/0.8 = 3/4 of 'compress'.
-    decisions = replay(two(soft=True), [2.0, 1.6, 0.8, 1.2])
+    decisions = replay(two(Soft), [2.0, 1.6, 0.8, 1.2])
     assert [d.weights for d in decisions] == [pytest.approx((w, 1 - w)) for w in (1.0, 0.75, 0.0, 0.25)]
     assert [d.next_phase for d in decisions] == ["compress", "compress", "explore", "explore"]
 
 
 def test_soft_finds_compress_in_second_place() -> None:
-    recipe = Recipe((EXPLORE, COMPRESS), Gate(low=0.5, high=0.9, window=1, dwell=1, soft=True))
+    recipe = Recipe((EXPLORE, COMPRESS), Soft(low=0.5, high=0.9, window=1, dwell=1))
     assert replay(recipe, [2.0, 0.8])[-1].weights == (1.0, 0.0)
 
 
 def test_soft_survives_a_policy_without_entropy() -> None:
-    assert replay(two(soft=True), [0.0, 0.0])[-1].weights == (0.0, 1.0)
+    assert replay(two(Soft), [0.0, 0.0])[-1].weights == (0.0, 1.0)
 
 
 def test_report() -> None:
@@ -124,33 +130,33 @@ def test_report() -> None:
     assert report(replay(two(), [2.0, 0.1])) == (
         "step 2: 'compress' -> 'explore' (entropy fell below 0.5 of its start)"
     )
-    assert "from 0.75 to 1.00" in report(replay(two(soft=True), [2.0, 1.6]))
+    assert "from 0.75 to 1.00" in report(replay(two(Soft), [2.0, 1.6]))
     assert report([]) == "no decisions were taken"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_reading_that_is_no_number_is_an_error(bad: float) -> None:
-    gate = EntropyGate(two())
-    gate.update(1, 2.0)
+    gate = two().new_gate()
+    gate.update(1, Reading(2.0))
     before = gate.state_dict()
     with pytest.raises(ValueError, match="step 2: policy entropy"):
-        gate.update(2, bad)
+        gate.update(2, Reading(bad))
     assert gate.state_dict() == before
 
 
 def test_state_of_another_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="gate state has keys"):
-        EntropyGate(two()).load_state_dict({"index": 0})
+    with pytest.raises(ValueError, match="EntropyGate: state has keys"):
+        two().new_gate().load_state_dict({"index": 0})
 
 
 @given(recipes, entropies, st.integers(0, 60))
 def test_state_survives_json_exactly(recipe: Recipe, trace: list[float], cut: int) -> None:
     cut = min(cut, len(trace))
-    first, second = EntropyGate(recipe), EntropyGate(recipe)
+    first, second = recipe.new_gate(), recipe.new_gate()
     whole = replay(recipe, trace)
-    begun = [first.update(i + 1, e) for i, e in enumerate(trace[:cut])]
+    begun = [first.update(i + 1, Reading(e)) for i, e in enumerate(trace[:cut])]
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    resumed = [second.update(i + 1, e) for i, e in enumerate(trace[cut:], cut)]
+    resumed = [second.update(i + 1, Reading(e)) for i, e in enumerate(trace[cut:], cut)]
     assert begun + resumed == whole
 
 
@@ -171,7 +177,7 @@ def test_rules_hold_for_any_entropy(recipe: Recipe, trace: list[float]) -> None:
         assert math.fsum(d.weights) == pytest.approx(1) and all(0 <= w <= 1 for w in d.weights)
     if len(recipe.phases) == 1:
         assert not switches
-    elif not recipe.gate.soft:
+    elif not isinstance(recipe.gate, Soft):
         assert len(switches) <= recipe.gate.max_switches
         steps = [0, *(d.step for d in switches)]
         assert all(b - a >= recipe.gate.dwell for a, b in zip(steps, steps[1:], strict=False))
@@ -189,13 +195,13 @@ def test_smoothed_is_the_mean_of_the_window(recipe: Recipe, trace: list[float]) 
 
 
 def test_a_fixed_schedule_does_not_look_at_the_signal():
-    recipe = two(every=2, dwell=1, window=1, max_switches=3)
+    recipe = two(Fixed, every=2, max_switches=3)
     assert phases(recipe, [1.0] * 8) == phases(recipe, [0.1, 5.0] * 4)
     assert phases(recipe, [1.0] * 8) == ["compress", *["explore"] * 2, *["compress"] * 2, *["explore"] * 3]
 
 
 def test_shuffled_readings_keep_their_level_and_lose_their_course():
-    recipe = two(signal="shuffled", window=1, dwell=1, max_switches=0)
+    recipe = two(Shuffled, max_switches=0)
     trace = [float(k) for k in range(40)]
     read = [d.smoothed for d in replay(recipe, trace)]
     assert read != trace and set(read) <= set(trace)
@@ -204,28 +210,29 @@ def test_shuffled_readings_keep_their_level_and_lose_their_course():
 
 
 def test_a_cause_names_its_signal():
-    assert replay(two(signal="length"), [100.0, 10.0])[-1].cause == "length fell below 0.5 of its start"
+    assert replay(two(ByLength), [100.0, 10.0])[-1].cause == "length fell below 0.5 of its start"
 
 
 def test_the_guard_ends_compression_at_once_and_keeps_it_from_coming_back():
-    recipe = two(guard=0.5, window=1, dwell=3, max_switches=9, high=1.1)
+    recipe = two(Guard, fraction=0.5, dwell=3, max_switches=9, high=1.1)
     masses = [0.1, 0.09, 0.04, 0.04, 0.04, 0.04, 0.06, 0.06]
-    decisions = replay(recipe, [1.0] * 2 + [2.0] * 6, masses)
+    decisions = replay(recipe, readings([1.0] * 2 + [2.0] * 6, masses))
     assert [d.next_phase for d in decisions] == ["compress"] * 2 + ["explore"] * 4 + ["compress"] * 2
     assert decisions[2].cause == "connectors fell below 0.5 of their start"
     assert decisions[2].step == 3, "before the dwell of 3 steps in this phase would let the entropy decide"
     assert [d.row().get("mass") for d in decisions] == masses
-    assert "mass" not in replay(two(), [1.0], [0.1])[0].row()
+    assert "mass" not in replay(two(), readings([1.0], [0.1]))[0].row()
 
 
-@pytest.mark.parametrize("settings", [{"guard": 0.5}, {"signal": "shuffled"}, {"every": 3}])
-def test_a_gate_with_these_resumes_too(settings):
-    recipe = two(window=2, dwell=2, max_switches=9, **settings)
+@pytest.mark.parametrize(("kind", "settings"), [(Guard, {"fraction": 0.5}), (Shuffled, {}), (Fixed, {"every": 3})])
+def test_a_gate_with_these_resumes_too(kind, settings):
+    recipe = two(kind, window=2, dwell=2, max_switches=9, **settings)
     trace, masses = [1.0, 0.4, 2.0, 0.3, 1.5, 0.2] * 3, [0.1, 0.02, 0.08] * 6
-    whole = replay(recipe, trace, masses)
-    first, second = EntropyGate(recipe), EntropyGate(recipe)
+    read = readings(trace, masses)
+    whole = replay(recipe, read)
+    first, second = recipe.new_gate(), recipe.new_gate()
     for step in range(1, 8):
-        first.update(step, trace[step - 1], masses[step - 1])
+        first.update(step, read[step - 1])
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    rest = [second.update(step, trace[step - 1], masses[step - 1]) for step in range(8, 19)]
+    rest = [second.update(step, read[step - 1]) for step in range(8, 19)]
     assert rest == whole[7:]

@@ -16,9 +16,9 @@ from egrc.entropy import (
     lexical_classes,
     logit_gradient_norm,
     probe_entropy,
-    score_tokens,
     token_entropy,
 )
+from egrc.scoring import score_tokens
 
 logit_rows = st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=40)
 
@@ -71,9 +71,7 @@ def test_gradient_norm_is_autograds(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.3])
-@pytest.mark.parametrize("chunk", [1, 2**24])
-def test_scores_are_the_single_functions(temperature: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("egrc.entropy.CHUNK", chunk)
+def test_scores_are_the_single_functions(temperature: float) -> None:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(2, 5, 7, generator=generator, requires_grad=True)
     tokens = torch.randint(7, (2, 5), generator=generator)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from egrc.atomic import write_json, write_parquet
-from egrc.evaluation import evaluations
 from egrc.evaluation.ask import COLUMNS
-from egrc.evaluation.evaluations import (
+from egrc.experiments import evaluations, fingerprint
+from egrc.experiments.evaluations import (
     by_problem,
     compare,
     cut_at,
@@ -21,7 +21,6 @@ from egrc.evaluation.evaluations import (
     narrower,
     stale,
 )
-from egrc.experiments import fingerprint
 from egrc.experiments.records import RecordError
 from egrc.paths import DATA
 
@@ -198,7 +197,7 @@ def test_a_stale_evaluation_names_the_code_that_changed(tmp_path, monkeypatch):
 def test_its_code_is_what_answers_and_grades_and_no_more():
     reached = evaluations.code("smol")
     assert {"egrc.evaluation.ask", "egrc.evaluation.generation", "egrc.evaluation.pool", "egrc.evaluation.graders", "egrc.evaluation.grading"} <= reached.keys()  # noqa: E501
-    assert not {"egrc.trainer", "egrc.experiments.run", "egrc.evaluation.benchmarks", "egrc.worlds.smol", "egrc.evaluation.examine"} & reached.keys()  # noqa: E501
+    assert not {"egrc.trainer", "egrc.experiments.run", "egrc.evaluation.benchmarks", "egrc.worlds.smol", "egrc.experiments.examine"} & reached.keys()  # noqa: E501
     assert {"egrc.evaluation.ask", "egrc.worlds.pocket.verdicts", "egrc.worlds.pocket.world"} <= evaluations.code("pocket").keys()  # noqa: E501
 
 

@@ -11,11 +11,12 @@ import torch
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.config import ConfigError
-from egrc.evaluation import ask, evaluations, examine, generation
+from egrc.checks import ConfigError
+from egrc.evaluation import ask, generation
 from egrc.evaluation.benchmarks import BenchmarkError
-from egrc.evaluation.examine import PROTOCOLS, Protocol, chosen, plan, put, run, who
 from egrc.evaluation.problems import Problem
+from egrc.experiments import evaluations, examine
+from egrc.experiments.examine import PROTOCOLS, Protocol, chosen, plan, put, run, who
 from egrc.experiments.records import RecordError
 from egrc.worlds.deepseek import Gpu
 

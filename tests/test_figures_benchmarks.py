@@ -4,7 +4,7 @@ import pytest
 from matplotlib.text import Text
 from test_evaluations import rows, write
 
-from egrc.evaluation.evaluations import NotEvaluated
+from egrc.experiments.evaluations import NotEvaluated
 from egrc.figures import fig11_benchmarks, style, table2
 from egrc.worlds.deepseek import NOT_RUN
 

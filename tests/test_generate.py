@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 
 from egrc.__main__ import main
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import records, scales
 from egrc.experiments.export import ADAPTER, export
 from egrc.experiments.generate import before_and_after, check_adapter

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation import generation
 from egrc.evaluation.generation import Ask, Count, Sampling, Transformers, Vllm, count, draw
 

@@ -25,15 +25,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from egrc.__main__ import main
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation import benchmarks
 from egrc.evaluation.problems import Problem
-from egrc.experiments import dryrun, launch, scales
-from egrc.experiments.launch import Hardware
+from egrc.experiments import dryrun, scales
 from egrc.worlds import deepseek as gpu
-from egrc.worlds import hub
+from egrc.worlds import hub, launch
 from egrc.worlds.deepseek import END, PAD, Gpu, Gpu7B, prompt, split
 from egrc.worlds.hub import HubError
+from egrc.worlds.launch import Hardware
 
 RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
 REMEDIES = {
@@ -348,8 +348,8 @@ def world() -> Iterator[Gpu]:
     """One for all gradings, because its worker takes a second to start."""
     made = Gpu()
     yield made
-    if made._grader:
-        made._grader.close()
+    made.correct.close()
+    assert made.correct.pool is None
 
 
 @pytest.mark.parametrize(
@@ -368,8 +368,13 @@ def test_only_what_follows_thinking_counts(world: Gpu, completion: str, right: b
 def test_a_hostile_rollout_costs_its_reward_and_no_more(world: Gpu) -> None:
     """A factorial that no thread of ours could be stopped in; the next rollout is graded as ever."""
     assert not world.correct(r"</think>\boxed{100000000!}", "42")
-    assert world._grader and world._grader.counts["time limit"] == 1
+    assert world.correct.pool and world.correct.pool.counts["time limit"] == 1
     assert world.correct(r"</think>\boxed{42}", "42")
+
+
+def test_several_golds_and_a_batch(world: Gpu) -> None:
+    completions = [rf"</think>\boxed{{{n}}}" for n in (1, 2, 3)]
+    assert world.correct.batch(completions, [["1", "one"], ["3", "2"], "2"]) == [True, True, False]
 
 
 def test_token_classes_reach_to_the_heads_last_row() -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from egrc import paths
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import fingerprint, measure
 from egrc.experiments.records import RecordError
 

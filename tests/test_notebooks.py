@@ -7,7 +7,7 @@ from statistics import median
 import papermill
 import pytest
 
-from egrc.experiments.products import lacking
+from egrc.paper.products import lacking
 from egrc.paths import NOTEBOOKS, ROOT
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))

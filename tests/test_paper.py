@@ -9,13 +9,14 @@ import nbformat
 import pytest
 import stub_records
 
-from egrc import figures, paths
+from egrc import figures, paper, paths
 from egrc.analysis import tables
-from egrc.config import ConfigError
-from egrc.experiments import fingerprint, jobs, measure, paper, products, scales, sweep
+from egrc.checks import ConfigError
+from egrc.experiments import fingerprint, jobs, measure, scales, sweep
 from egrc.experiments.jobs import JobsError
 from egrc.experiments.records import RecordError
 from egrc.figures import table2, table3
+from egrc.paper import products
 
 CODE = {"egrc.experiments.run": "1"}
 

@@ -13,9 +13,11 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from egrc.analysis import mix, parts, policies, rows, sampling
-from egrc.entropy import CLASSES, lexical_classes, probe_entropy, score_tokens
+from egrc.analysis import mix, parts, policies, rows
+from egrc.entropy import CLASSES, lexical_classes, probe_entropy
+from egrc.evaluation import sampling
 from egrc.experiments import measure, records
+from egrc.scoring import score_tokens
 
 CLASSED = lexical_classes(tiny.tokenizer())
 PROBLEMS = [{"benchmark": "a", "id": t, "prompt": t, "answer": ""} for t in ("1 + 2 ?", "3 + 4 * 2 ?")]

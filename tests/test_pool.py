@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation import pool as module
 from egrc.evaluation.grading import LONGEST, Grade
 from egrc.evaluation.pool import Pool, PoolError

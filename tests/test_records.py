@@ -10,7 +10,7 @@ import pytest
 import stub_records
 
 from egrc import atomic
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import agree, fingerprint, records, scales, verify
 
 CODE = {"egrc.experiments.run": "1", "egrc.reward": "2", "base model": "3"}

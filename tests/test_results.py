@@ -3,8 +3,7 @@
 import stub_records
 from test_evaluations import rows, write
 
-from egrc.evaluation import evaluations
-from egrc.experiments import fingerprint
+from egrc.experiments import evaluations, fingerprint
 from egrc.experiments.results import COLUMNS, RUN, results
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import killed_run
@@ -16,7 +17,13 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from egrc.config import Gate, Phase, Recipe
+from egrc.controller import Recipe
+from egrc.methods.controls import Shuffled
+from egrc.methods.deepcompress import DeepCompress
+from egrc.methods.dler import DaDler
+from egrc.methods.entropy_floor import EntropyFloor
+from egrc.methods.laser_d import LaserD
+from egrc.methods.ours import BriefSteps, Guard
 from egrc.trainer import last_checkpoint
 
 HERE = Path(__file__).parent
@@ -136,14 +143,26 @@ def test_resuming_without_a_checkpoint_says_so(tmp_path: Path) -> None:
         trainer.train(resume_from_checkpoint=True)
 
 
+@dataclass
+class First(DeepCompress, BriefSteps, EntropyFloor):
+    """Remembers pass rates; advantages by token; leaves tokens out."""
+
+
+@dataclass
+class Second(LaserD, DaDler):
+    """Remembers lengths; cuts groups."""
+
+
+@dataclass
+class Both(Guard, Shuffled):
+    """Remembers all readings, and the connectors'."""
+
+
 def test_what_the_peers_and_the_guard_remember_is_resumed_too(tmp_path: Path) -> None:
     """Pass rates, target lengths, the entropy bonus, shuffled readings, the guard; advantages by token, too."""
     recipe = Recipe(
-        (
-            Phase("compress", "steps", 12, "dual", length_weight=0.5, tokens="entropy_floor", tokens_at=0.9),
-            Phase("explore", "batch_scaled", 12, "step", length_weight=0.5, cut="solved", cut_at=0.5),
-        ),
-        Gate(window=1, dwell=1, low=0.9, high=1.0, max_switches=9, signal="shuffled", guard=0.9),
+        (First("compress", 12, length_weight=0.5, tokens_at=0.9), Second("explore", 12, length_weight=0.5)),
+        Both(window=1, dwell=1, low=0.9, high=1.0, max_switches=9, fraction=0.9),
         {"use_adaptive_entropy": True, "entropy_target": 4.0, "entropy_coef_delta": 0.1},
     )
     settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "save_total_limit": 3}
@@ -155,6 +174,7 @@ def test_what_the_peers_and_the_guard_remember_is_resumed_too(tmp_path: Path) ->
     again.train(resume_from_checkpoint=True)
     assert steps(tmp_path / "whole")["phase"].nunique() == 2
     pd.testing.assert_frame_equal(steps(tmp_path / "again"), steps(tmp_path / "whole"), check_exact=True)
-    assert again.history.state_dict() == whole.history.state_dict()
+    remembered = [[phase.state_dict() for phase in trainer.recipe.phases] for trainer in (again, whole)]
+    assert remembered[0] == remembered[1] and all(remembered[0])
     assert again.gate.state_dict() == whole.gate.state_dict()
     assert again.entropy_coef == whole.entropy_coef > 0.3

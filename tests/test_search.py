@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-
-from egrc.atomic import write_json
-from egrc.config import ConfigError
-from egrc.experiments import scales, search
-from egrc.experiments.jobs import JobsError
 from egrc.methods.arms import MAIN, OURS, PEERS
+
+from egrc.analysis import search
+from egrc.atomic import write_json
+from egrc.checks import ConfigError
+from egrc.experiments import scales
+from egrc.experiments.jobs import JobsError
 
 
 def trials(arm: str, *rows: tuple[float, float]) -> list[dict]:

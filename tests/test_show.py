@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-import egrc.analysis.show as show
 from egrc import figures, paths
-from egrc.experiments import products, shared
-from egrc.figures import style
+from egrc.experiments import shared
+from egrc.figures import show, style
+from egrc.paper import products
 
 ROW = {
     "prompt": "1 + 2 ?",
@@ -43,7 +43,7 @@ def test_header_is_the_docstring():
 
 
 def test_a_header_by_name_imports_nothing():
-    code = "import sys, egrc.analysis.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
+    code = "import sys, egrc.figures.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert "TRL" in shown.stdout
@@ -71,12 +71,12 @@ def test_a_part_of_a_module_is_shown_as_it_stands():
 
 
 def test_docstrings_one_under_the_other():
-    shown = show.docs("egrc.analysis.show", "level", "Shown")
+    shown = show.docs("egrc.figures.show", "level", "figure")
     first, second = shown.text.split("\n\n")
     assert first.startswith("level\n    0 (sure) to 3 (hesitates")
-    assert second.startswith("Shown\n    Markdown, HTML or a picture")
-    with pytest.raises(ValueError, match="egrc.analysis.show: no docstring of _span, nothing"):
-        show.docs("egrc.analysis.show", "level", "_span", "nothing")
+    assert second.startswith("figure\n    A figure of the paper")
+    with pytest.raises(ValueError, match="egrc.figures.show: no docstring of _span, nothing"):
+        show.docs("egrc.figures.show", "level", "_span", "nothing")
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from egrc.atomic import WriteError
-from egrc.config import ConfigError, Gate, Phase, Recipe
+from egrc.checks import ConfigError
+from egrc.config import Gate, Phase, Recipe
 from egrc.evaluation.evaluate import evaluate
 from egrc.evaluation.problems import HANDMADE, VARIABLE, load
 from egrc.experiments import scales

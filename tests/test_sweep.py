@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import pytest
 import stub_records
+from egrc.methods.arms import MAIN
 
 from egrc import paths
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.controller import EntropyGate
-from egrc.experiments import fingerprint, jobs, launch, records, scales, sweep
+from egrc.experiments import fingerprint, jobs, records, scales, sweep
 from egrc.experiments.jobs import Job, JobsError, duration, run_jobs
-from egrc.methods.arms import MAIN
+from egrc.worlds import launch
 
 
 def job(tmp_path, name, code, **kwargs):

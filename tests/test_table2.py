@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from test_evaluations import rows, write
 
-from egrc.evaluation import benchmarks, evaluations
+from egrc.evaluation import benchmarks
+from egrc.experiments import evaluations
 from egrc.experiments.records import RecordError
 from egrc.figures import table2
 from egrc.worlds.deepseek import NOT_RUN

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from egrc.methods.arms import MAIN
 
 from egrc.analysis import tables
 from egrc.evaluation.intervals import paired_bootstrap
 from egrc.experiments.records import RecordError, load_all
-from egrc.methods.arms import MAIN
+from egrc.figures import table1
 
 FLOOR = {"z": 20.0, "a": 10.0}
 
@@ -93,7 +94,7 @@ def test_without_base_floor_or_best_temperature_only_what_needs_them_is_empty(by
     unknown = line(tables.compare(by_hand, {"z": np.nan, "a": np.nan}, None), "z", "egrc")
     assert unknown["share"] == pytest.approx(0.3)
     assert unknown[["removed", "gain_best"]].isna().all()
-    assert tables.cell(unknown, "removed") == "–"
+    assert table1.cell(unknown, "removed") == "–"
 
 
 def test_one_shared_bootstrap_gives_the_intervals_of_one_bootstrap_per_statistic() -> None:
@@ -113,9 +114,9 @@ def test_arms_asked_different_problems_are_refused(by_hand: pd.DataFrame) -> Non
 
 def test_cells_show_estimate_interval_and_seeds(by_hand: pd.DataFrame) -> None:
     table = tables.compare(by_hand, FLOOR, 0.6)
-    assert tables.cell(line(table, "z", "egrc"), "tokens") == "30.0 [30.0, 30.0] (20.0 to 40.0)"
-    assert tables.cell(line(table, "z", "base"), "tokens") == "100.0 [100.0, 100.0]"  # one seed has no spread
-    assert tables.cell(line(table, "z", "egrc"), "gain").startswith("+25.0 [")
+    assert table1.cell(line(table, "z", "egrc"), "tokens") == "30.0 [30.0, 30.0] (20.0 to 40.0)"
+    assert table1.cell(line(table, "z", "base"), "tokens") == "100.0 [100.0, 100.0]"  # one seed has no spread
+    assert table1.cell(line(table, "z", "egrc"), "gain").startswith("+25.0 [")
 
 
 def test_missing_arms_and_seeds_are_named() -> None:
@@ -147,7 +148,7 @@ def test_a_best_temperature_that_cannot_be_shown_is_said(by_hand: pd.DataFrame) 
     assert tables.best_note(by_hand, 0.6) == ""
     assert "not recorded" in tables.best_note(by_hand, None)
     assert "not evaluated" in tables.best_note(by_hand, 0.3)
-    assert tables.best_note(by_hand, 0.3) in tables.notes(tables.compare(by_hand, FLOOR, 0.3), by_hand, 0.3)
+    assert tables.best_note(by_hand, 0.3) in table1.notes(tables.compare(by_hand, FLOOR, 0.3), by_hand, 0.3)
     assert tables.temperature_label(0.0, 0.0) == "greedy (base's best)"
 
 
@@ -156,7 +157,7 @@ def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
     data = synthetic.write_runs(tmp_path / "data", ("base", "egrc"), seeds=2)
     once, again = (
-        [f.read_bytes() for f in tables.write("pocket", data, tmp_path / part)] for part in ("once", "again")
+        [f.read_bytes() for f in table1.write("pocket", data, tmp_path / part)] for part in ("once", "again")
     )
     assert once == again
     text, tex = ((tmp_path / "once" / f"table1.{kind}").read_text() for kind in ("md", "tex"))

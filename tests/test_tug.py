@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from egrc.methods.arms import Lengths, accuracy_phase, compress_phase
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from egrc.analysis import gradients, sampling, tug
+from egrc.analysis import gradients, tug
 from egrc.config import Config, Recipe
 from egrc.entropy import CLASSES, TokenClasses, lexical_classes
+from egrc.evaluation import sampling
 from egrc.experiments import measure, records, run, scales
-from egrc.methods.arms import Lengths, accuracy_phase, compress_phase
 
 TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number
 

@@ -10,7 +10,8 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from egrc.config import Gate, Phase, Recipe
+from egrc.controller import EntropyGate, Recipe
+from egrc.methods.egrc import Compress, Explore
 
 VOCABULARY = (
     *("<pad>", "<bos>", "<eos>", *map(str, range(10)), *"+-*=?_#.", "try", "check", "again", "gap", "no"),
@@ -65,14 +66,13 @@ def even(completion: str, answer: str) -> bool:
     return len(completion.split()) % 2 == 0
 
 
-def recipe(budget: int = 12, dwell: int = 2, window: int = 1, **gate: Any) -> Recipe:
+def recipe(
+    budget: int = 12, dwell: int = 2, window: int = 1, gate: type[EntropyGate] = EntropyGate, **settings: Any
+) -> Recipe:
     """Two phases; by default the gate leaves the first one after two steps (low above 1: always 'fallen')."""
     return Recipe(
-        (
-            Phase("compress", "absolute", budget, "exponential", r=0.1),
-            Phase("explore", "within_correct", budget - 2, length_weight=0.2, temperature=1.3),
-        ),
-        Gate(**{"low": 5.0, "high": 6.0, "window": window, "dwell": dwell, **gate}),
+        (Compress("compress", budget, r=0.1), Explore("explore", budget - 2, temperature=1.3, length_weight=0.2)),
+        gate(**{"low": 5.0, "high": 6.0, "window": window, "dwell": dwell, **settings}),
     )
 
 

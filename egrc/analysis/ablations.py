@@ -8,7 +8,7 @@
 The interval says how sure a difference is for these seeds; the noise says what other seeds alone can make of it, and
 is the larger the fewer seeds there are.  A difference is called clear where its interval leaves out 0 and it is larger
 than the noise.  Nothing is corrected for the number of comparisons: of twenty ablations that change nothing, one is
-expected to look clear.  What so few seeds can show at all is in `egrc.experiments.power`.
+expected to look clear.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import tables, variance
+from egrc.analysis import tables
 from egrc.config import Config
 from egrc.evaluation import intervals
 from egrc.evaluation.intervals import N_BOOT, Means
@@ -209,7 +209,7 @@ def noise(found: pd.DataFrame, seeds: int, arm: str = WHOLE) -> pd.DataFrame:
     `levels`: index part.  NaN where it has one seed."""
     of_parts = found.loc[arm].groupby(level="part", sort=False)
     own = int(of_parts.size().iloc[0])
-    return of_parts.std() * variance.t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
+    return of_parts.std() * intervals.t_quantile(0.975, max(1, own - 1)) * (2 / seeds) ** 0.5
 
 
 @once

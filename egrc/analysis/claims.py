@@ -30,8 +30,8 @@ import pandas as pd
 from egrc import paths
 from egrc.analysis import ablations, changes, dilemma, headline, tables, tokens
 from egrc.analysis import rows as checked
-from egrc.analysis.show import Shown
-from egrc.config import ConfigError
+from egrc.analysis.shown import Shown
+from egrc.checks import ConfigError
 from egrc.evaluation import intervals
 from egrc.experiments import measure, records, scales
 from egrc.experiments.shared import once

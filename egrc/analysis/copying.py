@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 
 from egrc.analysis import parts as of
-from egrc.analysis import sampling
 from egrc.config import Config
+from egrc.evaluation import sampling
 from egrc.experiments import records, run, scales
 from egrc.worlds.pocket.teacher import trace
 from egrc.worlds.pocket.world import BENCHMARKS, Problem, problems

@@ -78,7 +78,7 @@ def rows(runs: Sequence[Record], temperature: float) -> pd.DataFrame:
         own = run.evaluation[np.isclose(run.evaluation["temperature"], temperature)]
         if own.empty:
             raise DilemmaError(f"{run.name} was not evaluated at temperature {temperature:g}")
-        facts = {"arm": run.arm, "seed": run.seed, "r": c.recipe.phases[0].r}
+        facts = {"arm": run.arm, "seed": run.seed, "r": getattr(c.recipe.phases[0], "r", 1.0)}
         frames.append(own[["benchmark", "id", "correct", "tokens"]].assign(**facts))
     if len(budgets) != 1:
         raise DilemmaError(f"not at equal rollouts: {', '.join(f'{name} used {n}' for n, name in budgets.items())}")

@@ -36,9 +36,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from egrc.analysis import parts as of
-from egrc.analysis import sampling
 from egrc.atomic import write_bytes, write_parquet
 from egrc.entropy import CLASSES, token_entropy
+from egrc.evaluation import sampling
 from egrc.experiments import records, run, scales
 from egrc.worlds.pocket import SEEDS, Pocket, base, exact, teacher
 from egrc.worlds.pocket.world import BENCHMARKS, Problem, draw_problem, problems

@@ -4,7 +4,7 @@ An arm is *at or above* another if it is no longer and no less accurate, in mean
 benchmarks); an arm that no other is at or above, without being its equal, is on the Pareto front.  All arms are
 resampled together, so `share` says in how many of the resamples (over problems, given the seeds) the same holds.
 
-The bounds of `within` are those of `experiments.confirm`, on the problems that all runs were asked.  The lowest of
+The bounds of `within` are those of `analysis.confirm`, on the problems that all runs were asked.  The lowest of
 six noisy
 benchmarks is a little too low on average; its interval does not know that it was picked.
 """
@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis import dilemma
+from egrc.analysis.confirm import NOT_BELOW
 from egrc.analysis.headline import REMOVED
+from egrc.analysis.search import PLUS_REMOVED, WORST
 from egrc.evaluation.intervals import estimate, resample
-from egrc.experiments.confirm import NOT_BELOW
-from egrc.experiments.search import PLUS_REMOVED, WORST
 
 N_BOOT = 2000
 GAPS = "Accuracy at equal length, minus that of"

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 
 from egrc.analysis import parts as of
-from egrc.analysis.sampling import tokenizer_hash
 from egrc.entropy import logit_gradient_norm, token_entropy
 from egrc.evaluation.evaluate import derived_seed
+from egrc.evaluation.sampling import tokenizer_hash
 from egrc.experiments import scales
 from egrc.experiments.records import load
 

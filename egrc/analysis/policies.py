@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from egrc.analysis import parts as of
-from egrc.analysis import sampling
 from egrc.entropy import CLASSES, TokenClasses, token_entropy
+from egrc.evaluation import sampling
 from egrc.experiments import records, run, scales
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis.show import Shown
+from egrc.analysis.shown import Shown
 from egrc.experiments import measure
 from egrc.experiments.records import RecordError
 

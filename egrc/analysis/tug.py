@@ -43,16 +43,16 @@ import torch
 from torch import Tensor
 
 from egrc import paths
-from egrc.advantage import advantages
 from egrc.analysis import parts as of
-from egrc.analysis import sampling
 from egrc.atomic import write_parquet
-from egrc.config import Config, Phase
-from egrc.entropy import CLASSES, TokenClasses, score_tokens
+from egrc.config import Config
+from egrc.entropy import CLASSES, TokenClasses
+from egrc.evaluation import sampling
 from egrc.experiments import records, run, scales
 from egrc.experiments.agree import STEPS as VERIFIED
 from egrc.experiments.agree import cells, differing_cell
-from egrc.reward import in_time, shaped_reward
+from egrc.objective import Objective, Rollouts
+from egrc.scoring import score_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -194,7 +194,7 @@ def freeze(
     tokenizer: PreTrainedTokenizerBase,
     problems: Sequence[dict[str, Any]],
     correct: Callable[[str, str], bool],
-    phases: dict[str, Phase],
+    phases: dict[str, Objective],
     group_size: int,
     cap: int,
     seed: tuple[int, str],
@@ -215,17 +215,10 @@ def freeze(
     return groups
 
 
-def advantage(phase: Phase, correct: Tensor, length: Tensor, ended: Tensor) -> Tensor:
+def advantage(phase: Objective, correct: Tensor, length: Tensor, ended: Tensor) -> Tensor:
     """Advantages of one group's rollouts under a phase, float32 [N]; by the functions that train."""
-    return advantages(
-        phase.advantage,
-        in_time(correct, length, ended, phase.budget),
-        shaped_reward(correct, length, ended, phase),
-        length,
-        len(length),
-        phase.beta,
-        phase.length_weight,
-    )
+    rollouts = Rollouts(correct & ended, length, len(length))
+    return phase.advantages(rollouts, phase.rewards(rollouts))
 
 
 # --- gradients ------------------------------------------------------------------------------------

@@ -34,13 +34,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from egrc.analysis import sampling, tug
+from egrc.analysis import tug
 from egrc.analysis.word_classes import PENN
 from egrc.analysis.word_classes import STRICT as STRICT_LIST
 from egrc.atomic import write_bytes
-from egrc.entropy import CLASSES, lexical_classes, score_tokens
+from egrc.entropy import CLASSES, lexical_classes
+from egrc.evaluation import sampling
 from egrc.experiments import fingerprint, scales
 from egrc.experiments import measure as measurements
+from egrc.scoring import score_tokens
 from egrc.worlds import smol
 
 if TYPE_CHECKING:

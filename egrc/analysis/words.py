@@ -18,14 +18,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from egrc.advantage import advantages
-from egrc.analysis import sampling
 from egrc.analysis.word_classes import classify, split, texts, word_entropies
 from egrc.atomic import write_parquet
-from egrc.evaluation import problems
+from egrc.evaluation import problems, sampling
 from egrc.evaluation.problems import Problem
 from egrc.experiments import fingerprint, scales
-from egrc.reward import in_time, shaped_reward
+from egrc.objective import Rollouts
 from egrc.worlds import smol
 
 if TYPE_CHECKING:
@@ -159,7 +157,6 @@ def objectives(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     length, found = torch.tensor(rows["length"].to_numpy()), {}
     for name in OBJECTIVES:
         phase = scales.config(SCALES[0], name).recipe.phases[0]
-        reward = shaped_reward(correct, length, ~cut, phase)
-        good = in_time(correct, length, ~cut, phase.budget)
-        found[name] = advantages(phase.advantage, good, reward, length, len(rows), phase.beta).numpy()
+        rollouts = Rollouts(correct & ~cut, length, len(rows))
+        found[name] = phase.advantages(rollouts, phase.rewards(rollouts)).numpy()
     return found

@@ -479,14 +479,16 @@ def _of_the_hub(error: Exception) -> bool:
 
 
 def _explained(repo: str, revision: str, said: str, unreachable: bool) -> str:
+    fetch = f"hf download --repo-type dataset {repo} --revision {revision}"
+    elsewhere = f"run `{fetch}` where there is a network and copy the cache (HF_HOME)"
     if "gated" in said:
         remedy = f"accept its terms at https://huggingface.co/datasets/{repo} and log in with `hf auth login`"
     elif "Revision" in said:
         remedy = f"put a commit that exists in the place of {revision[:7]}"
     elif unreachable and os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        remedy = "HF_HUB_OFFLINE is set: unset it"
+        remedy = f"HF_HUB_OFFLINE is set: unset it, or {elsewhere}"
     elif unreachable:
-        remedy = "check the network"
+        remedy = f"check the network, or {elsewhere}"
     else:
         remedy = f"compare id, configuration and split with https://huggingface.co/datasets/{repo}"
     return f"{repo} cannot be loaded from the hub: {said.rstrip('.')}: {remedy}"

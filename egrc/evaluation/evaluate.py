@@ -85,9 +85,12 @@ def evaluate(
             if on_progress:
                 on_progress(done, total)
         kept = {p["id"] for p in problems[:KEPT_TEXTS]}
+        from egrc.readings import grade  # loads torch, which a reader of tables can do without
+
+        texts = [tokenizer.decode(sampled[i], skip_special_tokens=True) for i in range(len(asked))]
+        graded = grade(correct, texts, [problem["answer"] for problem, _ in asked])
         for i, (problem, sample) in enumerate(asked):
-            ended = sampled[i][-1] == tokenizer.eos_token_id
-            text = tokenizer.decode(sampled[i], skip_special_tokens=True)
+            ended, text = sampled[i][-1] == tokenizer.eos_token_id, texts[i]
             rows.append(
                 {
                     **{
@@ -97,7 +100,7 @@ def evaluate(
                         "sample": sample,
                     },
                     **{
-                        "correct": ended and bool(correct(text, problem["answer"])),
+                        "correct": ended and graded[i],
                         "tokens": len(sampled[i]),
                     },
                     **{"truncated": not ended, "text": text if problem["id"] in kept else None},

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 
 if TYPE_CHECKING:  # a reader of records needs neither
     from torch import Tensor

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation.pool import Gold, Pool, reference
 
 LONGEST_LINE = 1 << 26

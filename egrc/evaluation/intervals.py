@@ -6,8 +6,9 @@ is shown beside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -143,3 +144,15 @@ def _drawn(n: int, n_boot: int, rng: np.random.Generator) -> np.ndarray:
     """How often each of n units is drawn in n draws with replacement: [n_boot, n]."""
     drawn = rng.integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
     return np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n).astype(float)
+
+
+@cache
+def t_quantile(p: float, df: float) -> float:
+    """Quantile of Student's t, df >= 1.
+
+    With t = sqrt(df) tan(x), the density of x is proportional to cos(x)^(df - 1): smooth, on a finite interval.
+    """
+    x = np.linspace(-np.pi / 2, np.pi / 2, 100_001)
+    density = np.cos(x).clip(0) ** (df - 1)
+    below = np.cumsum(density) - density / 2
+    return math.sqrt(df) * math.tan(np.interp(p * density.sum(), below, x))

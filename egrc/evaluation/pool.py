@@ -14,6 +14,7 @@ end of their pipe closes, however the caller ended.  For Linux and macOS.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -32,7 +33,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from egrc import paths
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 
 if TYPE_CHECKING:  # takes half a second, which is better spent while the workers start
     from egrc.evaluation.grading import Grade
@@ -120,7 +121,7 @@ class Pool:
 
     def all_correct(self, completions: Sequence[str], answers: Sequence[Any]) -> list[bool]:
         """`correct` of each completion and its answer.  Raises ValueError where there are more of either."""
-        golds = [reference(str(answer)) for answer in answers]
+        golds = [_references(answer) for answer in answers]
         return [grade.correct for grade in self.grade(zip(completions, golds, strict=True))]
 
     @property
@@ -153,6 +154,40 @@ class Pool:
         with self._counting:
             self.counts[grade.reason] += 1
         return grade
+
+
+class Grader:
+    """A trainer's or an evaluation's grader: one answer, or a batch of them side by side.
+
+    The workers start at the first answer and end with the process, or at `close`.  `answer`: the accepted one, or a
+    list of which any will do.  `prefix` is put before each completion.
+    """
+
+    def __init__(self, prefix: str = "", workers: int | None = None) -> None:
+        self.prefix, self.workers = prefix, workers or os.cpu_count() or 1
+        self.pool: Pool | None = None
+
+    def __call__(self, completion: str, answer: Any) -> bool:
+        return self.batch([completion], [answer])[0]
+
+    def batch(self, completions: Sequence[str], answers: Sequence[Any]) -> list[bool]:
+        """Is each completion right?"""
+        if self.pool is None or self.pool._home != os.getpid():
+            self.pool = Pool(self.workers)
+            atexit.register(self.pool.close)
+        return self.pool.all_correct([self.prefix + c for c in completions], answers)
+
+    def close(self) -> None:
+        """End the workers; the next answer starts new ones."""
+        if self.pool is not None:
+            atexit.unregister(self.pool.close)
+            self.pool.close()
+            self.pool = None
+
+
+def _references(answer: Any) -> list[str]:
+    several = answer if isinstance(answer, (list, tuple)) else [answer]
+    return [reference(str(gold)) for gold in several]
 
 
 def reference(gold: str) -> str:

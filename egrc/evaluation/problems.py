@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.paths import ROOT
 
 VARIABLE = "EGRC_PROBLEMS"

@@ -144,7 +144,7 @@ def settings(record: Record) -> pd.DataFrame:
     for phase in config.recipe.phases:
         rows |= {f"{phase.name}: {k}": v for k, v in vars(phase).items() if k != "name"}
     if len(config.recipe.phases) > 1:
-        rows |= {f"gate: {k}": v for k, v in vars(config.recipe.gate).items()}
+        rows |= {f"gate: {k}": v for k, v in config.recipe.gate.settings().items()}
     rows |= {f"version of {k}": v for k, v in record.meta["versions"].items()}
     rows |= {k: record.meta[k] for k in ("hardware", "ranks", "device") if k in record.meta}
     return pd.DataFrame(list(rows.items()), columns=["setting", "value"])

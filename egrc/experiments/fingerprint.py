@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ def _digest(content: bytes) -> str:
 
 def config_hash(config: Config) -> str:
     """Hash of the settings as canonical JSON (keys sorted, no spaces), without those that are off (None)."""
-    return _digest(json.dumps(_on(asdict(config)), sort_keys=True, separators=(",", ":")).encode())
+    return _digest(json.dumps(_on(config.to_dict()), sort_keys=True, separators=(",", ":")).encode())
 
 
 def _on(settings: Any) -> Any:

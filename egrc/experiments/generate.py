@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import evaluate
 from egrc.experiments import scales
 from egrc.experiments.export import ADAPTER

@@ -29,7 +29,7 @@ import pandas as pd
 
 from egrc import paths
 from egrc.atomic import write_json, write_parquet
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.experiments import fingerprint
 from egrc.experiments.jobs import Job, run_jobs
 from egrc.experiments.records import Record, RecordError

@@ -27,7 +27,8 @@ import pandas as pd
 
 from egrc import paths
 from egrc.atomic import write_csv
-from egrc.config import Config, ConfigError, Recipe
+from egrc.checks import ConfigError
+from egrc.config import Config
 from egrc.experiments import agree
 
 RUN_KEYS = ("config", "config_hash", "versions", "seconds", "generated_tokens", "status")
@@ -87,21 +88,6 @@ def _no_holes(table: pd.DataFrame, columns: Iterable[str], file: Path) -> pd.Dat
                 f"{paths.shown(file)}, row {int(empty.to_numpy().argmax()) + 1}: {column} is empty"
             )
     return table
-
-
-def config_from_dict(d: dict[str, Any]) -> Config:
-    """The config of a record.  A setting that is younger than the record takes its default.
-
-    Raises ConfigError for settings that no longer exist or values out of range.
-    """
-    unknown = sorted(set(d) - set(Config.__dataclass_fields__))
-    if unknown:
-        raise ConfigError(f"setting {', '.join(unknown)} no longer exists")
-    try:
-        recipe = Recipe.from_dict(d["recipe"])
-    except (TypeError, KeyError) as error:
-        raise ConfigError(f"its recipe no longer fits ({error})") from error
-    return Config(**{**d, "recipe": recipe, "eval_temperatures": tuple(d["eval_temperatures"])})
 
 
 def read_steps(file: Path) -> pd.DataFrame:
@@ -166,8 +152,10 @@ class Record:
 
     @property
     def config(self) -> Config:
-        """The settings it was run with.  Raises ConfigError where they are no longer valid."""
-        return config_from_dict(self.meta["config"])
+        """Today's settings of this run (`stale` says whether it was made with them).  Raises ConfigError."""
+        from egrc.experiments import scales
+
+        return scales.config(self.scale, self.arm, self.seed)
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
@@ -238,10 +226,10 @@ def load(scale: str, arm: str, seed: int, data: Path | None = None) -> Record:
 
 
 def load_all(scale: str | None = None, data: Path | None = None, studies: bool = False) -> list[Record]:
-    """All records (of a scale): arms in the order of `egrc.methods.arms`, then seeds; runs that only a study names only
+    """All records (of a scale): arms in the order of `egrc.methods`, then seeds; runs that only a study names only
     with `studies`.  Raises RecordError."""
     from egrc.experiments import scales
-    from egrc.methods.arms import ARMS
+    from egrc.methods import ARMS
 
     order = {arm: i for i, arm in enumerate(ARMS)}
     files = ((data or paths.DATA) / "runs").glob(f"{scale or '*'}/*/seed-*/run.json")
@@ -270,16 +258,14 @@ def make_slim(folder: Path, weights: bool = False) -> None:
 
 def stale(record: Record) -> str | None:
     """Which settings differ from today's, so that today's code would make another record; or None."""
-    from egrc.experiments import scales
-
     try:
-        now, then = scales.config(record.scale, record.arm, record.seed), record.config
+        now = record.config.to_dict()
     except ConfigError as error:
         return f"config: {error}"
     # an arm that is not trained does not depend on how the others train
-    matters = [f for f in Config.__dataclass_fields__ if record.arm != "base" or f in BASE_FIELDS]
-    changed = [field for field in matters if getattr(now, field) != getattr(then, field)]
-    return f"config changed: {', '.join(changed)}" if changed else None
+    matters = BASE_FIELDS if record.arm == "base" else now.keys() | record.meta["config"].keys()
+    changed = [name for name in matters if now.get(name) != record.meta["config"].get(name)]
+    return f"config changed: {', '.join(sorted(changed))}" if changed else None
 
 
 BASE_FIELDS = ("scale", "arm", "seed", "cap", "eval_problems", "eval_samples", "eval_temperatures")

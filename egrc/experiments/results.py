@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from egrc.evaluation import evaluations
 from egrc.evaluation.evaluate import summarise
-from egrc.experiments import records, scales
+from egrc.experiments import evaluations, records, scales
 
 RUN = [
     *("scale", "arm", "seed", "benchmark", "temperature", "problems", "samples"),

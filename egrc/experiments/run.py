@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from egrc import paths
 from egrc.atomic import publish_folder, write_json, write_parquet
 from egrc.config import Config
 from egrc.evaluation.evaluate import evaluate
-from egrc.experiments import fingerprint, launch, records, scales
-from egrc.experiments.launch import Hardware
+from egrc.experiments import fingerprint, records, scales
+from egrc.worlds import launch
+from egrc.worlds.launch import Hardware
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 RECORDED = ("steps.csv", "decisions.jsonl", "rollouts.parquet")
@@ -69,7 +71,8 @@ def run(
     with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        world = scales.world(config.scale)
+        own = data_dir / config.scale / "base"
+        world = scales.world(config.scale, data_dir if own.exists() else None)
         launch.check(config, hardware, world)
         if launch.is_main():
             _prepare(work, config, fresh)
@@ -148,45 +151,48 @@ def train(
     `observe` sees the policy before the first step and after each; it may sample from it, since every step's rollouts
     have a seed of their own, but must leave weights, gradients and mode as they were.
     """
-    if config.recipe.phases[0].advantage == "preference":
-        from egrc.methods import squeeze
-
-        return squeeze.train(config, world, work, on_progress, stop_after, observe, hardware)
-
     from transformers.trainer_callback import PrinterCallback
 
     from egrc.trainer import EGRCConfig, EGRCTrainer, last_checkpoint
 
-    model, tokenizer = world.policy()
-    args = EGRCConfig(
-        record_dir=str(work),
-        recipe=config.recipe,
-        probe_every=config.probe_every,
-        record_rollouts_every=config.record_rollouts_every,
-        num_generations=config.group_size,
-        max_completion_length=config.cap,  # one divisor of the loss for all arms; the phases cut at their budgets
-        loss_type=config.loss_type,
-        **arguments(config, work, stop_after),
-        **launch.trainer_settings(config, hardware or scales.hardware(config.scale), launch.ranks()),
-    )
-    trainer = EGRCTrainer(
-        model=model,
-        args=args,
-        train_dataset=world.train_problems(config.seed),
-        processing_class=tokenizer,
-        correct=world.correct,
-        token_classes=world.token_classes(tokenizer),
-        probe_prefixes=world.probe_prefixes(),
-        peft_config=lora(config),
-    )
-    trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
-    trainer.add_callback(progress_callback(config.steps, on_progress if launch.is_main() else None, stop_after))
-    if observe:
-        trainer.add_callback(observer(observe))
-    with launch.as_one(work / "checkpoints"):
-        trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(work / "checkpoints"))
+    split = launch.trainer_settings(config, hardware or scales.hardware(config.scale), launch.ranks())
+    settings = {**arguments(config, work, stop_after), **split}
+    callbacks = [progress_callback(config.steps, on_progress if launch.is_main() else None, stop_after)]
+    callbacks += [observer(observe)] if observe else []
+    if own := config.recipe.phases[0].trainer:
+        module, function = own.split(":")
+        given = (config, world, work, settings, lora(config), callbacks)
+        model = getattr(import_module(module), function)(*given, resume=not stop_after, on_progress=on_progress)
+    else:
+        base, tokenizer = world.policy()
+        args = EGRCConfig(
+            record_dir=str(work),
+            recipe=config.recipe,
+            probe_every=config.probe_every,
+            record_rollouts_every=config.record_rollouts_every,
+            num_generations=config.group_size,
+            max_completion_length=config.cap,  # one divisor of the loss for all arms; the phases cut at their budgets
+            loss_type=config.loss_type,
+            **settings,
+        )
+        trainer = EGRCTrainer(
+            model=base,
+            args=args,
+            train_dataset=world.train_problems(config.seed),
+            processing_class=tokenizer,
+            correct=world.correct,
+            token_classes=world.token_classes(tokenizer),
+            probe_prefixes=world.probe_prefixes(),
+            peft_config=lora(config),
+        )
+        trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        with launch.as_one(work / "checkpoints"):
+            trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(work / "checkpoints"))
+        model = trainer.accelerator.unwrap_model(trainer.model)
     if launch.is_main() and not stop_after:
-        save_adapter(trainer.accelerator.unwrap_model(trainer.model), world, work / "adapter")
+        save_adapter(model, world, work / "adapter")
 
 
 def arguments(config: Config, work: Path, stop_after: int | None) -> dict[str, Any]:
@@ -324,7 +330,7 @@ def _assemble(config: Config, work: Path, hardware: Hardware) -> Path:
     write_json(
         record / "run.json",
         {
-            "config": asdict(config),
+            "config": config.to_dict(),
             **_stamp(config),
             "commit": commit(),
             "versions": versions(),

@@ -4,47 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any
 
-from egrc.config import Config, ConfigError, Gate
-from egrc.experiments.launch import Hardware
-from egrc.methods.arms import MAIN, OURS, PEERS, Lengths, recipe
-
-if TYPE_CHECKING:  # a reader of records needs none of them
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from egrc.entropy import TokenClasses
-
-
-class World(Protocol):
-    """What a scale supplies: a base model, problems, a grader, and kinds of tokens."""
-
-    name: str
-
-    def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """Base model (eval mode) and tokenizer."""
-
-    def policy_path(self) -> str:
-        """Local folder, or hub id, of the base model."""
-
-    def train_problems(self, seed: int) -> Dataset:
-        """Columns prompt, answer, benchmark; the order is fixed by the seed."""
-
-    def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
-        """At most n problems a benchmark, columns id, prompt, answer; split 'search' is for choosing settings."""
-
-    def correct(self, completion: str, answer: str) -> bool:
-        """Is this text (special tokens skipped) a correct answer?"""
-
-    def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
-        """The kind of every token of the vocabulary."""
-
-    def probe_prefixes(self) -> list[str]:
-        """Fixed texts on which the policy's entropy is probed."""
-
-    def floor_tokens(self, benchmark: str) -> float | None:
-        """Mean tokens of the shortest correct procedure known, where there is one."""
+from egrc.checks import ConfigError
+from egrc.config import Config, Lengths
+from egrc.controller import EntropyGate
+from egrc.methods import MAIN, OURS, PEERS, recipe
+from egrc.methods.ablations import ABLATIONS, MORE_UPDATES
+from egrc.worlds.base import World
+from egrc.worlds.launch import Hardware
 
 
 @dataclass(frozen=True)
@@ -54,11 +23,11 @@ class Scale:
     world: str
     """'module:Class' of the `World`; imported only when asked for."""
     lengths: Lengths
-    """What `egrc.methods.arms` needs."""
+    """What `egrc.methods` needs."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Fields of `Config` that differ from its defaults."""
     per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `experiments.search`)."""
+    """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `analysis.search`)."""
     arms: tuple[str, ...] = MAIN
     """The arms that the first figures and table 1 compare at this scale, each at every one of `seeds`."""
     variants: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
@@ -70,7 +39,7 @@ class Scale:
     more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     """By study and arm: the seeds, where a study asks for others than `seeds`."""
     deciding: tuple[str, ...] = ()
-    """Arms whose policies `experiments.confirm` asks again, at every seed that a study asks for: these keep their
+    """Arms whose policies `analysis.confirm` asks again, at every seed that a study asks for: these keep their
     weights."""
     slim: frozenset[str] = frozenset()
     """Studies whose runs keep only steps and answers (`experiments.records.SLIM`), and their adapters where they are
@@ -82,53 +51,9 @@ class Scale:
 DILEMMA_R = (0.8, 0.2)
 """Reward of a correct answer of L tokens: hardly any pressure, and more; the main arms press harder (0.05)."""
 
-SWITCH_STEP, SWITCH_LENGTH = 51, 0.33
-"""Where the recorded `egrc` runs switched, on average: the step, and the smoothed length as a fraction of its start.
-Another signal that is set to switch at the same place differs from the entropy in WHEN each run does (a test compares
-both with the records)."""
-
-SWITCH_SHUFFLED = 0.99
-"""Fraction of its start below which the shuffled entropy is to fall.  Its draws come from all readings so far, so they
-lag behind and hardly ever reach the gate's own 0.9.  Of 0.90, 0.91, ..., the fraction at which it would have switched
-nearest to `SWITCH_STEP` on average, had it read the recorded runs of `compression` (a test computes it)."""
-
-BACK = Gate(low=0.9, high=1.2, flat=1e-4, dwell=12)
-"""A gate that also finds its way back to compression (entropy has stopped rising) [ours]."""
-
-MORE_UPDATES: dict[str, Any] = {"prompts_per_step": 8, "steps": 200}
-"""Twice as many updates on the same number of rollouts, at scale pocket."""
-
-Variants = dict[str, tuple[str, dict[str, Any]]]
-ABLATIONS: Variants = {
-    # phase 1, one part at a time
-    "egrc-no-clipping": ("egrc", {"compress": {"budget": 320, "scale": 160}}),
-    "egrc-not-positive-only": ("egrc", {"compress": {"advantage": "batch_centred"}}),
-    "egrc-group-relative": ("egrc", {"compress": {"advantage": "group"}}),
-    "egrc-linear": ("egrc", {"compress": {"shaping": "linear"}}),
-    "egrc-no-shaping": ("egrc", {"compress": {"shaping": "none"}}),
-    # phase 2: the other two readings of its decomposition, and its temperature
-    "egrc-separate": ("egrc", {"explore": {"advantage": "separate"}}),
-    "egrc-correctness-only": ("egrc", {"explore": {"advantage": "group"}}),
-    "egrc-temperature-1": ("egrc", {"explore": {"temperature": 1.0}}),
-    # the gate
-    "egrc-one-switch": ("egrc", {"gate": replace(BACK, max_switches=1)}),  # what the next two are to be held against
-    "egrc-two-switches": ("egrc", {"gate": replace(BACK, max_switches=2)}),
-    "egrc-many-switches": ("egrc", {"gate": replace(BACK, max_switches=100)}),
-    "egrc-soft": ("egrc", {"gate": Gate(low=0.8, high=1.0, soft=True)}),
-    "egrc-fixed": ("egrc", {"gate": Gate(low=0.9, high=1.2, every=SWITCH_STEP)}),
-    "egrc-by-length": ("egrc", {"gate": Gate(low=SWITCH_LENGTH, high=1.2, signal="length")}),
-    "egrc-shuffled": ("egrc", {"gate": Gate(low=SWITCH_SHUFFLED, high=1.2, signal="shuffled")}),
-    # settings
-    "egrc-r0.02": ("egrc", {"r": 0.02}),
-    "egrc-L120": ("egrc", {"compress_budget": 120}),
-    "egrc-L240": ("egrc", {"compress_budget": 240}),
-    "egrc-dapo": ("egrc", {"loss_type": "dapo"}),
-    "egrc-more-updates": ("egrc", MORE_UPDATES),
-}
-"""`egrc` with one thing changed, at scale pocket (more switches need a gate that finds its way back, so that is
-changed, too).  `compression` (no phase 2), `egrc-reversed` and other r belong to them."""
-
 OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
+Variants = dict[str, tuple[str, dict[str, Any]]]
+
 LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
     "egrc": OTHER_R,
     **dict.fromkeys(("truncation", "dler"), {"L160": {"compress_budget": 160}, "L50": {"compress_budget": 50}}),
@@ -148,12 +73,12 @@ NEIGHBOURS = ("deepcompress", "tokensqueeze")
 """The two peers that are closest to the paper in kind."""
 STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
 """The three peers whose fronts are compared: their trials came closest to what `egrc-plus` is for, which is to remove
-most without a collapsed benchmark (`egrc.experiments.search.strongest`, on training problems)."""
+most without a collapsed benchmark (`egrc.analysis.search.strongest`, on training problems)."""
 RIVALS = STRONGEST[:2]
 """The two closest of them: as many seeds as `egrc` itself."""
 FIVE = (0, 1, 2, 3, 4)
 PLUS: str | None = "egrc-selective"
-"""Which of `methods.arms.OURS` is called `egrc-plus`, and recorded under that name only: `experiments.search.plus`
+"""Which of `methods.OURS` is called `egrc-plus`, and recorded under that name only: `analysis.search.plus`
 chooses, on
 training problems."""
 
@@ -173,7 +98,7 @@ GPU = Scale(  # not yet run on a GPU
     "egrc.worlds.deepseek:Gpu",
     # [ours], every number: the paper's are not public in what we could read.  What is the paper's is the recipe itself
     # (exponent shaping, positive-only absolute advantage, clipping at L, two stages, the second one hotter; see
-    # `methods.arms`, and `worlds.deepseek.whose` for each setting).  L = 4096 is near the 4,000 tokens of DLER and
+    # `egrc.methods`, and `worlds.deepseek.whose` for each setting).  L = 4096 is near the 4,000 tokens of DLER and
     # DOT on these
     # models; the cap cuts some of the base's answers to the AIME.
     Lengths(
@@ -181,7 +106,7 @@ GPU = Scale(  # not yet run on a GPU
         compress_budget=4096,
         explore_budget=4096,
         r=0.1,
-        gate=Gate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=40),
+        gate=EntropyGate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=40),
     ),
     {
         "steps": 300,
@@ -209,10 +134,10 @@ SCALES: dict[str, Scale] = {
     "pocket": Scale(
         "egrc.worlds.pocket:Pocket",
         # cap: above the 99th percentile of the base's lengths on its longest benchmark
-        Lengths(cap=320, compress_budget=160, explore_budget=90, r=0.05, gate=Gate(low=0.9, high=1.2)),
+        Lengths(cap=320, compress_budget=160, explore_budget=90, r=0.05, gate=EntropyGate(low=0.9, high=1.2)),
         per_arm={
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
-            "egrc-reversed": {"gate": Gate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
+            "egrc-reversed": {"gate": EntropyGate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
             **dict.fromkeys(("egrc-cycles", "egrc-guard", "egrc-reliable"), MORE_UPDATES),
             "truncation": {"compress_budget": 90},
             "dler": {"compress_budget": 90},
@@ -256,7 +181,11 @@ SCALES: dict[str, Scale] = {
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
         "egrc.worlds.smol:Smol",
         Lengths(
-            cap=200, compress_budget=200, explore_budget=160, r=0.2, gate=Gate(low=0.5, flat=1.0, window=1, dwell=1)
+            cap=200,
+            compress_budget=200,
+            explore_budget=160,
+            r=0.2,
+            gate=EntropyGate(low=0.5, flat=1.0, window=1, dwell=1),
         ),
         {
             "steps": 2,
@@ -318,14 +247,20 @@ def keeps_all(scale: str, arm: str, seed: int) -> bool:
 
 
 def keeps_weights(scale: str, arm: str, seed: int) -> bool:
-    """Does this run's record keep its adapter: is its policy asked again (`experiments.confirm`), or is all kept?"""
+    """Does this run's record keep its adapter: is its policy asked again (`analysis.confirm`), or is all kept?"""
     return arm in _scale(scale).deciding or keeps_all(scale, arm, seed)
 
 
-def world(scale: str) -> World:
-    """The world of a named scale.  Raises `ConfigError`, which lists the valid names."""
+def world(scale: str, data: Path | None = None) -> World:
+    """The world of a named scale; `data`: the folder of its base model, if not the package's.
+
+    Raises `ConfigError`, which lists the valid names.
+    """
     module, cls = _scale(scale).world.split(":")
-    return getattr(import_module(module), cls)()
+    made = getattr(import_module(module), cls)()
+    if data is not None and hasattr(made, "data"):
+        made.data = data
+    return made
 
 
 def hardware(scale: str) -> Hardware:
@@ -342,12 +277,11 @@ def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
     of, settings_of_variant = s.variants.get(arm, (arm, {}))
     given = {**s.overrides, **s.per_arm.get(of, {}), **settings_of_variant, **overrides}
     lengths = replace(s.lengths, **{k: v for k, v in given.items() if k in Lengths.__dataclass_fields__})
-    made = recipe(of, lengths)
-    phases = [phase.name for phase in made.phases]
+    plain = recipe(of, lengths)
+    phases = [phase.name for phase in plain.phases]
     known = sorted({*Config.__dataclass_fields__, *Lengths.__dataclass_fields__, *phases, "trl"})
-    unknown = sorted(set(overrides) - set(known))
-    if unknown:
-        raise ConfigError(f"no setting {unknown}: choose from {known}")
+    if unknown := sorted(set(given) - set(known)):
+        raise ConfigError(f"{arm}: no setting {unknown}: choose from {known}")
     settings = {"cap": lengths.cap} | {k: v for k, v in given.items() if k in Config.__dataclass_fields__}
-    made = made.changed(**{k: v for k, v in given.items() if k in (*phases, "trl")})
+    made = plain.changed(**{k: v for k, v in given.items() if k in (*phases, "trl")})
     return Config(scale=scale, arm=arm, recipe=made, seed=seed, **settings)

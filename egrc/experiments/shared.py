@@ -1,6 +1,6 @@
 """What several processes of one `make paper` need is worked out by the first of them and read by the others.
 
-Figures, tables and notebooks show the same numbers, each in a process of its own.  `experiments.products` names a
+Figures, tables and notebooks show the same numbers, each in a process of its own.  `paper.products` names a
 folder for
 them in the environment and removes it afterwards, so nothing can outlive what it was made from; without that folder, as
 in JupyterLab or in a test, every number is worked out where it is asked for.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from egrc import paths
 from egrc.config import Config
-from egrc.experiments import launch, records, scales
+from egrc.experiments import records, scales
 from egrc.experiments.jobs import Job, run_jobs
+from egrc.worlds import launch
 
 Runs = Collection[tuple[str, int]]
 """Arm and seed of each."""

@@ -19,7 +19,7 @@ from egrc.analysis import limits
 from egrc.entropy import CLASSES
 from egrc.experiments.shared import once
 from egrc.figures import style
-from egrc.methods.arms import MAIN
+from egrc.methods import MAIN
 from egrc.paths import DATA
 
 SCALES = ("pocket",)

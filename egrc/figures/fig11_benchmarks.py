@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from egrc.evaluation import benchmarks, evaluations
-from egrc.evaluation.evaluations import NotEvaluated
+from egrc.evaluation import benchmarks
+from egrc.experiments import evaluations
+from egrc.experiments.evaluations import NotEvaluated
 from egrc.figures import dots, style, table2
 from egrc.paths import DATA
 from egrc.worlds.deepseek import NOT_RUN
@@ -29,7 +30,7 @@ ROWS = ("pocket", "smol")
 
 
 def tidy(data: Path = DATA) -> pd.DataFrame:
-    """`egrc.evaluation.evaluations.table` of pocket and smol.  Raises NotEvaluated where neither was asked anything."""
+    """`evaluations.table` of pocket and smol.  Raises NotEvaluated where neither was asked anything."""
     table = evaluations.table([e for scale in ROWS for e in evaluations.load_all(scale, data)])
     if table.empty:
         raise NotEvaluated("no evaluations of benchmarks: make some with `python -m egrc evaluate`")

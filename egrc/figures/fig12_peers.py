@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from egrc.analysis import fronts, tables
+from egrc.analysis.search import PLUS_REMOVED, WORST
 from egrc.experiments.records import Record
-from egrc.experiments.search import PLUS_REMOVED, WORST
 from egrc.figures import dots, style, table2, table3
 from egrc.figures.labels import Mark, beside
 from egrc.paths import DATA

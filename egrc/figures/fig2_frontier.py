@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from egrc.analysis import tables
 from egrc.experiments.records import load_all
 from egrc.figures import style
-from egrc.methods.arms import MAIN
+from egrc.methods import MAIN
 from egrc.paths import DATA
 
 COLUMNS = 4

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -41,6 +43,7 @@ COLOURS = {
 GREY = "0.45"
 WIDTH = 7.1  # inches: two columns of a conference page
 CAPTION_LETTERS = 140  # in a line of that width
+DIGITS = 9  # of the numbers that a figure's stamp is made of: more than are seen, fewer than are computed alike
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on installed fonts
@@ -87,8 +90,21 @@ def caption(figure: Figure, paragraphs: Sequence[str]) -> float:
 
 
 def data_hash(drawn: pd.DataFrame) -> str:
-    """SHA-256 of the numbers a figure or a table shows, the runs' config hashes among them."""
-    return hashlib.sha256(drawn.to_csv(index=False).encode()).hexdigest()
+    """SHA-256 of the numbers a figure shows, the runs' config hashes among them; other processors get the same one."""
+    return hashlib.sha256(rounded(drawn).to_csv(index=False).encode()).hexdigest()
+
+
+def rounded(drawn: pd.DataFrame) -> pd.DataFrame:
+    """Every column of floats to `DIGITS` digits of its largest number.
+
+    Sums differ in their last bits from one processor or library to the next; a zero that came out as 1e-17 is a zero.
+    """
+    drawn = drawn.infer_objects()  # a column of floats may have been joined as one of objects
+    numbers = drawn.select_dtypes("float")
+    largest = numbers.abs().where(np.isfinite(numbers)).max()
+    whole = {name: float(f"{top:.{DIGITS}g}") for name, top in largest.items() if top > 0}  # 0.99...9 is 1.0
+    places = {name: DIGITS - 1 - math.floor(math.log10(top)) for name, top in whole.items()}
+    return drawn.assign(**(numbers[list(places)].round(places) + 0.0))  # + 0.0: no -0.0
 
 
 def save(figure: Figure, drawn: pd.DataFrame, stem: Path) -> list[Path]:

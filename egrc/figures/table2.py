@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from egrc.analysis.show import Shown
-from egrc.evaluation import benchmarks, evaluations
+from egrc.analysis.shown import Shown
+from egrc.evaluation import benchmarks
+from egrc.experiments import evaluations
 from egrc.experiments.records import RecordError
 from egrc.figures import typeset
 from egrc.paths import DATA, FIGURES, ROOT, shown
@@ -71,7 +72,7 @@ def status(scale: str, data: Path = DATA) -> Shown:
 
 
 def ours(data: Path = DATA) -> pd.DataFrame:
-    """`egrc.evaluation.evaluations.table` of what was asked of real models, set by set, then model by model."""
+    """`egrc.experiments.evaluations.table` of what was asked of real models, set by set, then model by model."""
     found = [e for scale in MODELS for e in evaluations.load_all(scale, data) if e.settings["benchmark"] in SETS]
     table = evaluations.table(found)
     if found:

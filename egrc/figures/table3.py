@@ -2,26 +2,25 @@
 
 Every arm that the studies `STUDIES` of a scale name, all at the temperature that suits the base best; the columns are
 those of table 1 (`egrc.analysis.tables`).  First what each arm cost: the trials that its settings were chosen from
-(`egrc.experiments.search`), generated tokens and seconds of training.  Arms without a record are named.
+(`egrc.analysis.search`), generated tokens and seconds of training.  Arms without a record are named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from egrc.analysis import tables
-from egrc.config import Gate
-from egrc.experiments import records, scales, search
+from egrc.analysis import search, tables
+from egrc.controller import EntropyGate
+from egrc.experiments import records, scales
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
-from egrc.figures import typeset
-from egrc.methods.arms import MAIN, OURS
+from egrc.figures import table1, typeset
+from egrc.methods import MAIN, OURS
 from egrc.paths import DATA, FIGURES
 
 STUDIES = ("peers", "plus", "fronts", "dilemma", "ablations")
@@ -123,12 +122,13 @@ def differs(scale: str, arm: str) -> str:
     return "" if of == arm else f"{of}: {_plain(settings, scales.config(scale, of).recipe.gate) or 'as it is'}"
 
 
-def _plain(settings: Mapping[str, Any], gate: Gate) -> str:
+def _plain(settings: Mapping[str, Any], gate: EntropyGate) -> str:
     found = []
     for name, value in settings.items():
-        if isinstance(value, Gate):
-            own = {f.name: getattr(value, f.name) for f in fields(Gate)}
-            value = {field: v for field, v in own.items() if v != getattr(gate, field)}
+        if isinstance(value, EntropyGate):
+            value = {field: v for field, v in value.settings().items() if v != gate.settings().get(field)}
+        elif isinstance(value, type):
+            value = value.__name__
         inner = value.items() if isinstance(value, Mapping) else [("", value)]
         found += [f"{f'{name} {part}'.strip()} = {v}" for part, v in inner]
     return ", ".join(found)
@@ -163,7 +163,7 @@ def pretty(lines: pd.DataFrame) -> pd.DataFrame:
     """`compare`'s lines of one benchmark as text."""
     out = pd.DataFrame({"arm": lines["arm"], "seeds": lines["seeds"].astype(str)})
     for name in COLUMNS:
-        out[tables.TITLES[name]] = [tables.cell(line, name) for _, line in lines.iterrows()]
+        out[table1.TITLES[name]] = [table1.cell(line, name) for _, line in lines.iterrows()]
     return out
 
 
@@ -188,10 +188,11 @@ def notes(at: float, lacking: str) -> list[str]:
         "problems given the seeds] (lowest to highest seed). Removable length is base's tokens - compact floor. The "
         "mean is the plain mean over benchmarks of each column.",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "
-        "depend on what else the machine was doing, and on the code of the day (most runs would be faster now). Trials: settings of this arm that were tried on training problems "  # noqa: E501
-        "(`experiments.search`); a variant takes what was found for its arm; `egrc-plus` is the choice among all of our "  # noqa: E501
-        "candidates, whose trials are counted together. Nothing is corrected for the number of comparisons: of twenty "
-        "arms that change nothing, one is expected to lie apart by its interval.",
+        "depend on what else the machine was doing, and on the code of the day (most runs would be faster now). "
+        "Trials: settings of this arm that were tried on training problems (`analysis.search`); a variant takes "
+        "what was found for its arm; `egrc-plus` is the choice among all of our candidates, whose trials are counted "
+        "together. Nothing is corrected for the number of comparisons: of twenty arms that change nothing, one is "
+        "expected to lie apart by its interval.",
     ]
     return said + ([lacking] if lacking else [])
 
@@ -201,7 +202,7 @@ def parts(scale: str, runs: Sequence[Record], data: Path = DATA) -> dict[str, pd
     found = {"What each arm cost": pretty_costs(costs(scale, runs, data))}
     lines = compare(rows(runs, tables.compared_at(scale, data)), scale)
     for benchmark, own in lines.groupby("benchmark", sort=False):
-        found[tables.heading(str(benchmark), own["floor"].iloc[0])] = pretty(own)
+        found[table1.heading(str(benchmark), own["floor"].iloc[0])] = pretty(own)
     return found
 
 

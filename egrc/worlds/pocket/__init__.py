@@ -1,18 +1,19 @@
 """The pocket scale: a synthetic world and a model small enough to train on two CPU cores.
 
 `world` says what a problem is, `teacher` how it is talked about, `tokenizer` how that is read, `base` trains the
-model; `Pocket` hands them to the rest of the package in the form every scale has (`egrc.experiments.scales.World`).
+model; `Pocket` hands them to the rest of the package in the form every scale has (`egrc.worlds.base.World`).
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from egrc.paths import DATA
+from egrc import paths
 from egrc.worlds.pocket.teacher import trace
 from egrc.worlds.pocket.world import BENCHMARKS, Problem, draw_problem, problems
 
@@ -46,12 +47,16 @@ def floor_tokens(benchmark: str, samples: int = 4000) -> float:
 
 
 class Pocket:
-    """The pocket world as `egrc.experiments.scales.World`."""
+    """The pocket world as `egrc.worlds.base.World`."""
 
     name = "pocket"
 
+    def __init__(self, data: Path | None = None) -> None:
+        self.data = data
+        """The data folder whose base model is meant; None: the package's."""
+
     def policy_path(self) -> str:
-        folder = Path(DATA) / "pocket" / "base"
+        folder = (self.data or paths.DATA) / "pocket" / "base"
         if not (folder / "model.safetensors").exists():
             raise FileNotFoundError(f"no base model in {folder}: train it with `python -m egrc base`")
         return str(folder)
@@ -82,9 +87,10 @@ class Pocket:
         drawn = {b: list(islice(problems(b, split == "test", SEEDS[split]), n)) for b in BENCHMARKS}
         return {b: rows(d) for b, d in drawn.items()}
 
-    def correct(self, completion: str, answer: str) -> bool:
+    def correct(self, completion: str, answer: str | Sequence[str]) -> bool:
         """The text ends in ``# answer``; anything else, an unfinished text included, is wrong."""
-        return completion.split()[-2:] == ["#", answer]
+        *_, mark, last = ["", "", *completion.split()]
+        return mark == "#" and last in ([answer] if isinstance(answer, str) else answer)
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
         import torch

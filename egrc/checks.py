@@ -1,0 +1,37 @@
+"""What settings and state rest on: the error that names a bad setting, and dataclasses whose state goes to JSON."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import fields
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting is out of range; the message names the field, the value and what is allowed."""
+
+
+def require(ok: bool, message: str) -> None:
+    """Raises ConfigError with this message unless `ok`."""
+    if not ok:
+        raise ConfigError(message)
+
+
+class Stateful:
+    """For a dataclass whose `init` fields are settings and whose other fields are state; both are plain JSON values."""
+
+    def settings(self) -> dict[str, Any]:
+        """Its class and its settings by name."""
+        return {"kind": type(self).__name__, **{f.name: getattr(self, f.name) for f in fields(self) if f.init}}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state; floats survive JSON to the bit."""
+        return {f.name: deepcopy(getattr(self, f.name)) for f in fields(self) if not f.init}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` stood.  Raises ValueError for other keys."""
+        expected = self.state_dict().keys()
+        if state.keys() != expected:
+            raise ValueError(f"{type(self).__name__}: state has keys {sorted(state)}, not {sorted(expected)}")
+        for name, value in state.items():
+            setattr(self, name, deepcopy(value))

@@ -1,0 +1,138 @@
+"""What the notebooks show: the source that is run, and rollouts whose uncertain tokens can be seen.  [ours]
+
+Nothing here computes a result.  What is returned displays itself in Jupyter and is plain text elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from html import escape
+from importlib import import_module
+from importlib.util import find_spec
+from math import exp
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from egrc.analysis.shown import Shown
+from egrc.experiments import shared
+from egrc.figures import FIGURES, picture, style
+
+# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.
+# They differ in weight or underline as well as in colour: print and colour-blind readers see them too.
+PERPLEXITY_LEVELS = (1.1, 2.0, 4.0)
+STYLES = (
+    "",
+    "background:#fff3cd;color:#222;text-decoration:underline dotted",
+    "background:#ffd07a;color:#222;text-decoration:underline",
+    "background:#f79d5c;color:#222;text-decoration:underline;font-weight:bold",
+)
+MARKS = ("", "'", "''", "'''")  # the same levels in plain text
+
+
+def source(*objects: Any) -> Shown:
+    """The source of functions or classes of the package, as it is run, highlighted.
+
+    Raises TypeError for what has no Python source (a number, a built-in).
+    """
+    text = "\n\n".join(textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in objects)
+    return Shown(text, markdown=f"```python\n{text}\n```")
+
+
+def header(*modules: ModuleType | str) -> Shown:
+    """Docstrings of modules: what each is about, in its own words.  Raises ValueError where there is none.
+
+    Given by name, a module is read and not imported (the trainer's would import TRL, which takes seconds).
+    """
+    texts = [ast.get_docstring(ast.parse(_code(module))) for module in modules]
+    if None in texts:
+        raise ValueError(f"{modules[texts.index(None)]} has no docstring to show")
+    text = "\n\n\n".join(map(str, texts))
+    return Shown(text, markdown=f"```text\n{text}\n```")
+
+
+def figure(name: str, scale: str) -> Shown:
+    """A figure of the paper, the picture that its file shows; for one to change, call its module's `draw`.
+
+    `make paper` has just drawn it and hands it on; elsewhere it is drawn here.
+    Raises RecordError where a record or a measurement is missing.
+    """
+    drawn = shared.kept(picture(name, scale))
+    if drawn is None:
+        drawn = style.rendered(import_module(FIGURES[name]).draw(scale)[0], "png")
+    return Shown(name, png=drawn)
+
+
+def level(entropy: float) -> int:
+    """0 (sure) to 3 (hesitates between four words or more) for an entropy in nats."""
+    return sum(exp(entropy) >= bound for bound in PERPLEXITY_LEVELS)
+
+
+def rollout(row: pd.Series | dict[str, Any]) -> Shown:
+    """One recorded rollout with its tokens marked by their entropy.
+
+    ``row`` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct,
+    length.
+    Raises ValueError when tokens and entropies differ in number.
+    """
+    tokens, levels = list(row["tokens"]), [level(h) for h in row["entropies"]]
+    if len(tokens) != len(levels):
+        raise ValueError(f"{len(tokens)} tokens with {len(levels)} entropies: this row is not one rollout")
+    title = f"{row['prompt']}   [{row['length']} tokens, {'correct' if row['correct'] else 'not correct'}]"
+    plain = " ".join(token + MARKS[k] for token, k in zip(tokens, levels, strict=True))
+    spans = " ".join(_span(token, k) for token, k in zip(tokens, levels, strict=True))
+    return Shown(f"{title}\n{plain}\n{legend_text()}", html=_block(title, spans + _legend()))
+
+
+def texts(titles: Sequence[str], bodies: Sequence[str]) -> Shown:
+    """Several texts one under the other, each with a title."""
+    plain = "\n\n".join(f"{title}\n{body}" for title, body in zip(titles, bodies, strict=True))
+    return Shown(plain, html="".join(_block(t, escape(b)) for t, b in zip(titles, bodies, strict=True)))
+
+
+def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Evaluation rows of both tables whose text was kept, paired by problem and temperature, sample 0.
+
+    Ordered by how near the first table's length is to its median: ``iloc[0]`` is an ordinary case, not the
+    best one.  Columns end in ``_before`` and ``_after``.  Raises ValueError when no pair has texts.
+    """
+    key = ["benchmark", "id", "temperature", "sample"]
+    kept = [rows[rows["text"].fillna("").ne("") & rows["sample"].eq(0)] for rows in (before, after)]
+    pairs = kept[0].merge(kept[1], on=key, suffixes=("_before", "_after"))
+    if pairs.empty:
+        raise ValueError("no problem has its text recorded in both tables: evaluate both with the same seed")
+    length = pairs["tokens_before"]
+    return pairs.iloc[(length - length.median()).abs().argsort(kind="stable")].reset_index(drop=True)
+
+
+def _code(module: ModuleType | str) -> str:
+    """The source of a module, which is not imported for it; nothing where there is no such module."""
+    spec = find_spec(module if isinstance(module, str) else module.__name__)
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+
+
+def _span(token: str, k: int) -> str:
+    return f'<span style="{STYLES[k]}">{escape(token)}</span>' if STYLES[k] else escape(token)
+
+
+def _block(title: str, body: str) -> str:
+    return (
+        f'<div style="margin:0.6em 0"><b>{escape(title)}</b>'
+        f'<div style="font-family:monospace;line-height:1.7;white-space:normal">{body}</div></div>'
+    )
+
+
+def legend_text() -> str:
+    """What the marks mean: perplexity of the token's distribution."""
+    bounds = zip(MARKS[1:], PERPLEXITY_LEVELS, strict=True)
+    return f"(exp of the entropy: {', '.join(f'{mark} from {bound:g}' for mark, bound in bounds)})"
+
+
+def _legend() -> str:
+    words = " ".join(_span(f"from {bound:g}", k) for k, bound in enumerate(PERPLEXITY_LEVELS, start=1))
+    return f'<div style="font-size:85%;margin-top:0.3em">hesitates between about so many words: {words}</div>'

@@ -1,0 +1,69 @@
+"""What the entropy gate is held against: gates that read something else, or nothing, or blend.  All [ours]."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from egrc.checks import require
+from egrc.controller import EntropyGate, Reading
+
+
+@dataclass
+class ByLength(EntropyGate):
+    """Reads the mean tokens of a completion in place of the entropy."""
+
+    signal_name: ClassVar[str] = "length"
+
+    def read(self, reading: Reading) -> float:
+        return reading.length
+
+
+@dataclass
+class Shuffled(EntropyGate):
+    """Each reading is replaced by one drawn from all so far, by a rule that is the same for every seed: their course is
+    lost, and their level lags behind, so `low` has to be set for it."""
+
+    seen: list[float] = field(default_factory=list, init=False)
+    signal_name: ClassVar[str] = "shuffled entropy"
+
+    def signal(self, step: int, value: float) -> float:
+        self.seen = [*self.seen, value]
+        return random.Random(step).choice(self.seen)
+
+
+@dataclass
+class Fixed(EntropyGate):
+    """A phase lasts exactly `every` steps, whatever the entropy does."""
+
+    every: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.every >= 1, f"every={self.every}: at least 1 step")
+
+    def switch(self, smoothed: float, slope: float | None) -> str:
+        return self.leave(f"{self.every} steps have passed") if self.steps_in_phase >= self.every else ""
+
+
+@dataclass
+class Soft(EntropyGate):
+    """Blends the phases' rewards, advantages and token masks: 'compress' weighs
+    clip((smoothed - low start)/((high - low) start), 0, 1).  Temperature and budget are those of the heavier phase."""
+
+    shares: list[float] | None = field(default=None, init=False)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return super().weights if self.shares is None else tuple(self.shares)
+
+    def decide(self, smoothed: float, slope: float | None) -> str:
+        assert self.start is not None
+        low, high = self.low * self.start, self.high * self.start
+        share = min(max((smoothed - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+        self.shares = [1 - share, share] if self.phases[1] == "compress" else [share, 1 - share]
+        heavier = 0 if self.shares[0] >= self.shares[1] else 1
+        if heavier == self.index:
+            return ""
+        return self.leave(f"entropy at {smoothed:.3g} of {self.start:.3g} nats: the other phase weighs more")

@@ -1,0 +1,150 @@
+"""What one phase of training rewards, and how its rewards become advantages.
+
+An `Objective` is plain GRPO under a length budget.  A method (`egrc.methods`, one file each) overrides the hooks in
+which it differs; the trainer calls the hooks and knows no method by name.  Not here: when a phase ends (`controller`).
+Tensors are flat, [N] over the rollouts of all ranks; the `group_size` rollouts of one problem are neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from egrc.checks import ConfigError, Stateful, require
+
+EPS = 1e-4
+"""As in TRL: keeps a nearly uniform group from exploding."""
+
+
+@dataclass
+class Rollouts:
+    """One step's rollouts."""
+
+    correct: Tensor
+    """bool [N]: graded correct, and ended by itself (a cut completion has not answered)."""
+    length: Tensor
+    """int [N], tokens; the end token counts."""
+    group_size: int
+    extra: Tensor | float = 0.0
+    """float [N]: what the user's own reward functions give."""
+    rows: slice = field(default_factory=lambda: slice(None))
+    """Where this rank's n rollouts are among the N."""
+    classes: Tensor | None = None
+    """int [n, T]: class number of each completion token of this rank."""
+    mask: Tensor | None = None
+    """[n, T]: 0 is padding."""
+    class_names: tuple[str, ...] = ()
+    gather: Callable[[Tensor], Tensor] = lambda x: x
+    """Puts the ranks' tensors [n, ...] together, [N, ...]."""
+
+    def __post_init__(self) -> None:
+        if len(self.correct) % self.group_size:
+            raise ConfigError(f"{len(self.correct)} rollouts do not divide into groups of {self.group_size}")
+
+    def mean(self, x: Tensor, of: Tensor) -> Tensor:
+        """Mean of `x` over the members `of` (bool [N]) of each group, at every rollout of it; 0 where it has none."""
+        x, of = x.float().view(-1, self.group_size), of.view(-1, self.group_size)
+        return (torch.where(of, x, 0.0).sum(1) / of.sum(1).clamp(min=1)).repeat_interleave(self.group_size)
+
+    def std(self, x: Tensor, of: Tensor) -> Tensor:
+        """Standard deviation (n, not n - 1), likewise."""
+        return self.mean((x - self.mean(x, of)).square(), of).sqrt()
+
+    def pass_rate(self, good: Tensor) -> Tensor:
+        """Share of each group that is `good`."""
+        return self.mean(good, torch.ones_like(good))
+
+
+@dataclass
+class Tokens:
+    """What one micro-batch of the update knows of each completion token; all [B, T], without gradient."""
+
+    logp: Tensor
+    entropy: Tensor
+    """Nats, at the sampling temperature."""
+    advantages: Tensor
+    mask: Tensor
+    base_entropy: Callable[[], Tensor]
+    """The same under the base model, without the adapter; computed when asked for."""
+
+
+@dataclass
+class Objective(Stateful):
+    """Plain GRPO: a correct completion within the budget earns 1, and is compared with its group."""
+
+    name: str
+    """Shown in figures and logs.  A gate leaves 'compress' when entropy has fallen, any other phase when it rose."""
+    budget: int
+    """L: completions are cut at this many tokens, and a cut one earns 0."""
+    temperature: float = 1.0
+    """Sampling temperature of the rollouts, used in scoring them too."""
+    trl: ClassVar[dict[str, Any]] = {}
+    """Settings of TRL's own (`GRPOConfig`) that belong to the method."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Classes of tokens without which the objective is not defined."""
+    trainer: ClassVar[str | None] = None
+    """'module:function' of a trainer of the method's own; None: the common one."""
+
+    def __post_init__(self) -> None:
+        require(self.budget >= 1, f"budget L={self.budget}: a completion needs at least 1 token")
+        require(self.temperature > 0, f"temperature={self.temperature}: sampling needs a positive temperature")
+
+    def observe(self, r: Rollouts) -> None:
+        """See a step's rollouts, once, before their rewards are asked for."""
+
+    def budgets(self, r: Rollouts) -> int | Tensor:
+        """Tokens within which a completion must end: one number, or int [N]."""
+        return self.budget
+
+    def good(self, r: Rollouts) -> Tensor:
+        """bool [N]: correct within the budget."""
+        return r.correct & (r.length <= self.budgets(r))
+
+    def value(self, r: Rollouts) -> Tensor:
+        """float [N]: what a good completion earns."""
+        return torch.ones(r.length.shape, device=r.length.device)
+
+    def rewards(self, r: Rollouts) -> Tensor:
+        """float [N].  What is not good earns 0 at every length, so brevity alone never pays."""
+        return torch.where(self.good(r), self.value(r), 0.0) + r.extra
+
+    def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
+        """float [N]."""
+        return group_relative(rewards, r.group_size)
+
+    def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
+        """float [n, T], of this rank's tokens; the advantage of the whole completion unless a method says otherwise."""
+        assert r.mask is not None
+        return advantages[r.rows].unsqueeze(1).expand(r.mask.shape)
+
+    def keep(self, t: Tokens) -> Tensor | None:
+        """bool [B, T]: tokens that take part in the update; None for all."""
+        return None
+
+
+def standardise(x: Tensor, of: Tensor) -> Tensor:
+    """(x - mean)/(std + EPS) over the members `of` of the last axis; 0 for the others and where nothing varies."""
+    n = of.sum(-1, keepdim=True)
+    mean = torch.where(of, x, 0.0).sum(-1, keepdim=True) / n.clamp(min=1)
+    deviation = torch.where(of, x - mean, 0.0)
+    std = (deviation.square().sum(-1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
+    lowest = torch.where(of, x, torch.inf).amin(-1, keepdim=True)
+    highest = torch.where(of, x, -torch.inf).amax(-1, keepdim=True)
+    return torch.where(highest > lowest, deviation / (std + EPS), 0.0)
+
+
+def group_relative(x: Tensor, group_size: int, of: Tensor | None = None) -> Tensor:
+    """GRPO: `x` [N] standardised within each group, or among its members `of` (bool [N])."""
+    groups = x.float().view(-1, group_size)
+    members = torch.ones_like(groups, dtype=torch.bool) if of is None else of.view(-1, group_size)
+    return standardise(groups, members).flatten()
+
+
+def centred(rewards: Tensor, group_size: int) -> Tensor:
+    """R - group mean: TRL's scale_rewards='none'."""
+    groups = rewards.float().view(-1, group_size)
+    return (groups - groups.mean(1, keepdim=True)).flatten()

@@ -1,0 +1,69 @@
+"""What makes a resumed run equal an uninterrupted one to the bit: the order of problems, seeds, and a state file.
+
+The state file is written last into a checkpoint's folder, when every rank has written its part, so a checkpoint
+without it was cut short by a kill and is passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl.trainer.utils import RepeatSampler
+
+from egrc.controller import EntropyGate, Recipe
+
+STATE_FILE = "egrc_state.json"
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The newest complete checkpoint in a trainer's output folder; None without one."""
+    complete = (p.parent for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{STATE_FILE}"))
+    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+    return None if newest is None else str(newest)
+
+
+def step_seed(*parts: Any) -> int:
+    """A 63-bit seed that mixes its parts: neighbouring steps and ranks share nothing."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's sampler, its order drawn from (seed, epoch) alone: a resumed run sees the same problems."""
+
+    def __init__(self, *args: Any, epoch: Callable[[], int], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        if self.shuffle:
+            self.generator.manual_seed(step_seed(self.seed, "epoch", self.epoch()))
+        yield from super().__iter__()
+
+
+def state(recipe: Recipe, gate: EntropyGate, **counters: float) -> dict[str, Any]:
+    """What a checkpoint keeps beside TRL's files, as JSON values: step, counters, and the state of gate and phases."""
+    phases = [phase.state_dict() for phase in recipe.phases]
+    return {"recipe": recipe.to_dict(), "gate": gate.state_dict(), "phases": phases, **counters}
+
+
+def load(checkpoint: Path, recipe: Recipe, gate: EntropyGate) -> dict[str, Any]:
+    """Set gate and phases to where the checkpoint stands; returns its counters.
+
+    Raises ValueError for a checkpoint that is incomplete or of another recipe.
+    """
+    path = checkpoint / STATE_FILE
+    if not path.exists():
+        raise ValueError(f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}")
+    kept = json.loads(path.read_text())
+    if kept.pop("recipe") != json.loads(json.dumps(recipe.to_dict())):
+        raise ValueError(f"{checkpoint} was trained with another recipe: use that one, or start afresh")
+    gate.load_state_dict(kept.pop("gate"))
+    for phase, of_phase in zip(recipe.phases, kept.pop("phases"), strict=True):
+        phase.load_state_dict(of_phase)
+    return kept

@@ -1,0 +1,219 @@
+"""How a run is cut to fit a machine: ranks, micro-batches, precision, who generates; and what is checked first.
+
+None of this is part of `Config`: in exact arithmetic the same rollouts give the same update however they are split (a
+test compares one process, two micro-batches and two ranks).  In floating point, and with vLLM's sampling, results
+differ within noise; `run.json` of a run on a GPU therefore says what it ran on.
+
+Ranks are accelerate's: `accelerate launch` (or torchrun) starts a process for each and names them in the environment.
+Adapters of this size need no sharding of weights, so plain data parallelism and DeepSpeed ZeRO-2 are what is
+configured (`configs/accelerate/`); FSDP and ZeRO-3 are refused.  Not yet run on a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from egrc.checks import ConfigError
+from egrc.config import Config
+
+DTYPES = {"float32": 4, "bfloat16": 2}
+"""Bytes of an element."""
+LONGEST_PROMPT = 1024
+"""Tokens of a prompt that vLLM makes room for."""
+
+
+class RankError(ConnectionError):
+    """Another rank of the same run has ended; the message says where the run can go on."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a scale asks of a machine.  Each may be set for the machine at hand: `train --on NAME=VALUE`."""
+
+    dtype: str = "float32"
+    """Of the base weights and of activations; adapters stay float32."""
+    micro_batch: int = 0
+    """Rollouts that a rank puts through the model at once in the update; 0: all of its share."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more arithmetic."""
+    vllm: str = ""
+    """'colocate' (on the training GPUs), 'server' (on others), or '' (transformers generates)."""
+    vllm_share: float = 0.45
+    """Share of a GPU for colocated vLLM, its weights included; given back while the update runs."""
+    vllm_server: str = "http://localhost:8000"
+    """Address of the server in server mode."""
+    evaluation_batch: int = 256
+    """Answers that are generated at once in the evaluation."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype={self.dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.vllm not in ("", "colocate", "server"):
+            raise ConfigError(f"vllm={self.vllm!r}: choose colocate or server, or '' for none")
+        if self.micro_batch < 0 or self.evaluation_batch < 1:
+            raise ConfigError("micro_batch starts at 0, evaluation_batch at 1")
+        if not 0 < self.vllm_share < 1:
+            raise ConfigError(f"vllm_share={self.vllm_share}: a share lies between 0 and 1")
+
+    def on(self, given: Mapping[str, Any]) -> Hardware:
+        """With other values for the machine at hand.  Raises ConfigError for unknown names and bad values."""
+        known = [f.name for f in fields(self)]
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ConfigError(f"no hardware setting {unknown}: choose from {known}")
+        return replace(self, **given)
+
+
+# --- ranks --------------------------------------------------------------------------------------------------------
+
+
+def ranks() -> int:
+    """Processes of this run, as accelerate or torchrun has started them; 1 without either."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_main() -> bool:
+    """Does this process write the records?"""
+    return rank() == 0
+
+
+def wait_for_all(cpu: bool) -> None:
+    """Let no rank go on before all are here; nothing for a single process."""
+    if ranks() > 1:
+        from accelerate import PartialState
+
+        PartialState(cpu=cpu).wait_for_everyone()
+
+
+def micro_batches(config: Config, hardware: Hardware, world_size: int) -> tuple[int, int]:
+    """(rollouts a rank puts through the model at once, how often): their product times the ranks is a step's rollouts.
+
+    Raises ConfigError where they do not divide.
+    """
+    total = config.prompts_per_step * config.group_size
+    if total % world_size:
+        raise ConfigError(
+            f"{config.prompts_per_step} problems x {config.group_size} rollouts do not divide among {world_size} "
+            f"ranks: start a number of processes that divides {total}"
+        )
+    share = total // world_size
+    at_once = hardware.micro_batch or share
+    if share % at_once:
+        raise ConfigError(
+            f"micro_batch={at_once} does not divide the {share} rollouts of a rank ({total} on {world_size} ranks): "
+            "choose one that does, with --on micro_batch=N"
+        )
+    return at_once, share // at_once
+
+
+# --- what the trainer is told -------------------------------------------------------------------------------------
+
+
+def trainer_settings(config: Config, hardware: Hardware, world_size: int = 1) -> dict[str, Any]:
+    """Fields of `EGRCConfig` (TRL's and transformers' names) for this hardware.  Raises ConfigError."""
+    at_once, times = micro_batches(config, hardware, world_size)
+    settings: dict[str, Any] = {
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": times,
+        "bf16": hardware.dtype == "bfloat16",
+        "gradient_checkpointing": hardware.gradient_checkpointing,
+    }
+    if not hardware.vllm:
+        return settings
+    settings |= {
+        "use_vllm": True,
+        "vllm_mode": hardware.vllm,
+        # the default, 'sequence_mask', zeroes a long completion whose small differences add up
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": 2.0,
+    }
+    if hardware.vllm == "server":
+        return settings | {"vllm_server_base_url": hardware.vllm_server}
+    return settings | {
+        "vllm_gpu_memory_utilization": hardware.vllm_share,
+        "vllm_enable_sleep_mode": True,
+        "vllm_max_model_length": LONGEST_PROMPT + config.cap,
+    }
+
+
+# --- before any long work -----------------------------------------------------------------------------------------
+
+
+def check(config: Config, hardware: Hardware, world: Any) -> None:
+    """Stop with one clear line if this machine cannot make this run, before anything is loaded.
+
+    Looks at the split of the batch and at sharding, then asks the world's `preflight(config, hardware)`, if it has one
+    (scale gpu's looks at vLLM, the GPU, its memory, the hub and the problems).  Raises ConfigError.
+    """
+    micro_batches(config, hardware, ranks())
+    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    if fsdp or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
+        raise ConfigError(
+            "FSDP and DeepSpeed ZeRO-3 shard the base weights, which the entropy's scoring does not support: use "
+            "configs/accelerate/ddp.yaml or configs/accelerate/zero2.yaml"
+        )
+    preflight = getattr(world, "preflight", None)
+    if preflight is not None:
+        preflight(config, hardware)
+
+
+# --- a rank that dies ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def as_one(checkpoints: Path) -> Iterator[None]:
+    """If another rank ends, end too, saying so and from where the run can go on; nothing for a single process.
+
+    A rank learns of it by a collective call that fails, or by the launcher's SIGTERM.  Raises RankError.
+    """
+    if ranks() == 1:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    except (RuntimeError, _Stopped) as error:
+        if not isinstance(error, _Stopped) and not _of_a_lost_rank(error):
+            raise
+        # from here on the launcher's SIGTERM must not interrupt: one message is enough
+        before = signal.SIG_IGN
+        signal.signal(signal.SIGTERM, before)
+        raise RankError(_where_it_goes_on(checkpoints)) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Stopped(BaseException):
+    """The launcher's SIGTERM, as an exception."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise _Stopped
+
+
+def _of_a_lost_rank(error: RuntimeError) -> bool:
+    """Do the words of gloo, NCCL or torch's store say that a peer is gone?  (NCCL reports our own faults, too.)"""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+    signs += ("ncclRemoteError", "NCCL communicator was aborted", "connection to other rank")
+    return any(sign in str(error) for sign in signs)
+
+
+def _where_it_goes_on(checkpoints: Path) -> str:
+    complete = [p.parent for p in checkpoints.glob("checkpoint-*/egrc_state.json")]
+    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+    there = f"{newest.name} is whole" if newest else "no checkpoint was complete yet"
+    return (
+        f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "
+        "the same command goes on from there"
+    )

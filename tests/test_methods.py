@@ -1,0 +1,147 @@
+"""Every arm and ablation trains: two steps of a tiny model, the second in the other phase where there is one."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from egrc import methods
+from egrc.checks import ConfigError
+from egrc.config import Lengths
+from egrc.controller import EntropyGate, Recipe
+from egrc.experiments import run, scales
+from egrc.methods import tokensqueeze, tokensqueeze_train
+from egrc.methods.ablations import ABLATIONS
+from egrc.methods.controls import Soft
+from egrc.settings import EGRCConfig
+
+torch.set_num_threads(1)
+NAMES = [*methods.ARMS, *ABLATIONS]
+BUDGET = 12
+LENGTHS = Lengths(cap=BUDGET, compress_budget=BUDGET, explore_budget=10, r=0.1, gate=EntropyGate(window=1, dwell=1))
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    """The recipe with the tiny model's lengths, its gate leaving the first phase after one step."""
+    phases = []
+    for p in recipe.phases:
+        scale = {"scale": min(p.scale, BUDGET)} if getattr(p, "scale", None) else {}
+        phases.append(replace(p, budget=min(p.budget, BUDGET), **scale))
+    early = {"window": 1, "dwell": 1, **({"every": 1} if hasattr(recipe.gate, "every") else {})}
+    if not isinstance(recipe.gate, Soft) and recipe.phases[0].name == "compress":
+        early |= {"low": 5.0, "high": 6.0}  # any reading counts as fallen
+    return replace(recipe, phases=tuple(phases), gate=replace(recipe.gate, **early))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("base", "tokensqueeze")])
+def test_every_arm_takes_two_steps(name: str, tmp_path: Path) -> None:
+    recipe = shrunk(scales.config("pocket", name).recipe)
+    trainer = tiny.trainer(tmp_path, recipe, max_steps=2)
+    before = [p.detach().clone() for p in trainer.model.parameters() if p.requires_grad]
+    trainer.train()
+    after = [p for p in trainer.model.parameters() if p.requires_grad]
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), "nothing was learnt"
+    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
+    assert len(steps) == 2 and steps[["loss", "grad_norm", "entropy"]].notna().all(axis=None)
+    assert steps["truncated"].lt(1).any()
+    if len(recipe.phases) == 2 and recipe.phases[0].name == "compress" and not isinstance(recipe.gate, Soft):
+        assert list(steps["phase"]) == ["compress", "explore"]
+
+
+def test_tokensqueeze_is_handed_to_its_own_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(tokensqueeze_train, "train", lambda *given, **named: seen.append((given[:3], named)))
+    config = scales.config("pocket", "tokensqueeze")
+    run.train(config, "world", tmp_path, stop_after=2)
+    assert seen == [((config, "world", tmp_path), {"resume": False, "on_progress": None})]
+    assert config.recipe.phases == (tokensqueeze.Squeeze("squeeze", config.cap),)
+
+
+def test_trls_own_remedies_reach_trl() -> None:
+    recipe = methods.recipe("adaptive-entropy", LENGTHS)
+    args = EGRCConfig("out", recipe=recipe, max_completion_length=12, use_cpu=True)
+    assert args.use_adaptive_entropy and args.entropy_target == recipe.trl["entropy_target"]
+    assert json.loads(args.to_json_string())["recipe"]["trl"] == recipe.trl
+
+
+@pytest.mark.parametrize("trl", [{"no_such_option": 1}, {"temperature": 0.5}, {"learning_rate": 1.0}])
+def test_what_trl_lacks_or_is_set_elsewhere_is_refused(trl: dict) -> None:
+    recipe = replace(methods.recipe("joint", LENGTHS), trl=trl)
+    with pytest.raises(ConfigError, match=f"trl=\\['{next(iter(trl))}'\\]"):
+        EGRCConfig("out", recipe=recipe, max_completion_length=12, use_cpu=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_settings_of_every_arm_go_to_json(name: str) -> None:
+    config = scales.config("pocket", name)
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+
+
+# --- what a scale says of its arms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["variants", "per_arm"])
+@pytest.mark.parametrize("typo", [{"compres": {"r": 0.5}}, {"explore_budgt": 9}, {"compress": {"rr": 0.5}}])
+def test_a_typo_in_a_scales_settings_is_refused(where: str, typo: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise an ablation with a typo would equal `egrc`."""
+    scale = scales.SCALES["pocket"]
+    given = {"egrc-typo": ("egrc", typo)} if where == "variants" else {"egrc": typo}
+    monkeypatch.setitem(scales.SCALES, "pocket", replace(scale, **{where: {**getattr(scale, where), **given}}))
+    with pytest.raises(ConfigError, match="no setting|no such field"):
+        scales.config("pocket", "egrc-typo" if where == "variants" else "egrc")
+
+
+def test_every_ablation_differs_from_its_arm() -> None:
+    for name, (arm, _) in ABLATIONS.items():
+        ours, theirs = (scales.config("pocket", a).to_dict() for a in (name, arm))
+        assert {**ours, "arm": ""} != {**theirs, "arm": ""}, name
+
+
+# --- a method of one's own, without touching the core ----------------------------------------------------------------
+
+OWN = '''"""Shortest-takes-all: only the shortest correct completion of a group earns anything."""
+
+from dataclasses import dataclass
+
+import torch
+
+from egrc import methods
+from egrc.controller import Recipe
+from egrc.objective import Objective
+
+
+@dataclass
+class Shortest(Objective):
+    margin: int = 0
+
+    def value(self, r):
+        best = torch.where(self.good(r), r.length, 10**9).view(-1, r.group_size).amin(1)
+        return (r.length <= best.repeat_interleave(r.group_size) + self.margin).float()
+
+
+methods.register("shortest", lambda s: Recipe((Shortest("train", s.cap),)))
+'''
+
+
+def test_a_method_of_ones_own_is_one_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(OWN.splitlines()) <= 24
+    monkeypatch.setattr(methods, "ARMS", dict(methods.ARMS))
+    (tmp_path / "shortest.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("shortest")
+    recipe = scales.config("pocket", "shortest").recipe
+    trainer = tiny.trainer(tmp_path, shrunk(recipe), max_steps=2, correct=lambda *_: True)  # whatever ends
+    trainer.train()
+    r = trainer._batch.rollouts
+    rewards = trainer.phase.rewards(r).view(-1, r.group_size)
+    shortest = torch.where(r.correct, r.length, 99).view(-1, r.group_size).amin(1)
+    assert ((rewards > 0).sum(1)[shortest < 99] >= 1).all() and rewards.sum() < r.correct.sum()
+    with pytest.raises(ConfigError, match="is there already"):
+        methods.register("shortest", methods.ARMS["egrc"])
