@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 LONGEST = 300
 """Characters; a longer final answer is not compared."""
@@ -43,6 +44,18 @@ _EMPTY = frozenset(
     "not easy hard simple clear obvious consistent correct incorrect wrong right found given therefore thus then known"
     " unknown reasonable plausible unique what that this it here below above simply just indeed also still".split()
 )
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The verdict on one completion."""
+
+    correct: bool
+    extracted: str | None
+    """The final answer as it was found; None where there is none."""
+    reason: str
+    """In words: 'equal', 'not equal' (or 'not equal as texts', where one was not read whole), 'no answer', 'truncated',
+    'too long', 'too costly', 'time limit', 'out of memory' or 'crashed'."""
 
 
 def extract(text: str) -> str | None:
@@ -173,7 +186,7 @@ _UNITS = (
     r"(?:mm|cm|dm|km|nm|m|kg|mg|g|s|ms|min|h|hr|ft|in|yd|mi|mph|kph|ml|mL|L|l|N|J|kJ|W|kW|V|A|K|C|F|Hz|kHz|Pa|eV|mol"
     r"|rad|deg|sq)"
 )
-_NOT_UNIT = r"(?!(?:pi|dozen|hundred|thousand|[mb]illion|trillion|and|or|for|if|a\.?m|p\.?m|base|mod|sqrt|times)\b)"
+_NOT_UNIT = r"(?!\s*(?:pi|dozen|hundred|thousand|[mb]illion|trillion|and|or|for|if|a\.?m|p\.?m|base|mod|sqrt|times)\b)"
 _COMMANDS: tuple[tuple[str, str], ...] = (
     (r"\\(?:mathbf|boldsymbol|bm|textbf|mathit|mathsf|textit|underline|mathbb|mathrm|mathnormal)\s*\{(-?[\d.,]+)\}", r"\1"),
     (r"\\(?:mathrm|mathbf|boldsymbol|bm|mathit|text)\s*\{([a-zA-Z])\}", r"\1"),
@@ -210,9 +223,9 @@ _COMMANDS: tuple[tuple[str, str], ...] = (
 )
 _TIDY = tuple((re.compile(pattern), by) for pattern, by in _COMMANDS)
 _TRAILING_UNIT = re.compile(
-    rf"(?<=[\d)}}%]){{0}}\s*(?:\\?%|\\(?:text|mathrm|textrm|mbox|operatorname)\s*\{{\s*{_NOT_UNIT}[^{{}}]*\}}"
-    rf"(?:\s*\^\s*\{{?-?\d\}}?)?|\s+{_NOT_UNIT}[a-zA-Z]{{2,}}\.?(?:\s+[a-zA-Z]+\.?)*|\s*\([a-z ]+\)"
-    rf"|\s+{_UNITS}(?:\s*\^\s*\{{?-?\d\}}?)?)\s*$".replace("{0}", "", 1)
+    rf"(?<=[\d)}}%])\s*(?:\\?%|\\(?:text|mathrm|textrm|mbox|operatorname)\s*\{{{_NOT_UNIT}[^{{}}]*\}}"
+    rf"(?:\s*\^\s*\{{?-?\d\}}?)?|\s{_NOT_UNIT}\s*[a-zA-Z]{{2,}}\.?(?:\s+[a-zA-Z]+\.?)*|\s*\([a-z ]+\)"
+    rf"|\s+{_UNITS}(?:\s*\^\s*\{{?-?\d\}}?)?)\s*$"
 )
 
 

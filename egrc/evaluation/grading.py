@@ -1,4 +1,4 @@
-"""Is this text a correct answer?  `grade` for one, in this process; `Pool` for many, where none can hang or crash us.
+"""Is this text a correct answer?  `grade` says so in this process, `egrc.evaluation.pool` where none can hang us.
 
 The final answer is taken out by `egrc.evaluation.answers`; latex2sympy2_extended, math-verify's parser, reads it and the
 gold one.  Lists, intervals and equations are taken apart here, so that their parts are compared one by one.  Where
@@ -8,22 +8,11 @@ too costly to compare, is wrong; it is not an error.
 
 from __future__ import annotations
 
-import atexit
 import logging
-import multiprocessing
-import os
 import random
 import re
-import resource
-import signal
-import sys
-import types
-import weakref
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, TimeoutError
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -31,16 +20,12 @@ import sympy
 from latex2sympy2_extended.latex2sympy2 import latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from math_verify.grader import should_treat_as_complex, sympy_expr_eq
-from pebble import ProcessExpired, ProcessPool
 
-from egrc.config import ConfigError
-from egrc.evaluation.answers import LONGEST, extract, key, tidy, without_unit
+from egrc.evaluation.answers import LONGEST, Grade, extract, key, tidy, without_unit
 
 Gold = str | Sequence[str]
 """The accepted answer, or several of which any will do."""
 NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
-SLACK = 10
-"""By the clock, an answer may take this many times the processor time it may take: a busy machine changes no verdict."""
 
 for _name in ("math_verify.parser", "math_verify.grader", "latex2sympy2_extended.math_normalization"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -52,24 +37,13 @@ _UNREAD = re.compile(r"\d\s*_|\\[lcv]?dots|\.\.\.|\d\s+\d|\d:\d|\\langle|\\\||\\
 _WORDS = re.compile(r"(?<![\\A-Za-z{])(?!(?:sin|cos|tan|log|ln|exp|max|min)\b)[A-Za-z]{3,}(?![A-Za-z])")
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?'*(?:\s*\(\s*[a-z](?:\s*,\s*[a-z])*\s*\))?\s*")
 _BUILDER = re.compile(r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?[|:]\s*(.+?)\s*\\\}")
+_IMAGINARY = re.compile(r"(?<![a-zA-Z\\_{])i(?![a-zA-Z=])")
 _DOMAIN = re.compile(r",?\s*\\text\s*\{\s*,?\s*(?:for|where|with)\b.*$")
-
-
-@dataclass(frozen=True)
-class Grade:
-    """The verdict on one completion."""
-
-    correct: bool
-    extracted: str | None
-    """The final answer as it was found; None where there is none."""
-    reason: str
-    """In words: 'equal', 'not equal' (both also 'as texts'), 'no answer', 'truncated', 'too long', 'too costly', 'time
-    limit', 'out of memory' or 'crashed'."""
 
 
 def grade(completion: str, gold: Gold, truncated: bool = False) -> Grade:
     """Grade one completion against its gold answer, or several of which any will do, in this thread and for as long
-    as it takes; only `Pool` has a limit."""
+    as it takes; only `egrc.evaluation.pool` has a limit."""
     if truncated:
         return Grade(False, None, "truncated")
     answer = extract(completion)
@@ -89,6 +63,12 @@ def correct(completion: str, gold: Gold) -> bool:
     return grade(completion, gold).correct
 
 
+def warm_up() -> None:
+    """Read one answer of each form: the parser builds tables at the first of each, which later ones use."""
+    for text in ("12", r"\frac{3}{4}", r"2\sqrt{3}", "x^2-1", "(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}", r"\ln x \le 5"):
+        compare(text, f"{text}+1")
+
+
 @lru_cache(maxsize=4096)
 def compare(gold: str, answer: str) -> str:
     """'equal' or 'not equal'; with 'as texts' where either was not read whole."""
@@ -101,8 +81,7 @@ def compare(gold: str, answer: str) -> str:
         gold, answer = _DOMAIN.sub("", gold), _DOMAIN.sub("", answer)
     left, right = without_unit(gold), without_unit(answer)
     if key(left) == key(right):
-        percents = {text.rstrip().endswith("%") for text in (gold, answer)}
-        return "equal" if left != gold or right != answer or percents else "not equal"
+        return "equal"
     unread = False
     for one, other in dict.fromkeys([(gold, answer), (left, right)]):
         for shown in _alternatives(other):
@@ -218,14 +197,15 @@ def _closed(text: str) -> bool:
 def _leaf(text: str) -> Node | None:
     text = re.sub(r"(?<=\d)\s+(?=\\frac\{?\d)", "", text)
     plain = re.sub(r"(\\(?:sin|cos|tan))\s+(\d+)\s*([a-z])(?![a-zA-Z])", r"\1(\2\3)", text)
-    if _UNREAD.search(text) or _WORDS.search(text) or re.search(r"[^\x20-\x7e]", text) or not text.strip():
+    plain = re.sub(r"(\\log_)\{?(\d+)\}?\s*(\d+)", r"\1{\2}{\3}", plain)
+    if _UNREAD.search(plain) or _WORDS.search(text) or re.search(r"[^\x20-\x7e]", text) or not text.strip():
         return None
     if number := re.fullmatch(r"([-+]?)\s*(\d{1,60}(?:\.\d{0,60})?|\.\d{1,60})(?:/(\d{1,30}))?", plain.strip()):
         if number[3] is None or int(number[3]):
             value = sympy.Rational(number[2]) / sympy.Integer(number[3] or 1)
             return -value if number[1] == "-" else value
     try:
-        real = not should_treat_as_complex(plain)
+        real = not (should_treat_as_complex(plain) or _IMAGINARY.search(plain))
         value = latex2sympy(normalize_latex(plain, NORMAL), is_real=real, normalization_config=None)
     except Exception:
         return None
@@ -313,7 +293,7 @@ def _same(a: Any, b: Any) -> bool:
         shapes = getattr(a, "shape", 0) == getattr(b, "shape", 1)
         return shapes and all(_same(x, y) for x, y in zip(a.flat(), b.flat(), strict=True))
     if not (isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr)):
-        return isinstance(a, sympy.Basic) and isinstance(b, sympy.Basic) and sympy_expr_eq(a, b, 6, 15)
+        return _same_relation(a, b)
     if not (a.free_symbols or b.free_symbols):
         return _same_number(a, b)
     if a.free_symbols != b.free_symbols and (a.is_Symbol or b.is_Symbol):
@@ -323,6 +303,15 @@ def _same(a: Any, b: Any) -> bool:
         with suppress(Exception):
             return bool(sympy.simplify(a.doit() - b.doit()) == 0)
     return bool(told)
+
+
+def _same_relation(a: Any, b: Any) -> bool:
+    """Inequalities, by math-verify; 'not equal to' by the two sides' difference."""
+    if isinstance(a, sympy.Ne) and isinstance(b, sympy.Ne):
+        return _same_equation(("equation", *a.args), ("equation", *b.args))
+    with suppress(Exception):
+        return not (isinstance(a, sympy.Ne) or isinstance(b, sympy.Ne)) and bool(sympy_expr_eq(a, b, 6, 15))
+    return False
 
 
 def _same_number(a: sympy.Expr, b: sympy.Expr) -> bool:
