@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 LONGEST = 300
 """Characters; a longer final answer is not compared."""
@@ -24,10 +25,9 @@ _BARE_BOX = re.compile(
 )
 _BETWEEN_BOXES = re.compile(r"(?:[\s,;$]|\\[()\[\]]|\band\b|\bor\b){1,40}")
 _MARKED = re.compile(rf"####[ \t]*(?=([^\n]{{0,{LONGEST + 1}}}))")
-_TAGGED = re.compile(r"<answer>(.{0,2000}?)</answer>", re.DOTALL)
 _STATED = re.compile(
     r"\banswers?\b(?:[ \t]+(?:is|are)\b(?:[ \t]*:)?|[ \t]*:)|\b(?:option|choice)[ \t]+is\b:?"
-    r"|^[#\s]*(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*$",
+    r"|^[#\t ]*(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _LABEL = re.compile(r"^[ \t]*(?:final[ \t]+)?answer[ \t]*:[ \t]*\(?([A-J])\)?[.]?[ \t]*$", re.IGNORECASE | re.MULTILINE)
@@ -40,6 +40,11 @@ _BREAK = re.compile(
     r"\.(?:\s|$)|;\s|,\s+(?!and\b|or\b)(?=[a-z]{2,}\b)|\s+(?:because|since|as|so|which|where|when|if|that)\b"
     r"|\s+[-\u2013\u2014]\s+(?=[a-z]{2,})|\u2014"
 )
+_ADVERB = re.compile(
+    r"(?:(?:clearly|simply|just|therefore|thus|then|hence|about|approximately|exactly|indeed|also|only|obviously|option"
+    r"|choice)[ \t]+)+(?=[-+\d$\\(A-J.])"
+)
+_NOT = re.compile(rf"\bnot\s+(?:equal to\s+)?(?:\$|\\\()?[-+]?{_DIGITS}")
 _EMPTY = frozenset(
     "not easy hard simple clear obvious consistent correct incorrect wrong right found given therefore thus then known"
     " unknown reasonable plausible unique what that this it here below above simply just indeed also still".split()
@@ -68,20 +73,25 @@ def extract(text: str) -> str | None:
     text = re.sub(r"\\f(?:rame)?box\b", r"\\boxed", text)
     text = _EMPHASIS.sub(r"\2", text)
     text = _EMPHASIS.sub(r"\2", text)
-    marked = _boxed(text)
-    for pattern in (_MARKED, _TAGGED):
-        marked += [(m.start(), _leading(m[1], marked=True)) for m in pattern.finditer(text)]
+    marked = [*(boxed := _boxed(text))]
+    marked += [(m.start(), m[1]) for m in _MARKED.finditer(text)]
+    if "<answer>" in (tagged := text.rpartition("</answer>")[0]):
+        marked.append((tagged.rindex("<answer>"), tagged.rpartition("<answer>")[2]))
     marked.sort()
     labels = [(m.start(1), m[1]) for m in _LABEL.finditer(text)]
     if labels and marked and labels[-1][0] > marked[-1][0]:
         marked.append(labels[-1])
-    for _, answer in reversed(marked):
+    boxes = {start for start, _ in boxed}
+    for start, answer in reversed(marked):
+        if start not in boxes:
+            stated = list(_STATED.finditer(answer))
+            answer = _stated(answer[stated[-1].end() :]) if stated else _leading(answer, marked=True)
         if answer := _bare(answer):
             return answer
     for match in reversed(list(_STATED.finditer(text))):
         if answer := _bare(_stated(text[match.end() : match.end() + 1200])):
             return answer
-    numbers = _LAST.findall(text)
+    numbers = _LAST.findall(_NOT.sub("", text))
     return _bare(numbers[-1]) if numbers else None
 
 
@@ -115,7 +125,7 @@ def _boxed(text: str) -> list[tuple[int, str]]:
 
 def _stated(tail: str) -> str:
     """The value with which the text behind a statement begins; of the next line where its own is empty; or ''."""
-    tail = tail.lstrip(" \t:")
+    tail = _ADVERB.sub("", tail.lstrip(" \t:"))
     if not tail.split("\n", 1)[0].strip():
         tail = tail.lstrip()
     if match := _FORMULA.match(tail):
@@ -146,6 +156,7 @@ def _leading(line: str, marked: bool = False) -> str:
         line = line[: depth[0]]
     words = re.findall(r"[A-Za-z]+", re.sub(r"\\[A-Za-z]+", "", line)) if re.match(r"[A-Za-z]{2}", line) else []
     prose = len(words) > 3 and "=" not in line and not re.search(r"\\|\^", line)
+    line = re.sub(r"\s+(?:and|or|but)$", "", line)
     number = re.match(rf"([-+]?{_DIGITS})\s+and\s+(?=[a-z]{{2,}})", line)
     if number:
         return number[1]
@@ -187,10 +198,18 @@ _UNITS = (
     r"|rad|deg|sq)"
 )
 _NOT_UNIT = r"(?!\s*(?:pi|dozen|hundred|thousand|[mb]illion|trillion|and|or|for|if|a\.?m|p\.?m|base|mod|sqrt|times)\b)"
-_COMMANDS: tuple[tuple[str, str], ...] = (
-    (r"\\(?:mathbf|boldsymbol|bm|textbf|mathit|mathsf|textit|underline|mathbb|mathrm|mathnormal)\s*\{(-?[\d.,]+)\}", r"\1"),
-    (r"\\(?:mathrm|mathbf|boldsymbol|bm|mathit|text)\s*\{([a-zA-Z])\}", r"\1"),
-    (r"\\(?:mathbf|boldsymbol|bm|textbf|mathit|mathsf|textit)\s*\{([^{}]*)\}", r"\1"),
+
+
+def _recurring(match: re.Match[str]) -> str:
+    """0.1 and then 6 for ever, as a fraction."""
+    whole, head, period = match.groups()
+    scale = 10 ** len(head)
+    below = scale * (10 ** len(period) - 1)
+    return rf"\frac{{{int(whole + head + period) - int(whole + head)}}}{{{below}}}"
+
+
+_COMMANDS: tuple[tuple[str, Any], ...] = (
+    (r"\\(?:mathrm|text)\s*\{([a-zA-Z]|-?[\d.,]+)\}", r"\1"),
     (r"\\(?:displaystyle|textstyle|limits|left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![a-zA-Z])\.?", ""),
     (r"\\!|\\;|\\,|\\:|\\>|\\ |~|\\q?quad\b|\\space\b", " "),
     (r"\{\s*([,:.]|\\cdot)\s*\}", r"\1"),
@@ -204,7 +223,7 @@ _COMMANDS: tuple[tuple[str, str], ...] = (
     (r"\\lbrace\b", r"\\{"),
     (r"\\rbrace\b", r"\\}"),
     (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", ""),
-    (r"\^\s*\{?\s*((?:\\prime\s*)+)\}?", lambda m: "'" * m[1].count("prime")),  # type: ignore[arg-type]
+    (r"\^\s*\{?\s*((?:\\prime\s*)+)\}?", lambda m: "'" * m[1].count("prime")),
     (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     (r"(?<![a-zA-Z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
@@ -214,6 +233,9 @@ _COMMANDS: tuple[tuple[str, str], ...] = (
     (r"(?<![a-zA-Z\\])inf(?:inity|ty)?(?![a-zA-Z])", r"\\infty "),
     (r"(?<![\w.])(-?\d+(?:\.\d+)?)[eE]([-+]?\d+)(?![\w.])", r"\1 \\times 10^{\2}"),
     (r"\*\*", "^"),
+    (r"^(-?\d+)\s+(\d+)/(\d+)$", r"\1\\frac{\2}{\3}"),
+    (r"\\pmod\s*(\w+)", r"\\pmod{\1}"),
+    (r"(\d+)\.(\d*)\\overline\s*\{?(\d+)\}?", _recurring),
     (r"\+\s*-", "-"),
     (r"\\\$|(?<!\\)\$|\\(?=\s*$)", ""),
     (r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*(?:,?\s*(?:and|or))\s*\}", ", "),
@@ -221,11 +243,12 @@ _COMMANDS: tuple[tuple[str, str], ...] = (
     (r"^\\(?:text|mbox|textrm|mathrm)\s*\{[^{}]*\b(?:is|are|be|:)\s*:?\s*\}\s*(?=\S)", ""),
     (r"\.\s*$", ""),
 )
+_LAYOUT = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathit|mathsf|textit|underline|emph|color\s*\{\w*\})\s*\{")
 _TIDY = tuple((re.compile(pattern), by) for pattern, by in _COMMANDS)
 _TRAILING_UNIT = re.compile(
     rf"(?<=[\d)}}%])\s*(?:\\?%|\\(?:text|mathrm|textrm|mbox|operatorname)\s*\{{{_NOT_UNIT}[^{{}}]*\}}"
-    rf"(?:\s*\^\s*\{{?-?\d\}}?)?|\s{_NOT_UNIT}\s*[a-zA-Z]{{2,}}\.?(?:\s+[a-zA-Z]+\.?)*|\s*\([a-z ]+\)"
-    rf"|\s+{_UNITS}(?:\s*\^\s*\{{?-?\d\}}?)?)\s*$"
+    rf"(?:\s*\^\s*\{{?-?\d\}}?)?|\s{_NOT_UNIT}\s*[a-zA-Z]{{2,}}\.?(?:\s+[a-zA-Z]+\.?)*(?:\s+\([^()]*\))?|\s*\([a-z ]+\)|\s+\([^()]*[a-z]{{2,}}[^()]*\)"
+    rf"|\s+{_UNITS}(?:/{_UNITS})?(?:\s*\^\s*\{{?-?\d\}}?)?)\s*$"
 )
 
 
@@ -238,9 +261,21 @@ def tidy(answer: str) -> str:
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda m: f"_{{{m[0].translate(_SUB)}}}", text)
     text = re.sub(r"[¼-¾⅐-⅞]", _vulgar, text)
     text = "".join(_SIGNS.get(c, c) for c in text)
+    text = _unwrapped(text)
     for pattern, by in _TIDY:
         text = pattern.sub(by, text)
     return text.strip()
+
+
+def _unwrapped(text: str) -> str:
+    r"""Without the commands and braces of \mathbf{...} and the like, whatever they hold."""
+    while match := _LAYOUT.search(text):
+        depth, end = 1, match.end()
+        while end < len(text) and depth:
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        text = text[: match.start()] + text[match.end() : end - (depth == 0)] + text[end:]
+    return text
 
 
 def _vulgar(match: re.Match[str]) -> str:
@@ -256,6 +291,12 @@ def without_unit(text: str) -> str:
             break
         text = shorter.strip()
     return text
+
+
+def unit(text: str) -> str:
+    """The unit of measurement of a tidied answer, such as cm; '' without one."""
+    behind = key(text[len(without_unit(text)) :])
+    return behind if re.fullmatch(rf"{_UNITS}(?:\^-?\d)?", behind) else ""
 
 
 def key(text: str) -> str:

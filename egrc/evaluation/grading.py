@@ -21,7 +21,7 @@ from latex2sympy2_extended.latex2sympy2 import latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from math_verify.grader import should_treat_as_complex, sympy_expr_eq
 
-from egrc.evaluation.answers import LONGEST, Grade, extract, key, tidy, without_unit
+from egrc.evaluation.answers import LONGEST, Grade, extract, key, tidy, unit, without_unit
 
 Gold = str | Sequence[str]
 """The accepted answer, or several of which any will do."""
@@ -33,11 +33,12 @@ for _name in ("math_verify.parser", "math_verify.grader", "latex2sympy2_extended
 # 9^9^9 is evaluated inside one call that Python cannot interrupt.
 _TOWER = re.compile(r"\d[\s)}]*(?:\^|\*\*)[\s({-]*(?:\d+[\s)}]*(?:\^|\*\*|!)|\d{6,})")
 # What the parser reads only in part, or as something else: a base, an ellipsis, two numbers side by side, a time.
-_UNREAD = re.compile(r"\d\s*_|\\[lcv]?dots|\.\.\.|\d\s+\d|\d:\d|\\langle|\\\||\\begin\{cases|\\text|\\mathrm|[?'\"\n$]")
+_UNREAD = re.compile(r"\\approx|\\overline|\d\s*_|\\[lcv]?dots|\.\.\.|\d\s+\d|\d:\d|\\langle|\\\||\\begin\{cases|\\text|\\mathrm|[?'\"\n$]")
 _WORDS = re.compile(r"(?<![\\A-Za-z{])(?!(?:sin|cos|tan|log|ln|exp|max|min)\b)[A-Za-z]{3,}(?![A-Za-z])")
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?'*(?:\s*\(\s*[a-z](?:\s*,\s*[a-z])*\s*\))?\s*")
 _BUILDER = re.compile(r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?[|:]\s*(.+?)\s*\\\}")
-_IMAGINARY = re.compile(r"(?<![a-zA-Z\\_{])i(?![a-zA-Z=])")
+_IMAGINARY = re.compile(r"(?s)^(?!.*(?:\\sum|\\prod|_\{?i)).*(?<![a-zA-Z\\])i(?![a-zA-Z])")
+_OPTION = re.compile(r"\s*\(?([A-J])(?:\)|[.:]|\s*$)")
 _DOMAIN = re.compile(r",?\s*\\text\s*\{\s*,?\s*(?:for|where|with)\b.*$")
 
 
@@ -75,10 +76,13 @@ def compare(gold: str, answer: str) -> str:
     gold, answer = tidy(gold), tidy(answer)
     if key(gold) == key(answer):
         return "equal"
-    if re.fullmatch(r"\(?[A-J]\)?", gold) and (option := re.match(r"\(?([A-J])(?:\)|[.:])", answer)):
-        return "equal" if option[1] == gold.strip("()") else "not equal"
+    letters = [_OPTION.match(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)) for text in (gold, answer)]
+    if letters[0] and letters[1] and len(key(gold)) <= 3:
+        return "equal" if letters[0][1] == letters[1][1] else "not equal"
     if not (_DOMAIN.search(gold) and _DOMAIN.search(answer)):
         gold, answer = _DOMAIN.sub("", gold), _DOMAIN.sub("", answer)
+    if unit(gold) and unit(answer) and unit(gold) != unit(answer):
+        return "not equal"
     left, right = without_unit(gold), without_unit(answer)
     if key(left) == key(right):
         return "equal"
@@ -207,6 +211,8 @@ def _leaf(text: str) -> Node | None:
     try:
         real = not (should_treat_as_complex(plain) or _IMAGINARY.search(plain))
         value = latex2sympy(normalize_latex(plain, NORMAL), is_real=real, normalization_config=None)
+        if not real:
+            value = value.subs({s: sympy.I for s in value.free_symbols if s.name == "i"})
     except Exception:
         return None
     return value if isinstance(value, (sympy.Basic, sympy.MatrixBase)) else None
@@ -218,6 +224,8 @@ def _leaf(text: str) -> Node | None:
 def equal(gold: Node, answer: Node) -> bool:
     """Are two trees equal?  Lists in any order but with every entry as often, tuples and intervals in theirs."""
     a, b = _kind(gold), _kind(answer)
+    if {a, b} == {"=", "equation"}:
+        return _same_equation(*(("equation", read(n[1]), n[2]) if _kind(n) == "=" else n for n in (gold, answer)))
     if "=" in (a, b) and not {a, b} & {"list", "cup"}:
         if a == b == "=" and gold[1] != answer[1] and len(gold[1]) + len(answer[1]) > 2 and "(" not in gold[1]:
             return gold[1].strip("\\") == answer[1].strip("\\") and equal(gold[2], answer[2])
@@ -231,7 +239,7 @@ def equal(gold: Node, answer: Node) -> bool:
         return _same_equation(gold, answer)
     if a == b == "":
         return _same(gold, answer)
-    if "" in (a, b):
+    if "" in (a, b) or {a, b} == {"list", "cup"}:
         return _same_set(gold, answer)
     left, right = list(gold[1:]), list(answer[1:])
     if len(left) != len(right):
@@ -278,7 +286,7 @@ def _same_set(gold: Node, answer: Node) -> bool:
 
 
 def _set(node: Node) -> sympy.Set:
-    if _kind(node) == "cup":
+    if _kind(node) in ("cup", "list"):
         return sympy.Union(*map(_set, node[1:]))
     if _kind(node) in ("()", "(]", "[)", "[]", "]]", "][", "[["):
         return sympy.Interval(*node[1:], left_open=node[0][0] in "(]", right_open=node[0][1] in ")[")
