@@ -45,9 +45,10 @@ _ADVERB = re.compile(
     r"|choice)[ \t]+)+(?=[-+\d$\\(A-J.])"
 )
 _NOT = re.compile(rf"\bnot\s+(?:equal to\s+)?(?:\$|\\\()?[-+]?{_DIGITS}")
-_EMPTY = frozenset(
-    "not easy hard simple clear obvious consistent correct incorrect wrong right found given therefore thus then known"
-    " unknown reasonable plausible unique what that this it here below above simply just indeed also still".split()
+_EMPTY = re.compile(
+    r"(?:not|easy|hard|simple|clear|obvious|consistent|correct|incorrect|wrong|right|found|given|therefore|thus|then"
+    r"|known|unknown|reasonable|plausible|unique|what|that|this|it|here|below|above|simply|just|indeed|also|still)\b",
+    re.IGNORECASE,
 )
 
 
@@ -160,7 +161,7 @@ def _leading(line: str, marked: bool = False) -> str:
     number = re.match(rf"([-+]?{_DIGITS})\s+and\s+(?=[a-z]{{2,}})", line)
     if number:
         return number[1]
-    if not marked and words and (words[0].lower() in _EMPTY or prose):
+    if not marked and words and (_EMPTY.match(line) or prose):
         return ""
     return line
 
@@ -211,7 +212,7 @@ def _recurring(match: re.Match[str]) -> str:
 _COMMANDS: tuple[tuple[str, Any], ...] = (
     (r"\\(?:mathrm|text)\s*\{([a-zA-Z]|-?[\d.,]+)\}", r"\1"),
     (r"\\(?:displaystyle|textstyle|limits|left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![a-zA-Z])\.?", ""),
-    (r"\\!|\\;|\\,|\\:|\\>|\\ |~|\\q?quad\b|\\space\b", " "),
+    (r"(?<!\\)\\[!;,:> ]|~|\\q?quad\b|\\space\b", " "),
     (r"\{\s*([,:.]|\\cdot)\s*\}", r"\1"),
     (r"\\[dtc]frac\b", r"\\frac"),
     (r"\\[dt]binom\b", r"\\binom"),
@@ -222,6 +223,7 @@ _COMMANDS: tuple[tuple[str, Any], ...] = (
     (r"\\neq(?![a-zA-Z])", r"\\ne "),
     (r"\\lbrace\b", r"\\{"),
     (r"\\rbrace\b", r"\\}"),
+    (r"\\(sin|cos|tan)\s*\(?\s*(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*\)?", r"\\\1(\\frac{\2\\pi}{180})"),
     (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", ""),
     (r"\^\s*\{?\s*((?:\\prime\s*)+)\}?", lambda m: "'" * m[1].count("prime")),
     (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
@@ -247,7 +249,8 @@ _LAYOUT = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathit|mathsf|textit
 _TIDY = tuple((re.compile(pattern), by) for pattern, by in _COMMANDS)
 _TRAILING_UNIT = re.compile(
     rf"(?<=[\d)}}%])\s*(?:\\?%|\\(?:text|mathrm|textrm|mbox|operatorname)\s*\{{{_NOT_UNIT}[^{{}}]*\}}"
-    rf"(?:\s*\^\s*\{{?-?\d\}}?)?|\s{_NOT_UNIT}\s*[a-zA-Z]{{2,}}\.?(?:\s+[a-zA-Z]+\.?)*(?:\s+\([^()]*\))?|\s*\([a-z ]+\)|\s+\([^()]*[a-z]{{2,}}[^()]*\)"
+    rf"(?:\s*\^\s*\{{?-?\d\}}?)?|\s{_NOT_UNIT}\s*[a-zA-Z]{{2,}}\.?(?:\s+[a-zA-Z]+\.?)*(?:\s+\([^()]*\))?"
+    rf"|\s*\([a-z ]+\)|\s+\([^()]*[a-z]{{2,}}[^()]*\)"
     rf"|\s+{_UNITS}(?:/{_UNITS})?(?:\s*\^\s*\{{?-?\d\}}?)?)\s*$"
 )
 

@@ -1,14 +1,13 @@
 """Is this text a correct answer?  `grade` says so in this process, `egrc.evaluation.pool` where none can hang us.
 
-The final answer is taken out by `egrc.evaluation.answers`; latex2sympy2_extended, math-verify's parser, reads it and the
-gold one.  Lists, intervals and equations are taken apart here, so that their parts are compared one by one.  Where
+The final answer is taken out by `egrc.evaluation.answers`; it and the
+gold one are read by `egrc.evaluation.reading`, and compared part by part.  Where
 either side was not read whole, only whole texts are compared, and the reason says so.  A missing or cut answer, or one
 too costly to compare, is wrong; it is not an error.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 from collections.abc import Sequence
@@ -17,27 +16,17 @@ from functools import lru_cache
 from typing import Any
 
 import sympy
-from latex2sympy2_extended.latex2sympy2 import latex2sympy
-from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
-from math_verify.grader import should_treat_as_complex, sympy_expr_eq
+from math_verify.grader import sympy_expr_eq
 
 from egrc.evaluation.answers import LONGEST, Grade, extract, key, tidy, unit, without_unit
+from egrc.evaluation.reading import Node, read
 
 Gold = str | Sequence[str]
 """The accepted answer, or several of which any will do."""
-NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
 
-for _name in ("math_verify.parser", "math_verify.grader", "latex2sympy2_extended.math_normalization"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
 
 # 9^9^9 is evaluated inside one call that Python cannot interrupt.
 _TOWER = re.compile(r"\d[\s)}]*(?:\^|\*\*)[\s({-]*(?:\d+[\s)}]*(?:\^|\*\*|!)|\d{6,})")
-# What the parser reads only in part, or as something else: a base, an ellipsis, two numbers side by side, a time.
-_UNREAD = re.compile(r"\\approx|\\overline|\d\s*_|\\[lcv]?dots|\.\.\.|\d\s+\d|\d:\d|\\langle|\\\||\\begin\{cases|\\text|\\mathrm|[?'\"\n$]")
-_WORDS = re.compile(r"(?<![\\A-Za-z{])(?!(?:sin|cos|tan|log|ln|exp|max|min)\b)[A-Za-z]{3,}(?![A-Za-z])")
-_NAME = re.compile(r"\\?[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?'*(?:\s*\(\s*[a-z](?:\s*,\s*[a-z])*\s*\))?\s*")
-_BUILDER = re.compile(r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?[|:]\s*(.+?)\s*\\\}")
-_IMAGINARY = re.compile(r"(?s)^(?!.*(?:\\sum|\\prod|_\{?i)).*(?<![a-zA-Z\\])i(?![a-zA-Z])")
 _OPTION = re.compile(r"\s*\(?([A-J])(?:\)|[.:]|\s*$)")
 _DOMAIN = re.compile(r",?\s*\\text\s*\{\s*,?\s*(?:for|where|with)\b.*$")
 
@@ -66,7 +55,7 @@ def correct(completion: str, gold: Gold) -> bool:
 
 def warm_up() -> None:
     """Read one answer of each form: the parser builds tables at the first of each, which later ones use."""
-    for text in ("12", r"\frac{3}{4}", r"2\sqrt{3}", "x^2-1", "(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}", r"\ln x \le 5"):
+    for text in ("12", r"\frac{3}{4}", r"2\sqrt{3}", "x^2-1", "(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}"):
         compare(text, f"{text}+1")
 
 
@@ -118,111 +107,12 @@ def _alternatives(answer: str) -> list[str]:
     return [answer]
 
 
-# --- reading: an expression, or (kind, parts) for lists, intervals and equations; None where not read whole -----------
-
-Node = Any
-
-
-@lru_cache(maxsize=4096)
-def read(text: str) -> Node | None:
-    r"""A tidied answer as a tree: sympy's, ('list', ...), ('(]', ...), ('cup', ...), ('=', name, value)."""
-    text = re.sub(r"(?<![\d.])([1-9]\d{0,2})((?:,\s*\d{3})+)(?![\d,])", _grouped, text.strip())
-    if builder := _BUILDER.fullmatch(text):
-        condition = _leaf(builder[2])
-        return condition if isinstance(condition, (sympy.core.relational.Relational, sympy.And)) else None
-    if len(pieces := _split(text, r"\\cup(?![a-zA-Z])")) > 1:
-        return _node("cup", pieces)
-    if len(pieces := _split(text, r"[,;]")) > 1:
-        return _node("list", pieces)
-    if match := re.fullmatch(r"(\\\{|\(|\[|\])(.*)(\\\}|\)|\]|\[)", text, re.DOTALL):
-        inner = _split(match[2], r"[,;]")
-        if _closed(match[2]) and (len(inner) > 1 or match[1] == r"\{"):
-            kind = "list" if match[1] == r"\{" and match[3] == r"\}" else match[1] + match[3]
-            return _node(kind, inner)
-        if _closed(match[2]) and match[1] + match[3] in ("()", "[]"):
-            return read(match[2])
-    sides = re.split(r"(?<![<>!\\])=", text)
-    if len(sides) > 1 and not re.search(r"\\(?:equiv|pmod|sum|prod|bigcup)|[<>]|\\(?:le|ge|ne)\b", sides[0]):
-        if _NAME.fullmatch(sides[0]):
-            value = read(sides[-1])
-            return None if value is None else ("=", key(sides[0]), value)
-        values = [read(side) for side in (sides[0], sides[-1])]
-        return None if None in values else ("equation", *values)
-    if match := re.fullmatch(r"(.*?)\\(?:pm|mp)(?![a-zA-Z])(.*)", text, re.DOTALL):
-        return _node("list", [f"{match[1]}+{match[2]}", f"{match[1]}-{match[2]}"])
-    return _leaf(text)
-
-
-def _grouped(match: re.Match[str]) -> str:
-    return match[1] + re.sub(r"[,\s]", "", match[2])
-
-
-def _node(kind: str, pieces: list[str]) -> Node | None:
-    parts: list[Node] = []
-    for piece in pieces:
-        part = read(piece) if piece.strip() else None
-        if part is None:
-            return None
-        named = _named(part)
-        if kind == "list" and named is not None:
-            parts += named
-        else:
-            parts.append(part)
-    return (kind, *parts)
-
-
-def _named(part: Node) -> list[Node] | None:
-    r"""The entries of 'x = \pm 2' inside a list, which are two."""
-    if isinstance(part, tuple) and part[0] == "=" and isinstance(part[2], tuple) and part[2][0] == "list":
-        return [("=", part[1], value) for value in part[2][1:]]
-    return list(part[1:]) if isinstance(part, tuple) and part[0] == "list" else None
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """The text between separators that stand outside all brackets; an interval's brackets may differ."""
-    parts, depth, last = [], 0, 0
-    for m in re.finditer(rf"({separator})|\\[a-zA-Z]+|\\.|[\[({{]|[\])}}]", text):
-        if m[1] and depth <= 0:
-            parts.append(text[last : m.start()])
-            last = m.end()
-        depth += 1 if m[0] in ("(", "[", "{", r"\{") else -1 if m[0] in (")", "]", "}", r"\}") else 0
-    return [*parts, text[last:]]
-
-
-def _closed(text: str) -> bool:
-    depth = 0
-    for m in re.finditer(r"\\[a-zA-Z]+|\\.|[\[({]|[\])}]", text):
-        depth += 1 if m[0] in ("(", "[", "{", r"\{") else -1 if m[0] in (")", "]", "}", r"\}") else 0
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-def _leaf(text: str) -> Node | None:
-    text = re.sub(r"(?<=\d)\s+(?=\\frac\{?\d)", "", text)
-    plain = re.sub(r"(\\(?:sin|cos|tan))\s+(\d+)\s*([a-z])(?![a-zA-Z])", r"\1(\2\3)", text)
-    plain = re.sub(r"(\\log_)\{?(\d+)\}?\s*(\d+)", r"\1{\2}{\3}", plain)
-    if _UNREAD.search(plain) or _WORDS.search(text) or re.search(r"[^\x20-\x7e]", text) or not text.strip():
-        return None
-    if number := re.fullmatch(r"([-+]?)\s*(\d{1,60}(?:\.\d{0,60})?|\.\d{1,60})(?:/(\d{1,30}))?", plain.strip()):
-        if number[3] is None or int(number[3]):
-            value = sympy.Rational(number[2]) / sympy.Integer(number[3] or 1)
-            return -value if number[1] == "-" else value
-    try:
-        real = not (should_treat_as_complex(plain) or _IMAGINARY.search(plain))
-        value = latex2sympy(normalize_latex(plain, NORMAL), is_real=real, normalization_config=None)
-        if not real:
-            value = value.subs({s: sympy.I for s in value.free_symbols if s.name == "i"})
-    except Exception:
-        return None
-    return value if isinstance(value, (sympy.Basic, sympy.MatrixBase)) else None
-
-
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
 def equal(gold: Node, answer: Node) -> bool:
     """Are two trees equal?  Lists in any order but with every entry as often, tuples and intervals in theirs."""
+    gold, answer = (_distinct(node) if _kind(node) == "set" else node for node in (gold, answer))
     a, b = _kind(gold), _kind(answer)
     if {a, b} == {"=", "equation"}:
         return _same_equation(*(("equation", read(n[1]), n[2]) if _kind(n) == "=" else n for n in (gold, answer)))
@@ -254,6 +144,15 @@ def equal(gold: Node, answer: Node) -> bool:
 
 def _kind(node: Node) -> str:
     return node[0] if isinstance(node, tuple) else ""
+
+
+def _distinct(node: Node) -> Node:
+    """A set in braces holds each element once."""
+    kept: list[Node] = []
+    for part in node[1:]:
+        if not any(equal(part, other) for other in kept):
+            kept.append(part)
+    return ("list", *kept)
 
 
 def _matched(left: list[Node], right: list[Node]) -> bool:
@@ -294,7 +193,7 @@ def _set(node: Node) -> sympy.Set:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Two expressions: numbers exactly where both are rational, else to many places; formulas at points, then by sympy."""
+    """Two expressions: numbers exactly where both are rational, else closely; formulas at points, then by sympy."""
     if a == b:
         return True
     if isinstance(a, sympy.MatrixBase) or isinstance(b, sympy.MatrixBase):
@@ -318,28 +217,25 @@ def _same_relation(a: Any, b: Any) -> bool:
     if isinstance(a, sympy.Ne) and isinstance(b, sympy.Ne):
         return _same_equation(("equation", *a.args), ("equation", *b.args))
     with suppress(Exception):
+        if a.free_symbols == b.free_symbols and len(a.free_symbols) == 1:
+            return bool(a.as_set() == b.as_set())
+    with suppress(Exception):
         return not (isinstance(a, sympy.Ne) or isinstance(b, sympy.Ne)) and bool(sympy_expr_eq(a, b, 6, 15))
     return False
 
 
 def _same_number(a: sympy.Expr, b: sympy.Expr) -> bool:
+    """Exactly where both are rational; a decimal stands for what rounds to it at its sixth place, also relatively."""
     with suppress(Exception):
-        a, b = a.doit(), b.doit()
-        rough = a.has(sympy.Float) or b.has(sympy.Float)
-        a, b = (sympy.nsimplify(x, rational=True) if x.is_Float else x for x in (a, b))
-        if a == b:
-            return True
-        decimal = any(x.is_Rational and set(sympy.factorint(x.q, limit=10)) <= {2, 5} for x in (a, b))
-        if a.is_Rational and b.is_Rational and all(
-            set(sympy.factorint(x.q, limit=10)) <= {2, 5} for x in (a, b)
-        ):
-            return False
+        a, b = (sympy.nsimplify(v, rational=True) if v.is_Float else v for v in (a.doit(), b.doit()))
+        decimals = [v.is_Rational and set(sympy.factorint(v.q, limit=10)) <= {2, 5} for v in (a, b)]
+        if a == b or all(decimals):
+            return bool(a == b)
         x, y = (sympy.N(v, 40) for v in (a, b))
-        if not (x.is_finite and y.is_finite):
-            return False
         size = max(abs(x), abs(y))
-        loose = decimal and (rough or not (a.is_Integer or b.is_Integer))
-        return bool(abs(x - y) <= (min(sympy.Float("5e-7"), size * sympy.Float("2e-6")) if loose else size * 1e-25))
+        loose = any(decimals) and not (a.is_Integer or b.is_Integer)
+        bound = min(sympy.Float("5e-7"), size * sympy.Float("2e-6")) if loose else size * sympy.Float("1e-25")
+        return bool(x.is_finite and y.is_finite and abs(x - y) <= bound)
     return False
 
 

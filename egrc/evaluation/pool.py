@@ -9,7 +9,6 @@ the grader but neither torch nor pandas, nor the caller's main module.  For Linu
 from __future__ import annotations
 
 import atexit
-import multiprocessing
 import os
 import resource
 import signal
@@ -30,7 +29,7 @@ from egrc.evaluation.answers import Grade, extract
 Gold = str | Sequence[str]
 """The accepted answer, or several of which any will do."""
 SLACK = 10
-"""By the clock, an answer may take this many times the processor time it may take: a busy machine changes no verdict."""
+"""By the clock, an answer may take this many times the processor time it may take: machines are busy."""
 RENEW = 5000
 """Answers after which a worker is replaced, because sympy remembers."""
 
@@ -64,8 +63,8 @@ class Pool:
     >>> with Pool(workers=2, limit=1.0) as pool:
     ...     grades = pool.grade([(r"so \\boxed{4}", "4"), ("9^9^9^9", ("5", "five"))])
 
-    The workers start at the first answer.  `memory` bounds each one's address space in bytes (Linux).  A forked child of
-    this process gets workers of its own.  Raises ConfigError for settings that make no sense, PoolError once closed.
+    The workers start at the first answer.  `memory` bounds each one's address space in bytes (Linux).  A forked child
+    of this process gets workers of its own.  Raises ConfigError for settings that make no sense, PoolError once closed.
     """
 
     def __init__(self, workers: int | None = None, limit: float = 1.0, memory: int = 2 << 30) -> None:
