@@ -12,8 +12,8 @@ import pytest
 
 from egrc.__main__ import main
 from egrc.evaluation import grade_lines
-from egrc.evaluation.grade_lines import LineError, _lines, _pair, _pairs
 from egrc.evaluation.answers import Grade
+from egrc.evaluation.grade_lines import LineError, _lines, _pair, _pairs
 from egrc.evaluation.pool import Pool
 from egrc.paths import ROOT
 

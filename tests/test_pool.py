@@ -205,12 +205,13 @@ print(*(w.pid for w in pool._pool._pool_manager.worker_manager.workers.values())
 if sys.argv[1] == "stuck":
     pool.grade([("#### 100000000!", "5")] * 1000)
 if sys.argv[1] == "fork":
-    import os
-    if os.fork() == 0:
+    import multiprocessing
+    def child():
         assert pool.correct("#### 5", "5") and not pool.correct("#### 6", "5")
-        pool.close()
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     assert pool.correct("#### 5", "5")
 """
 

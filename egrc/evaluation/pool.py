@@ -8,7 +8,6 @@ the grader but neither torch nor pandas, nor the caller's main module.  For Linu
 
 from __future__ import annotations
 
-import atexit
 import os
 import resource
 import signal
@@ -18,7 +17,10 @@ import types
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -38,20 +40,32 @@ class PoolError(OSError):
     """The workers cannot be used; the message says why."""
 
 
-class _Process(ForkServerProcess):
-    """A process that does not read in the caller's main module, and with it torch; a script needs no main guard."""
-
-    def start(self) -> None:
-        with _starting:
-            main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
-            try:
-                super().start()
-            finally:
-                sys.modules["__main__"] = main
+def _start(process: BaseProcess) -> None:
+    """Start without reading in the caller's main module, and with it torch; a script needs no main guard."""
+    with _starting:
+        main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+        try:
+            BaseProcess.start(process)
+        finally:
+            sys.modules["__main__"] = main
 
 
-class _Context(ForkServerContext):
-    Process = _Process
+class _ForkedProcess(ForkServerProcess):
+    start = _start
+
+
+class _SpawnedProcess(SpawnProcess):
+    start = _start
+
+
+class _Forked(ForkServerContext):
+    Process = _ForkedProcess
+
+
+class _Spawned(SpawnContext):
+    """For a forked child, which cannot use its parent's server."""
+
+    Process = _SpawnedProcess
 
 
 _starting = threading.Lock()
@@ -79,7 +93,7 @@ class Pool:
         self.ahead = 64 * workers
         """Pairs that are read before the first of them is graded, at most."""
         self._closed = False
-        self._fresh()
+        self._fresh(_Forked())
 
     def stream(self, pairs: Iterable[tuple[str, Gold] | None]) -> Iterator[Grade]:
         """Grades of (completion, gold) pairs, in their order, while they are being read; memory is bounded.
@@ -117,7 +131,7 @@ class Pool:
         self._closed = True
         pool, self._pool = self._pool, None
         if pool is not None and self._home == os.getpid():
-            atexit.unregister(self.close)
+            self._at_exit.cancel()
             pool.stop()
             pool.join()
 
@@ -127,22 +141,25 @@ class Pool:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _fresh(self) -> None:
-        self._home, self._lock = os.getpid(), threading.Lock()
+    def _fresh(self, context: ForkServerContext | SpawnContext) -> None:
+        self._home, self._lock, self._context = os.getpid(), threading.Lock(), context
         self._pool: ProcessPool | None = None
 
     def _started(self) -> ProcessPool:
         if self._home != os.getpid():  # forked: those workers are the parent's
-            self._fresh()
+            self._fresh(_Spawned())
         with self._lock:
             if self._closed:
                 raise PoolError("the pool is closed")
+            if self._pool is not None and not self._pool.active:  # all workers were ended from outside
+                self._pool.stop()
+                self._pool = None
             if self._pool is None:
-                context = _Context()
-                context.set_forkserver_preload(["egrc.evaluation.grading"])
+                self._context.set_forkserver_preload(["egrc.evaluation.grading"])
                 limits = (self.limit, self.memory)
-                self._pool = ProcessPool(self.workers, RENEW, _initialise, limits, context=context)
-                atexit.register(self.close)
+                self._pool = ProcessPool(self.workers, RENEW, _initialise, limits, context=self._context)
+                # also at the end of a forked child, where atexit does not reach, before its children are waited for
+                self._at_exit = Finalize(None, self.close, exitpriority=100)
             return self._pool
 
     def _submit(self, completion: str, gold: Gold) -> tuple[Future[Grade], str, list[str]]:
@@ -159,9 +176,9 @@ class Pool:
         except TimeoutError:
             grade = Grade(False, self._shown(completion), "time limit")
             self.replaced += 1
-        except ProcessExpired as ended:
+        except (ProcessExpired, BrokenProcessPool) as ended:
             self.replaced += 1
-            if ended.exitcode == -signal.SIGPROF:
+            if isinstance(ended, ProcessExpired) and ended.exitcode == -signal.SIGPROF:
                 grade = Grade(False, self._shown(completion), "time limit")
             elif again:  # ended from outside, perhaps
                 return self._result(*self._submit(completion, golds), again=False)
@@ -174,7 +191,7 @@ class Pool:
         """The final answer of a completion whose comparison took too long."""
         try:
             return self._started().schedule(_extracted, args=(completion,), timeout=SLACK * self.limit).result()
-        except (TimeoutError, ProcessExpired):
+        except (TimeoutError, ProcessExpired, BrokenProcessPool):
             return None
 
 
