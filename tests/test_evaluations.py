@@ -191,12 +191,12 @@ def test_a_stale_evaluation_names_the_code_that_changed(tmp_path, monkeypatch):
     found = write(tmp_path)
     assert stale(found) is None
     monkeypatch.setattr(fingerprint, "source_hash", lambda source: "other")
-    assert stale(found).startswith("changed since: egrc, egrc.evaluation.answers, egrc.evaluation.ask, egrc.evaluation.generation")  # noqa: E501
+    assert stale(found).startswith("changed since: egrc, egrc.evaluation.ask, egrc.evaluation.generation, egrc.evaluation.graders")  # noqa: E501
 
 
 def test_its_code_is_what_answers_and_grades_and_no_more():
     reached = evaluations.code("smol")
-    assert {"egrc.evaluation.ask", "egrc.evaluation.generation", "egrc.evaluation.pool", "egrc.evaluation.answers", "egrc.evaluation.grading"} <= reached.keys()  # noqa: E501
+    assert {"egrc.evaluation.ask", "egrc.evaluation.generation", "egrc.evaluation.pool", "egrc.evaluation.graders", "egrc.evaluation.grading"} <= reached.keys()  # noqa: E501
     assert not {"egrc.trainer", "egrc.experiments.run", "egrc.evaluation.benchmarks", "egrc.worlds.smol", "egrc.experiments.examine"} & reached.keys()  # noqa: E501
     assert {"egrc.evaluation.ask", "egrc.worlds.pocket.verdicts", "egrc.worlds.pocket.world"} <= evaluations.code("pocket").keys()  # noqa: E501
 

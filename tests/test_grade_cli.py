@@ -47,6 +47,10 @@ def command(*arguments):
 class Instant(Pool):
     """No workers: every answer is right at once."""
 
+    def __init__(self):
+        super().__init__()
+        self.ahead = 10
+
     def _submit(self, completion, gold):
         future = Future()
         future.set_result(Grade(True, completion, "equal"))
