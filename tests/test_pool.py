@@ -238,7 +238,11 @@ def test_no_process_outlives_its_caller(what, number, tmp_path):
     if number is not None:
         assert len(alive(str(caller.pid))) >= 2
         os.kill(caller.pid, number)
-    out, err = caller.communicate(timeout=60)
+    try:
+        out, err = caller.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(caller.pid, signal.SIGKILL)  # a caller that hangs fails the test, and stays no longer than it
+        raise
     assert out == ""
     assert (err.count("Traceback") >= 1) == (number == signal.SIGINT), err
     deadline = time.monotonic() + 30
