@@ -70,7 +70,6 @@ NOT_RUN = {
     "python -m egrc confirm": "needs the weights of every deciding run; test_confirm judges made-up answers",
     "python -m egrc sweep --study dilemma": "trains a study's runs where they are missing; test_sweep checks which",
     "make test": "is what runs this test",
-    "python -m egrc.evaluation.bench_grading": "measures for minutes; test_bench_grading runs it at a tiny budget",
     "make lab": "opens JupyterLab and stays",
     "make bench": "measures for minutes; test_bench runs it at a tiny budget",
     "make clean": "would remove the reader's checkpoints",
