@@ -510,7 +510,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_network_datasets_own_error_is_met(offline: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"reach 'math-ai/aime25' .* HF_HUB_OFFLINE is set: unset it; or "):
+    said = r"reach 'math-ai/aime25' .* HF_HUB_OFFLINE is set: unset it, or run `hf download --repo-type dataset "
+    with pytest.raises(BenchmarkError, match=said + r"math-ai/aime25 --revision \w+` .*; or "):
         load("aime25")
 
 

@@ -91,7 +91,7 @@ def test_a_list_of_records_says_which_are_stale(data, capsys):
     assert main(["records"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in shown] == ["pocket/base/seed-0", "pocket/egrc/seed-1"]
-    assert shown[0].endswith("up to date") and shown[1].endswith("changed since: egrc.experiments.run")
+    assert shown[0].endswith("up to date") and shown[1].endswith("config changed: cap, steps")
 
 
 def test_a_damaged_record_is_one_line(data, capsys):

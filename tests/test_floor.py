@@ -120,7 +120,7 @@ def test_retraining_is_the_base_training_to_the_bit_even_when_killed_and_looked_
 ) -> None:
     from transformers import LlamaForCausalLM
 
-    monkeypatch.setattr(floor.scales, "config", lambda scale, arm: SimpleNamespace(cap=8))
+    monkeypatch.setattr(floor.scales, "config", lambda scale, arm, seed=0: SimpleNamespace(cap=8, arm=arm, seed=seed))
     base.train_base(tmp_path / "base", steps=4)
     wanted = weights(LlamaForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32))
     seen = floor.Look(TOKENIZER, 0, n=1)
@@ -201,7 +201,7 @@ def test_parts_cover_every_arm_and_seed() -> None:
 
 
 def test_every_stage_makes_the_columns_and_the_same_rows_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(floor.scales, "config", lambda scale, arm: SimpleNamespace(cap=20))
+    monkeypatch.setattr(floor.scales, "config", lambda scale, arm, seed=0: SimpleNamespace(cap=20, arm=arm, seed=seed))
     small = {"fixed": (0, 1), "fresh": (1,)}
     monkeypatch.setattr(floor, "along", partial(floor.along, points=(1,), steps=1, n=1))
     monkeypatch.setattr(floor, "beyond", partial(floor.beyond, looks=small, n=1, size=2))

@@ -127,11 +127,11 @@ def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(monk
     monkeypatch.setattr(claims, "write", lambda out: ["claims"])
     monkeypatch.setattr(table2, "write", lambda out: ["benchmarks"])
     monkeypatch.setattr(table3, "wanted", lambda scale: {})
-    assert products.draw("pocket") == ["table", "benchmarks"]
+    assert products.draw("pocket") == ["table", "benchmarks", "claims"]
     assert capsys.readouterr().out.splitlines() == [
-        "egrc: fig is not drawn: no table", "egrc: wrote table", "egrc: wrote benchmarks"
+        "egrc: fig is not drawn: no table", "egrc: wrote table", "egrc: wrote benchmarks", "egrc: wrote claims"
     ]  # fmt: skip
-    assert products.draw("smol") == ["table"]  # table 2 is of all scales, and stands once
+    assert products.draw("smol") == ["table"]  # table 2 and the claims are of all scales, and stand once
 
 
 def test_a_failing_drawing_is_named_and_the_rest_is_made(home, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 import ranks
 import torch
 from safetensors.torch import load_file
+
+from egrc.worlds import launch
 
 HERE = Path(__file__).parent
 
@@ -108,3 +111,25 @@ def test_a_killed_rank_ends_the_run_clearly_and_it_goes_on(whole: Path, tmp_path
     assert reports(killed)[0]["weights"] == reports(whole)[0]["weights"]
     one, two = (load_file(f / "out" / "checkpoint-6" / "adapter_model.safetensors") for f in (whole, killed))
     assert one.keys() == two.keys() and all(torch.equal(one[n], two[n]) for n in one)
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("[gloo] Connection closed by peer [127.0.0.1]:1", True),
+        ("NCCL error: remote process exited or there was a network error", True),
+        ("NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO): out of memory", False),
+        ("CUDA error: device-side assert triggered", False),
+    ],
+)
+def test_a_fault_of_ones_own_is_not_blamed_on_another_rank(said, lost, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        kind, message = (launch.RankError, "another rank") if lost else (RuntimeError, said[:8])
+        with pytest.raises(kind, match=message), launch.as_one(tmp_path):
+            raise RuntimeError(said)
+        # the launcher's SIGTERM may follow: it must not add a second message to ours
+        assert (signal.getsignal(signal.SIGTERM) is signal.SIG_IGN) == lost
+    finally:
+        signal.signal(signal.SIGTERM, before)

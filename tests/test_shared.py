@@ -70,7 +70,7 @@ def test_a_table_with_an_index_of_its_own_would_lose_it(place):
 
 def test_another_process_reads_it(place):
     script = (
-        "from egrc import tables\nfrom egrc.worlds.pocket import Pocket\n"
+        "from egrc.analysis import tables\nfrom egrc.worlds.pocket import Pocket\n"
         "known = tables.floors('pocket', ['hole-2'])\n"
         "Pocket.floor_tokens = None\n"  # whoever asks again must not work it out
         "assert tables.floors('pocket', ['hole-2']) == known\nprint(known['hole-2'] > 0)"
@@ -87,6 +87,17 @@ def test_the_folder_is_gone_afterwards():
     with shared.folder() as made:
         assert made.is_dir()
     assert not made.exists()
+
+
+def test_what_a_killed_call_left_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared.paths, "BUILD", tmp_path)
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    left, mine = tmp_path / f"paper-{done.pid}-x", tmp_path / f"paper-{os.getpid()}-y"
+    left.mkdir()
+    mine.mkdir()
+    with shared.folder():
+        assert not left.exists() and mine.exists()
 
 
 def test_a_file_is_handed_on(place, monkeypatch):

@@ -20,10 +20,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from egrc.atomic import WriteError
 from egrc.checks import ConfigError
-from egrc.config import Gate, Phase, Recipe
+from egrc.controller import EntropyGate, Recipe
 from egrc.evaluation.evaluate import evaluate
 from egrc.evaluation.problems import HANDMADE, VARIABLE, load
 from egrc.experiments import scales
+from egrc.methods.egrc import Compress, Explore
 from egrc.paths import DATA, ROOT
 from egrc.worlds import smol
 from egrc.worlds.smol import INSTRUCTION, PAD, Smol, prompt
@@ -75,7 +76,7 @@ def test_problems_come_from_the_folder_that_is_named(tmp_path: Path, monkeypatch
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     for world in (Smol(), scales.world("smol"), Smol(tmp_path)):
         assert {name: len(table) for name, table in world.benchmarks(9).items()} == {"gsm8k": 2}
-        assert sorted(world.train_problems(0)["answer"]) == ["0", "1", "2"]
+        assert sorted(world.train_problems(0)["answer"]) == [["0"], ["1"], ["2"]]
 
 
 def test_correct() -> None:
@@ -180,7 +181,8 @@ def test_conversion_is_whole_or_nothing(
 def test_the_weights_hash_alike_whether_or_not_the_hub_is_switched_off(tmp_path: Path) -> None:
     """With the hub switched off (as `make` does) is how the recorded measurements were made."""
     code = (
-        "from pathlib import Path; from egrc import fingerprint, smol; gguf, _ = smol._wheel(); "
+        "from pathlib import Path; from egrc.experiments import fingerprint; from egrc.worlds import smol; "
+        "gguf, _ = smol._wheel(); "
         f"smol._convert(gguf, Path({str(tmp_path / 'online')!r})); "
         f"print(fingerprint.folder_hash({str(tmp_path / 'online')!r}))"
     )
@@ -194,10 +196,10 @@ def test_the_weights_hash_alike_whether_or_not_the_hub_is_switched_off(tmp_path:
 
 RECIPE = Recipe(
     phases=(
-        Phase("compress", "absolute", 48, "exponential", r=0.2),
-        Phase("explore", "within_correct", 40, length_weight=0.1, temperature=1.2),
+        Compress("compress", 48, r=0.2),
+        Explore("explore", 40, length_weight=0.1, temperature=1.2),
     ),
-    gate=Gate(
+    gate=EntropyGate(
         low=1.5, high=1.6, window=1, dwell=1
     ),  # any entropy is low: the phase switches between the steps
 )

@@ -16,11 +16,12 @@ from peft import get_peft_model
 from torch import Tensor, nn
 
 from egrc.analysis import gradients, tug
-from egrc.config import Config, Recipe
+from egrc.config import Config, Lengths
+from egrc.controller import EntropyGate
 from egrc.entropy import CLASSES, TokenClasses, lexical_classes
 from egrc.evaluation import sampling
 from egrc.experiments import measure, records, run, scales
-from egrc.methods import Lengths, accuracy_phase, compress_phase
+from egrc.methods.egrc import accuracy, compress
 
 TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number
 
@@ -117,7 +118,7 @@ def test_sets_have_the_classes_sizes_and_padding_belongs_to_none() -> None:
 def policy() -> Any:
     """A tiny model whose adapter has moved, in float64 so that differences can be taken."""
     torch.manual_seed(0)
-    config = Config("pocket", "accuracy", Recipe((accuracy_phase(Lengths(40, 20, 10, 0.1)),)))
+    config = Config("pocket", "accuracy", accuracy(Lengths(40, 20, 10, 0.1, EntropyGate())))
     model = get_peft_model(tiny.model(layers=1, width=16), run.lora(config)).eval().double()
     for name, p in model.named_parameters():
         if "lora_B" in name:
@@ -126,7 +127,8 @@ def policy() -> Any:
 
 
 PROBLEMS = [{"benchmark": b, "id": t, "prompt": t, "answer": ""} for b, t in (("a", "1 + 2 ?"), ("b", "3 + 4 * 2 ?"))]
-PHASES = {"accuracy": accuracy_phase(Lengths(30, 20, 10, 0.1)), "compression": compress_phase(Lengths(30, 20, 10, 0.1))}
+LENGTHS = Lengths(30, 20, 10, 0.1, EntropyGate())
+PHASES = {"accuracy": accuracy(LENGTHS).phases[0], "compression": compress(LENGTHS)}
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +276,7 @@ def test_a_training_that_does_not_repeat_is_refused(pretended: SimpleNamespace) 
 def test_a_policy_in_training_is_looked_at_apart(tmp_path: Path) -> None:
     """Under the real trainer, which changes the forward pass of the model that it trains: hooks must still fire."""
     world = SimpleNamespace(policy=lambda: (tiny.model(), tiny.tokenizer()))
-    config = Config("pocket", "accuracy", Recipe((accuracy_phase(Lengths(40, 20, 10, 0.1)),)))
+    config = Config("pocket", "accuracy", accuracy(Lengths(40, 20, 10, 0.1, EntropyGate())))
     found: list[tuple[pd.DataFrame, bool]] = []
 
     def observe(step: int, model: Any) -> None:
@@ -285,7 +287,7 @@ def test_a_policy_in_training_is_looked_at_apart(tmp_path: Path) -> None:
         same = all(torch.equal(a, b) for a, b in zip(parameters(own), parameters(model), strict=True))
         found.append((table, same))
 
-    recipe = Recipe((accuracy_phase(Lengths(12, 12, 12, 0.1)),))
+    recipe = accuracy(Lengths(12, 12, 12, 0.1, EntropyGate()))
     plain, watched = (tiny.trainer(tmp_path / name, recipe, max_steps=2) for name in ("plain", "watched"))
     watched.add_callback(run.observer(observe))
     plain.train()

@@ -14,7 +14,6 @@ expected to look clear.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -254,11 +253,11 @@ def changed(scale: str, arm: str, other: str = WHOLE) -> pd.DataFrame:
 
 def _flat(config: Config) -> dict[str, Any]:
     """All settings but the names and the seed, each under one name, in which a phase is named and not counted."""
-    settings = asdict(config)
+    settings = config.to_dict()
     recipe = settings.pop("recipe")
     flat = {k: v for k, v in settings.items() if k not in ("arm", "seed")}
     flat["order of phases"] = ", ".join(phase["name"] for phase in recipe["phases"])
-    named = {**{phase["name"]: phase for phase in recipe["phases"]}, "gate": recipe["gate"], "trl": recipe["trl"] or {}}
+    named = {**{phase["name"]: phase for phase in recipe["phases"]}, "gate": recipe["gate"], "trl": recipe["trl"]}
     return flat | {f"{part}: {k}": v for part, fields in named.items() for k, v in fields.items() if k != "name"}
 
 

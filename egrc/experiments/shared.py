@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -29,10 +30,27 @@ P = ParamSpec("P")
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A new folder, for as long as the processes that share it run; FOLDER in their environment is to name it."""
+    """A new folder, for as long as the processes that share it run; FOLDER in their environment is to name it.
+
+    Folders of calls that were killed are removed first.
+    """
     paths.BUILD.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="paper-", dir=paths.BUILD) as made:
+    for left in paths.BUILD.glob("paper-*"):
+        if not _runs(left.name.split("-")[1]):
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=f"paper-{os.getpid()}-", dir=paths.BUILD) as made:
         yield Path(made)
+
+
+def _runs(pid: str) -> bool:
+    """Is there such a process?"""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def once(work: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
