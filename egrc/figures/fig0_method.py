@@ -80,7 +80,7 @@ def draw(scale: str = "pocket", data: Any = None) -> tuple[Figure, pd.DataFrame]
             write(middle, 0.918, WORDS[i], va="top")
             write(x + HALF / 2, 0.225, SAMPLED[i], **SMALL)
             ax = column(figure, x + 0.03, 0.085, (0, 1), "reward", REWARD[i])
-            ax.barh(range(4), rewards, 0.6, color=colour)
+            ax.barh(range(4), rewards.tolist(), 0.6, color=colour)
             ax = column(figure, x + 0.135, 0.1, (-1.1, 1.1), "advantage", ADVANTAGE[i])
             ax.barh(range(4), advantages, 0.6, color=["0.55" if a < 0 else colour for a in advantages])
         ax = column(figure, 0.15, 0.2, (0, 170), "a group of rollouts", "sampled from the policy,\nthen graded")
