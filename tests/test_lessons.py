@@ -1,0 +1,99 @@
+"""What makes the notebooks lessons: the picture of the method, predictions with their debriefs, exercises that run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import tiny
+from pictures import legible, texts
+
+from egrc import methods
+from egrc.controller import Recipe
+from egrc.experiments import scales
+from egrc.figures import FIGURES, fig0_method, style
+from egrc.paths import NOTEBOOKS
+
+FROM_SCRATCH = "03_reward_gate_trainer"
+LESSONS = ("00_start_here", "01_entropy", FROM_SCRATCH)
+
+
+def cells(name: str, tag: str | None = None) -> list[dict[str, Any]]:
+    """A notebook's cells, or those with a tag, each with its source as one text."""
+    found = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return [c | {"source": "".join(c["source"])} for c in found if tag in (None, *c["metadata"].get("tags", []))]
+
+
+# --- the method in one picture ------------------------------------------------------------------------------------
+
+
+def test_the_picture_is_legible_and_its_bytes_repeat(tmp_path: Path) -> None:
+    assert next(iter(FIGURES)) == "fig0_method"
+    files = []
+    for part in ("once", "again"):
+        figure, drawn = fig0_method.draw()
+        assert legible(figure)
+        files.append(style.save(figure, drawn, tmp_path / part / "fig0_method"))
+    assert all(once.read_bytes() == again.read_bytes() for once, again in zip(*files, strict=True))
+
+
+def test_what_it_shows_is_what_the_package_computes() -> None:
+    figure, drawn = fig0_method.draw()
+    phases = drawn.dropna(subset=["entropy"])["phase"]
+    assert phases.iloc[0] == "compress" and phases.iloc[-1] == "explore"
+    assert phases.ne(phases.shift()).sum() == 2, "one switch, as in the paper's two stages"
+    group = drawn.dropna(subset=["reward"]).groupby("phase")
+    assert (group.get_group("compress")["advantage"] >= 0).all()
+    assert (group.get_group("explore")["advantage"] < 0).sum() == 2
+    words = " ".join(text.get_text() for text in texts(figure))
+    assert all(word in words for word in ("rollouts", "reward", "advantage", "entropy gate", "compress", "explore"))
+
+
+# --- lessons ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_prediction_is_followed_by_code_and_then_by_its_debrief(name: str) -> None:
+    story = ""
+    for cell in cells(name):
+        marks = re.findall(r"\*(P)redict before you run:\*|\*(D)ebrief\.\* You may have said", cell["source"])
+        story += "c" if cell["cell_type"] == "code" else "".join(p or d for p, d in marks)
+    assert re.fullmatch(r"c*(Pc+Dc*)+", story), story
+
+
+def test_grpo_fits_forty_lines_and_the_gate_a_dozen_or_so() -> None:
+    ((grpo,), (gate,)) = (cells(FROM_SCRATCH, tag) for tag in ("grpo", "gate"))
+    assert len(grpo["source"].splitlines()) <= 40 and len(gate["source"].splitlines()) <= 14
+
+
+@pytest.mark.parametrize("name", LESSONS[1:])
+def test_exercises_have_hidden_solutions_that_check_themselves(name: str) -> None:
+    """They run with their notebook, in test_notebooks."""
+    found = cells(name)
+    exercises = [i for i, c in enumerate(found) if re.match(r"(## Exercises.*)?\*\*\d\. ", c["source"], re.DOTALL)]
+    assert 3 <= len(exercises) <= 5
+    for i in exercises:
+        yours, solution = found[i + 1 : i + 3]
+        assert yours["source"] == "# your turn"
+        assert solution["metadata"] == {"jupyter": {"source_hidden": True}, "tags": ["solution"]}
+        assert re.search(r"^assert |assert_close\(", solution["source"], re.MULTILINE)
+
+
+def test_the_readers_own_method_is_one_small_file_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cell,) = cells(FROM_SCRATCH, "method")
+    (ending,) = [m for c in cells(FROM_SCRATCH) for m in re.findall(r"```python\n(.*?)```", c["source"], re.DOTALL)]
+    file = f"{cell['source']}\n\n\n{ending}"
+    assert len(file.splitlines()) <= 26
+    (tmp_path / "shortest.py").write_text(file, encoding="utf-8")
+    monkeypatch.setattr(methods, "ARMS", dict(methods.ARMS))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("shortest")
+    assert isinstance(scales.config("pocket", "shortest").recipe.phases[0], module.Shortest)
+    trainer = tiny.trainer(tmp_path, Recipe((module.Shortest("train", 12),)), max_steps=2)
+    trainer.train()
+    assert len(pd.read_csv(tmp_path / "records" / "steps.csv")) == 2
