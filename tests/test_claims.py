@@ -10,7 +10,7 @@ import synthetic
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.analysis import changes, claims, tables, verdicts
+from egrc.analysis import changes, claims, gradients, tables, verdicts
 from egrc.analysis.claims import CLAIMS, COLUMNS
 from egrc.analysis.verdicts import Answer, Bound, judged
 from egrc.atomic import write_csv, write_json, write_parquet
@@ -192,10 +192,11 @@ def tug(sizes):
 
 def test_what_pulls_on_connectors():
     """Along a gradient of length 8, scores that all agree move M by 8 (accuracy), by 8 - 8 * 8 / 16 (compression)."""
-    ratio = claims.pull(tug([4.0, 4.0, 0.0, 0.0] * 2), "norm_ratio", objective="accuracy", token_class="connector")
+    of = {"objective": "accuracy", "token_class": "connector"}
+    ratio = claims.pull(tug([4.0, 4.0, 0.0, 0.0] * 2), gradients.norm_ratio, **of)
     assert ratio[:1] + ratio[3:5] == (pytest.approx(1), 8, 2) and ratio.low < 1 < ratio.high
     for objective, most in (("accuracy", 1), ("compression", 0.5)):
-        found = claims.pull(tug([1.0] * 8), "push", objective=objective)
+        found = claims.pull(tug([1.0] * 8), gradients.push, objective=objective)
         assert found.estimate == pytest.approx(most) and found.by_seed == pytest.approx((most,) * 2)
 
 
@@ -340,11 +341,11 @@ def test_unknown_names_are_refused(capsys):
 # --- as text ---
 
 
-def test_the_command_prints_in_120_columns_and_json_that_comes_back_the_same(measured, monkeypatch, capfd):
+def test_the_command_prints_a_line_per_reading_and_json_that_comes_back_the_same(measured, monkeypatch, capfd):
     monkeypatch.setattr(paths, "DATA", measured)
     assert main(["claims"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= verdicts.WIDTH and any("not yet run on a GPU" in line for line in lines)
+    assert any("not yet run on a GPU" in line for line in lines)
     (line,) = [line for line in lines if line.startswith("  2d  supported")]
     assert line.endswith("completion length, accuracy - base > 0 tokens; 8.000 [8.000, 8.000] (n = 12, seeds: 2)")
     assert main(["claims", "--scale", "pocket", "--json"]) == 0

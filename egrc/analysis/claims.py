@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -136,18 +135,16 @@ def on_top(rollouts: pd.DataFrame, scale: str) -> list[Answer]:
     return [Answer(*ends[x], int(line["problems"]), len(alone), tuple(alone[x]), note) for x in ends]
 
 
-def pull(tug: pd.DataFrame, name: str, **named: str) -> Answer:
-    """What a function of `egrc.analysis.gradients` gives, over all seeds and for each: the norm of an objective's
-    gradient that comes from connectors over that from as many random tokens (`norm_ratio`); the change of the
-    connectors' probability mass along the gradient, less that under shuffled advantages (`push`)."""
-    ask = partial(getattr(gradients, name), **named)
-    alone = tuple(ask(own)[0] for _, own in tug.groupby("seed"))
-    return Answer(*ask(tug), tug["problem"].nunique(), len(alone), alone)
+def pull(tug: pd.DataFrame, of: Callable[..., tuple[float, float, float]], **named: str) -> Answer:
+    """What a function of `egrc.analysis.gradients` gives, over all seeds and for each: by how much the gradient from
+    connectors is larger (`norm_ratio`), or how much more probable it makes them than chance would (`push`)."""
+    alone = tuple(of(own, **named)[0] for _, own in tug.groupby("seed"))
+    return Answer(*of(tug, **named), tug["problem"].nunique(), len(alone), alone)
 
 
 def gates(scale: str, data: Path) -> list[Answer | str]:
-    """EGRC minus each control, whose gate looks at something else or whose stages are reversed, on the seeds that both
-    have: accuracy, then the removed length.  The note: on how many seeds it did not switch where EGRC did."""
+    """EGRC minus each control on the seeds that both have: accuracy, then the removed length.  The note: on how many
+    seeds it did not switch where EGRC did."""
     _study(ablations.STUDY, scale)
     _recorded(("base", ablations.WHOLE), scale, data)
     runs = [run for run in ablations.load(scale, data) if run.arm in ("base", ablations.WHOLE, *CONTROLS)]
@@ -224,10 +221,7 @@ CLAIMS = {
     ),
     3: Claim(
         "trained together the two get stuck in a local dilemma, the entropy conflict",
-        {
-            "accuracy at equal length, staged - joint": "> 0",
-            "length at equal accuracy, joint - staged": "> 0 tokens",
-        },
+        {"accuracy at equal length, staged - joint": "> 0", "length at equal accuracy, joint - staged": "> 0 tokens"},
         lambda s, d: _recorded(_study("dilemma", s), s, d, "dilemma") and frontier(dilemma.load(s, d)),
     ),
     4: Claim(
@@ -246,15 +240,15 @@ CLAIMS = {
             "accuracy's push on connectors - expected": "> 0",
         },
         lambda s, d: [
-            pull(_tug(s, d), "norm_ratio", objective="accuracy", token_class="connector"),
-            pull(_tug(s, d), "push", objective="accuracy"),
+            pull(_tug(s, d), gradients.norm_ratio, objective="accuracy", token_class="connector"),
+            pull(_tug(s, d), gradients.push, objective="accuracy"),
         ],
         of_training=False,
     ),
     6: Claim(
         "the compression objective penalises the same connectors",
         {"compression's push on connectors - expected": "< 0"},
-        lambda s, d: [pull(_tug(s, d), "push", objective="compression")],
+        lambda s, d: [pull(_tug(s, d), gradients.push, objective="compression")],
         of_training=False,
     ),
     7: Claim(

@@ -42,9 +42,7 @@ LEVELS = ("accuracy", "tokens", "removed")
 
 def best_temperature(scale: str, data: Path = DATA) -> float | None:
     """The base's own best sampling temperature, as recorded with the world; None where a scale has recorded none.
-
-    Raises RecordError if the file is there but does not say.
-    """
+    Raises RecordError if the file is there but does not say."""
     file = data / scale / "world.json"
     if not file.exists():
         return None
@@ -82,10 +80,8 @@ def wanted(scale: str) -> dict[str, tuple[int, ...]]:
 
 
 def load(scale: str, arms: Iterable[str], data: Path | None = None) -> list[Record]:
-    """The records at hand of some arms that are `wanted`, in the order of `arms`, then of seeds.
-
-    Raises RecordError where the scale has no such studies, or no base was evaluated.
-    """
+    """The records at hand of some arms that are `wanted`, in the order of `arms`, then of seeds.  Raises RecordError
+    where the scale has no such studies, or no base was evaluated."""
     asked = wanted(scale)
     if not asked:
         raise RecordError(f"scale {scale!r} has none of the studies {', '.join(STUDIES)}: they are not made there")
@@ -155,8 +151,7 @@ _STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
     "removed": lambda a, b, floor: (b.tokens - a.tokens) / (b.tokens - floor),
 }
 STATISTICS = tuple(_STATISTICS)
-ALONE = ("accuracy", "tokens")
-"""Of one side only."""
+ALONE = ("accuracy", "tokens")  # of one side only
 ENDS = ("", "_low", "_high", "_min", "_max")
 
 
@@ -179,22 +174,12 @@ def compare(
     columns: Iterable[str] = STATISTICS,
     n_boot: int | None = None,
 ) -> pd.DataFrame:
-    """One line per benchmark ('mean' first), arm and temperature.
+    """One line per benchmark ('mean' first), arm and temperature, from `evaluations` of some runs.
 
-    Parameters
-    ----------
-    rows : see `evaluations`.
-    floor : tokens by benchmark; NaN leaves `removed` empty.
-    best : the base's best temperature; None leaves `gain_best` empty.
-    columns : which of `STATISTICS` to work out.
-    n_boot : resamples, `N_BOOT` unless given.
-
-    Returns
-    -------
-    Columns benchmark, arm, temperature, seeds, floor, and for each of `columns` its estimate (name), its 95% interval
-    (name_low, name_high) and the lowest and highest seed (name_min, name_max).  Accuracy and fractions lie in [0, 1].
-    What compares with the base is empty (NaN) for the base itself, and where the base was not evaluated.
-
+    Columns benchmark, arm, temperature, seeds, floor (tokens), and for each of `columns` (names in `STATISTICS`) its
+    estimate (name), its 95% interval (name_low, name_high; `n_boot` resamples) and the lowest and highest seed
+    (name_min, name_max); shares lie in [0, 1].  What compares with the base is empty (NaN) for the base itself and
+    where the base was not evaluated, `removed` without a floor, `gain_best` without the base's best temperature.
     Raises ValueError if two arms were asked different problems.
     """
     columns, limits = list(columns), np.array([floor[b] for b in sorted(rows["benchmark"].unique())])

@@ -6,7 +6,6 @@ Which estimates and bounds is in `egrc.analysis.claims`; `words` holds the claim
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,8 +14,6 @@ import pandas as pd
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 NOT_TESTABLE, NOT_MEASURED = "not testable", "not measured"
-WIDTH = 120
-HOW = "* decides its claim; where several do, all have to hold.  Intervals: 95% over units, given the seeds."
 
 
 @dataclass(frozen=True)
@@ -84,15 +81,14 @@ def _brief(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def text(table: pd.DataFrame, words: Mapping[int, str]) -> str:
-    """The table for a terminal, `WIDTH` characters wide: claims, and under each its readings."""
-    out = [HOW]
+    """The table for a terminal: claims, and under each its readings, a line each; a terminal wraps them."""
+    out = ["* decides its claim; where several do, all have to hold.  Intervals: 95% over units, given the seeds."]
     for (scale, claim), lines in _brief(table).groupby(["scale", "claim"], sort=False):
         out += ["", f"{scale}, claim {claim}: {words[claim]}"]
         for _, line in lines.iterrows():
             number = f"{interval(line)} (n = {line['n']}, seeds: {line['seeds']})" if interval(line) else ""
-            cells = (f"{line['quantity']} {line['predicate']}", number, line["note"])
-            said = f"{line['reading'] + '*' * line['primary']:<3} {line['verdict']:<14}{'; '.join(filter(None, cells))}"
-            out += textwrap.wrap(said, WIDTH, initial_indent="  ", subsequent_indent=" " * 20)
+            cells = "; ".join(filter(None, (f"{line['quantity']} {line['predicate']}", number, line["note"])))
+            out.append(f"  {line['reading'] + '*' * line['primary']:<3} {line['verdict']:<14}{cells}")
     return "\n".join(out)
 
 

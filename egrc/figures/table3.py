@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -89,19 +88,15 @@ def family(scale: str, arm: str) -> str:
 def differs(scale: str, arm: str) -> str:
     """'egrc: r = 0.02', the settings in which a variant differs from its arm; empty for an arm of its own."""
     of, settings = scales.SCALES[scale].variants.get(arm, (arm, {}))
-    return "" if of == arm else f"{of}: {_plain(settings, scales.config(scale, of).recipe.gate) or 'as it is'}"
-
-
-def _plain(settings: Mapping[str, Any], gate: EntropyGate) -> str:
-    found = []
+    if of == arm:
+        return ""
+    gate, changes = scales.config(scale, of).recipe.gate.settings(), []
     for name, value in settings.items():
         if isinstance(value, EntropyGate):
-            value = {field: v for field, v in value.settings().items() if v != gate.settings().get(field)}
-        elif isinstance(value, type):
-            value = value.__name__
-        inner = value.items() if isinstance(value, Mapping) else [("", value)]
-        found += [f"{f'{name} {part}'.strip()} = {v}" for part, v in inner]
-    return ", ".join(found)
+            value = {field: v for field, v in value.settings().items() if v != gate.get(field)}
+        inner = value if isinstance(value, Mapping) else {"": value.__name__ if isinstance(value, type) else value}
+        changes += [f"{f'{name} {part}'.strip()} = {v}" for part, v in inner.items()]
+    return f"{of}: {', '.join(changes) or 'as it is'}"
 
 
 def trials(scale: str, data: Path = DATA) -> dict[str, int]:
