@@ -35,9 +35,8 @@ COLUMNS = (
 def numbers(runs: Sequence[Record], scale: str, data: Path) -> pd.DataFrame:
     """What is drawn; `what` is 'difference', 'seed' (one seed's), or 'switch' (a step).  Only arms of several seeds."""
     table = tables.rows_at(runs, tables.compared_at(scale, data))
-    table = table[table.groupby("arm")["seed"].transform("nunique") > 1]
     floor = tables.floors(scale, table["benchmark"].unique())
-    levels, found = ablations.levels(table, floor), ablations.differences(table, floor, N_BOOT)
+    levels, found = ablations.levels(table, floor), ablations.differences(table, floor, N_BOOT).query("seeds > 1")
     about = levels.loc[WHOLE] - levels.loc[WHOLE].groupby(level="part").mean()
     each = {WHOLE: about, **{arm: ablations.by_seed(levels, arm) for arm in found["arm"].unique()}}
     alone = pd.concat(each, names=["arm"]).rename_axis(columns="quantity").stack().rename("value").reset_index()
