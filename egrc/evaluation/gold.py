@@ -10,6 +10,7 @@ import ast
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,10 +20,11 @@ Row = Mapping[str, Any]
 Reader = Callable[[Any, Row], tuple[str, ...]]
 
 # A number as data sets write it: a sign, a dollar, thousands in groups of three, decimals or a divisor, then a per
-# cent sign or a unit in words.  '5 x' and '5 million' are no numbers with a unit.
+# cent or degree sign or a unit in words.  '5 x' and '5 million' are no numbers with a unit.
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?:\\\$)?(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<part>\.\d*)?(?P<over>/[1-9]\d*)?"
-    r"(?:\s*\\?%|\s+(?!(?:pi|dozen|hundred|thousand|[mb]illion)s?\b)[A-Za-z]{2,}(?: [A-Za-z]+){0,3})?",
+    r"(?:\s*\\?%|\s*(?:\^?\s*\{?\s*\\(?:circ|degree)\s*\}?|\u00b0)"
+    r"|\s+(?!(?:pi|dozen|hundred|thousand|[mb]illion)s?\b)[A-Za-z]{2,}(?: [A-Za-z]+){0,3})?",
     re.ASCII,
 )
 _SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d+)", re.ASCII)
@@ -34,7 +36,7 @@ def number(cell: Any, row: Row) -> tuple[str, ...]:
 
 
 def integer_to_999(cell: Any, row: Row) -> tuple[str, ...]:
-    """An answer of the AIME: a whole number from 0 to 999; '025' is '25'."""
+    r"""An answer of the AIME: a whole number from 0 to 999; '025' is '25', and '336^\circ' is '336'."""
     golds = number(cell, row)
     for gold in golds:
         if not re.fullmatch(r"\d{1,3}", gold):
@@ -54,7 +56,12 @@ def latex(cell: Any, row: Row) -> tuple[str, ...]:
 
     A number such as 4.5e33 is accepted as written and as 4.5 \times 10^{33}: read as LaTeX, its e is Euler's.
     """
-    return tuple(dict.fromkeys(g for entry in _entries(cell) for g in _spellings(_expression(entry))))
+    golds: list[str] = []
+    for gold in map(_expression, _entries(cell)):
+        if power := _SCIENTIFIC.fullmatch(gold):
+            golds.append(rf"{power[1]} \times 10^{{{int(power[2])}}}")
+        golds.append(gold)
+    return tuple(dict.fromkeys(golds))
 
 
 def olympiad(cell: Any, row: Row) -> tuple[str, ...]:
@@ -63,7 +70,7 @@ def olympiad(cell: Any, row: Row) -> tuple[str, ...]:
     [ours] for lists of several; its authors' code compares with the first entry, in which commas join all of them.
     """
     if str(row.get("is_multiple_answer")).lower() in ("true", "1"):
-        return (", ".join(_expression(entry) for entry in _entries(cell)),)
+        return (", ".join(map(_expression, _entries(cell))),)
     return latex(cell, row)
 
 
@@ -101,8 +108,9 @@ def _entries(cell: Any) -> list[Any]:
     """The answers in a cell, none of them empty: a list's, also of one written as text, or the cell itself."""
     if isinstance(cell, np.ndarray):  # as parquet holds lists
         cell = cell.tolist()
-    if isinstance(cell, str):
-        cell = _listed(cell)
+    if isinstance(cell, str) and re.match(r"\s*\[\s*[\"']", cell):  # as csv holds them; '[1, 2]' is an interval
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # then it is no list
+            cell = ast.literal_eval(cell.strip())  # reads literals, runs nothing
     entries = list(cell) if isinstance(cell, (list, tuple)) else [cell]
     if not entries:
         raise ValueError("no answer: the list is empty")
@@ -114,21 +122,11 @@ def _entries(cell: Any) -> list[Any]:
     return entries
 
 
-def _listed(text: str) -> Any:
-    """'["a", "b"]' and "['a']", as csv files hold lists of texts, as a list; '[1, 2]' is an interval and stays."""
-    if not re.match(r"\s*\[\s*[\"']", text):
-        return text
-    try:
-        return ast.literal_eval(text.strip())  # reads literals, runs nothing
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
-
-
 def _expression(value: Any) -> str:
-    found = _bare(value) if isinstance(value, str) else numeral(value)
-    if not found:
+    gold = _bare(value) if isinstance(value, str) else numeral(value)
+    if not gold:
         raise ValueError(f"no answer in {brief(value)}")
-    return found
+    return gold
 
 
 def _bare(text: str) -> str:
@@ -139,8 +137,3 @@ def _bare(text: str) -> str:
     plain = re.sub(r"(?<!\\)\$", "", text).rstrip().lstrip(" ")
     boxed = re.fullmatch(r"\\boxed\s*\{(.*)\}", plain, re.DOTALL)
     return boxed[1].rstrip().lstrip(" ") if boxed and balanced(boxed[1]) else plain
-
-
-def _spellings(gold: str) -> list[str]:
-    power = _SCIENTIFIC.fullmatch(gold)
-    return [rf"{power[1]} \times 10^{{{int(power[2])}}}", gold] if power else [gold]
