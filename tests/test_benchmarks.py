@@ -231,14 +231,6 @@ def test_a_faulty_row_is_named(name: str, change: Any, message: str, tmp_path: P
     fails(name, tmp_path, rf"{name}/test\.jsonl, row 2: {message}")
 
 
-def test_every_fault_is_found_not_only_the_first(tmp_path: Path) -> None:
-    write(tmp_path, "minerva", [{"problem": f"What is {i}?", "solution": "...", "idx": i} for i in range(272)])
-    fails("minerva", tmp_path, r"row 1: no column 'answer'; found problem, solution, idx \(and 271 more faults\)$")
-    checked = benchmarks.check("minerva", tmp_path)
-    assert len(checked.faults) == 272 and checked.problems == []
-    assert len(checked.report()) == 11 and checked.report()[-1].endswith("test.jsonl, and 262 more")
-
-
 @pytest.mark.parametrize("size", [1, 3])
 def test_another_number_of_rows_is_a_fault(size: int, tmp_path: Path, sized: Sized) -> None:
     sized("aime25", size)
@@ -251,10 +243,10 @@ def test_another_number_of_rows_is_a_fault(size: int, tmp_path: Path, sized: Siz
 @pytest.mark.parametrize(
     ("row", "doubt"),
     [
-        ({"question": "How?", "answer": "\frac{1}{2}"}, r"minerva/1: control character '\x0c' in its answer: a backsl"),
-        ({"question": "How?", "answer": "\text{a}"}, r"minerva/1: control character '\t' in its answer"),
-        ({"question": "How \x00?", "answer": "1"}, r"minerva/1: control character '\x00' in its problem"),
-        ({"question": "Janet\u00e2\u20ac\u2122s?", "answer": "1"}, r"minerva/1: '\xe2\u20ac' in its problem: read in"),
+        ({"question": "How?", "answer": "\frac{1}{2}"}, r"minerva/1: '\x0c' in its answer: a backslash taken for"),
+        ({"question": "How?", "answer": "\text{a}"}, r"minerva/1: '\t' in its answer"),
+        ({"question": "How \x00?", "answer": "1"}, r"minerva/1: '\x00' in its problem"),
+        ({"question": "Janet\u00e2\u20ac\u2122s?", "answer": "1"}, r"minerva/1: '\xe2\u20ac' in its problem"),
         ({"question": "caf\u00c3\u00a9?", "answer": "1"}, r"minerva/1: '\xc3\xa9' in its problem"),
         ({"question": "caf\ufffd?", "answer": "1"}, r"minerva/1: '\ufffd' in its problem"),
         ({"question": "How?", "answer": "\\frac{1}{2"}, r"minerva/1: the braces of its answer '\\frac{1}{2' do"),
@@ -379,16 +371,18 @@ def test_a_survey_lists_the_registry_and_checks_local_copies(tmp_path: Path, siz
     assert table["hub"].tolist() == [f"{b.hub}@{b.revision[:7]}" for b in REGISTRY.values()]
     sized("aime25")
     sized("minerva")
+    sized("gsm8k")
     write(tmp_path, "aime25", NATIVE["aime25"][0])
-    write(tmp_path, "minerva", [NATIVE["minerva"][0][0], {"question": "\ufffd", "answer": "\\frac{1"}, {}])
+    write(tmp_path, "minerva", [NATIVE["minerva"][0][0], {"question": "\ufffd", "answer": "\\frac{1"}])
+    write(tmp_path, "gsm8k", [NATIVE["gsm8k"][0][0], {}])
     table, copies = benchmarks.survey(tmp_path)
-    found = table.set_index("name")["problems found"]
-    assert found["aime25"] == "0 faults, 0 doubts" and found["minerva"] == "2 faults, 2 doubts" and not found["gsm8k"]
-    lines = [line.replace(copies[1].where, "FILE") for line in copies[1].report()]
-    starts = ("fault: FILE, 3 rows, 2 expected", "fault: FILE, row 3: no", "doubt: FILE, minerva/2: '", "doubt: FILE")
-    assert all(map(str.startswith, lines, starts)) and len(lines) == len(starts)
+    found = table.set_index("name")["problems found"][["gsm8k", "aime25", "minerva", "amc23"]]
+    assert found.tolist() == ["1 faults, 0 doubts", "0 faults, 0 doubts", "0 faults, 2 doubts", ""]
+    (fault,), (), doubts = (copy.report() for copy in copies)
+    assert fault == f"fault: {copies[0].where}, row 2: no column 'question'; found none"
+    assert doubts[0].startswith(f"doubt: {copies[2].where}, minerva/2: '\\ufffd' in its problem") and len(doubts) == 2
     with Pool(workers=1) as pool:
-        assert benchmarks.unverified(copies[0].problems, pool) == []
+        assert benchmarks.unverified(copies[1].problems, pool) == []
         (line,) = benchmarks.unverified([Problem("m/1", "?", ("1+" * 200 + "1",), "", "m")], pool)
     assert line.startswith("m/1: text '") and line.endswith("1+1': too long")
 

@@ -87,14 +87,9 @@ def test_a_cap_that_leaves_no_room_for_the_longest_prompt_says_what_would_fit(tm
         plan("pocket", KIND, protocol=replace(FEW, cap=room - 1), out=tmp_path)
 
 
-def test_the_papers_models_need_a_gpu_with_room(tmp_path, monkeypatch):
+def test_without_a_gpu_the_papers_models_are_not_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(examine, "chosen", lambda *_: [])
     with pytest.raises(ConfigError, match="scale gpu needs a GPU"):
-        plan("gpu", "gsm8k", out=tmp_path)
-    monkeypatch.setattr("egrc.worlds.deepseek.require_gpu", lambda scale: None)
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (3e9, 80e9))
-    monkeypatch.setattr("egrc.worlds.hub.require", None)
-    with pytest.raises(ConfigError, match="the weights take 4 GB, the answers more, and 3 GB are free"):
         plan("gpu", "gsm8k", out=tmp_path)
 
 
@@ -199,11 +194,11 @@ def test_two_processes_do_not_work_on_the_same(small, monkeypatch):
 
 
 def test_each_scale_has_its_grader():
-    with examine.grader("pocket") as grade:
-        found = grade([("2 so 3 # 5", ("5",)), ("2 # 4", ("5",)), ("no idea", ("5",))])
+    with examine.grader("pocket") as pool:
+        found = pool.grade([("2 so 3 # 5", ("5",)), ("2 # 4", ("5",)), ("no idea", ("5",))])
     assert [(g.correct, g.extracted) for g in found] == [(True, "5"), (False, "4"), (False, None)]
-    with examine.grader("smol") as grade:
-        found = grade([(r"so \boxed{\frac{1}{2}}", ("0.5",)), ("", ("1",))])
+    with examine.grader("smol") as pool:
+        found = pool.grade([(r"so \boxed{\frac{1}{2}}", ("0.5",)), ("", ("1",))])
     assert [(g.correct, g.reason) for g in found] == [(True, "equal"), (False, "no answer")]
 
 

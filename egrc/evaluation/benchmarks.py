@@ -3,7 +3,7 @@ r"""Six real benchmarks and a seventh: where they are, how their files are read,
 An entry of `REGISTRY` says all that is particular to a set; adding a set is adding an entry.  `load` reads one from a
 folder of yours (`--data DIR`, or the variable EGRC_BENCHMARKS; DIR/<name>/test.jsonl, .json, .csv or .parquet), else
 from the Hugging Face hub.  Every row is read before anything is asked of a model: a *fault* makes a copy unusable, a
-*doubt* (a character that no encoding makes, say) is logged and kept, since published sets have some.
+*doubt* is logged and kept, since published sets have some.
 
 Which six benchmarks the paper used is not public in what we could read; these six are [ours].  No revision was checked
 against the hub from here: each was read in stored public pages and code that pin the same commit.
@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +41,8 @@ MARK = re.compile(r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>")
 """A chat template's mark, such as <|im_end|>."""
 EXTRA = ("is_multiple_answer", "id", "problem", problems.GOLD, "source")
 """Columns that are read beside those of a set's format."""
-_MISREAD = re.compile("\ufffd|\u00e2\u20ac|\u00c3[\u0080-\u00bf]")
-"""What is left of a character that was read in another encoding than it was written in."""
+_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]|\u00e2\u20ac|\u00c3[\u0080-\u00bf]")
+"""Control characters, and what is left of one that was read in another encoding than it was written in."""
 
 log = logging.getLogger(__name__)
 
@@ -135,21 +134,17 @@ def digest(asked: Sequence[Problem]) -> str:
 
 @dataclass(frozen=True)
 class Checked:
-    """What one copy of a benchmark holds: the rows without a fault, why it cannot be used (each fault names row and
-    column), and what looks wrong in rows that can be used.  `where`: its file, or the data set on the hub."""
+    """What one copy of a benchmark holds: its problems, the first fault, if any, for which it cannot be used, and what
+    looks wrong in rows that can be used.  `where`: its file, or the data set on the hub."""
 
     where: str
     problems: list[Problem]
     faults: list[str]
     doubts: list[str]
 
-    def report(self, most: int = 10) -> list[str]:
-        """Faults and doubts as lines that begin with the file, at most so many of each."""
-        lines = []
-        for kind, found in (("fault", self.faults), ("doubt", self.doubts)):
-            lines += [f"{kind}: {self.where}, {line}" for line in found[:most]]
-            lines += [f"{kind}: {self.where}, and {len(found) - most} more"] if len(found) > most else []
-        return lines
+    def report(self) -> list[str]:
+        """Faults and doubts as lines that name the file."""
+        return [f"fault: {fault}" for fault in self.faults] + [f"doubt: {self.where}, {d}" for d in self.doubts]
 
 
 def load(name: str, data: Path | str | None = None) -> list[Problem]:
@@ -177,28 +172,40 @@ def load(name: str, data: Path | str | None = None) -> list[Problem]:
     for doubt in checked.doubts:
         log.warning("%s, %s", checked.where, doubt)
     if checked.faults:
-        raise ProblemError(f"{checked.where}, {problems.said(checked.faults)}")
+        raise ProblemError(checked.faults[0])
     return checked.problems
 
 
 def check(name: str, folder: Path) -> Checked | None:
-    """Read a local copy to its end, whatever is wrong in it; None where there is none.
-
-    Raises `ProblemError` where two files could be meant.
-    """
+    """A local copy, whatever is wrong with it; None where there is none, `ProblemError` where two could be meant."""
     path = _file(name, folder)
-    if path is None:
-        return None
+    return path and _checked(name, shown(path), problems.rows(path))
+
+
+def _checked(name: str, where: str, rows: Iterable[tuple[int, Any]]) -> Checked:
+    b, faults, found = get(name), [], []
     try:
-        return _checked(name, shown(path), problems.rows(path))
-    except ProblemError as error:  # no row of it can be read
-        return Checked(shown(path), [], [str(error)], [])
+        found = problems.read(rows, b.form, name, name, where)
+        if len(found) != b.size:
+            faults = [f"{where}, {len(found)} rows, {b.size} expected"]
+    except ProblemError as error:
+        faults = [str(error)]
+    return Checked(where, found, faults, [doubt for problem in found for doubt in _doubts(problem)])
+
+
+def _doubts(problem: Problem) -> Iterator[str]:
+    """Traces of a backslash taken for an escape, of a wrong encoding, and of an answer that was cut."""
+    for what, text in (("problem", problem.text), *(("answer", answer) for answer in problem.gold)):
+        if odd := (_ODD.search(text) or (what == "answer" and re.search(r"[\t\r\n]", text))):
+            yield f"{problem.id}: {odd[0]!a} in its {what}: a backslash taken for an escape, or a wrong encoding?"
+        if what == "answer" and not gold.balanced(text):
+            yield f"{problem.id}: the braces of its answer {text[-40:]!r} do not balance"
 
 
 def survey(data: Path | str | None = None) -> tuple[pd.DataFrame, list[Checked]]:
     """The registry as a table, with what a folder holds of it, and the copies there; the hub is not asked.
 
-    `rows` are those expected, `read` those without a fault.  Raises `ProblemError` for a folder that is none.
+    `rows` are those expected, `read` those of the copy.  Raises `ProblemError` for a folder that is none.
     """
     folder, lines, copies = _folder(data), [], []
     for name, b in REGISTRY.items():
@@ -229,26 +236,6 @@ def _folder(data: Path | str | None) -> Path | None:
 
 def _file(name: str, folder: Path) -> Path | None:
     return problems.the_file(folder / name, dict.fromkeys(("test", get(name).split)))
-
-
-def _checked(name: str, where: str, rows: Iterable[tuple[int, Any]]) -> Checked:
-    found, faults = problems.read(rows, get(name).form, name, name)
-    if (n := len(found) + len(faults)) != get(name).size:
-        faults.insert(0, f"{n} rows, {get(name).size} expected")
-    return Checked(where, found, faults, [doubt for problem in found for doubt in _doubts(problem)])
-
-
-def _doubts(problem: Problem) -> Iterator[str]:
-    """Traces of a wrong encoding, of a backslash taken for an escape, and of an answer that was cut."""
-    for what, text in (("problem", problem.text), *(("answer", answer) for answer in problem.gold)):
-        allowed = "\n\r\t" if what == "problem" else ""
-        control = [c for c in text if unicodedata.category(c) == "Cc" and c not in allowed]
-        if control:
-            yield f"{problem.id}: control character {control[0]!r} in its {what}: a backslash taken for an escape?"
-        if misread := _MISREAD.search(text):
-            yield f"{problem.id}: {misread[0]!a} in its {what}: read in a wrong encoding?"
-        if what == "answer" and not gold.balanced(text):
-            yield f"{problem.id}: the braces of its answer {text[-40:]!r} do not balance"
 
 
 # --- the hub ------------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 A `Format` says in which columns a set has the problem and its answer, and how the answer is read.  Files may be json,
 jsonl, csv or parquet, with the set's native columns or our own: problem, gold (a list of accepted answers), id, source.
-Where training and test problems come from one file, a hash of the problem's text divides them: the same problem falls
-on the same side whatever stands around it, and a repeated one cannot stand on both.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ import pandas as pd
 
 from egrc.checks import ConfigError
 from egrc.evaluation import gold
-from egrc.paths import ROOT
+from egrc.paths import ROOT, shown
 
 VARIABLE = "EGRC_PROBLEMS"
 """Environment variable that names a folder (or a file) of problems."""
@@ -78,48 +76,46 @@ def load(path: Path, source: str = "gsm8k") -> list[Problem]:
     Raises `ProblemError` for a missing, unreadable or empty file, a missing column, and any row without a problem or a
     gold answer.  Rows count from 1: the line in jsonl, else the record (a csv's header is none).
     """
-    problems, faults = read(rows(path), GSM8K, source, f"{source}/{path.stem}")
-    if faults or not problems:
-        raise ProblemError(f"{path}: {said(faults) if faults else 'no rows; expected columns question and answer'}")
+    problems = read(rows(path), GSM8K, source, f"{source}/{path.stem}", shown(path))
+    if not problems:
+        raise ProblemError(f"{shown(path)}: no rows; expected columns question and answer")
     return problems
 
 
-def read(table: Iterable[tuple[int, Any]], how: Format, source: str, prefix: str) -> tuple[list[Problem], list[str]]:
-    """Numbered rows as problems, and what is wrong with the others: a line for each, which names row and column."""
-    problems, faults, row_of = [], [], {}
+def read(table: Iterable[tuple[int, Any]], how: Format, source: str, prefix: str, where: str) -> list[Problem]:
+    """Numbered rows as problems.  Raises `ProblemError`, which names place, row and column, at the first fault."""
+    row_of: dict[str, int] = {}
+    problems = []
     for number, row in table:
         try:
             problem = _problem(row, number, how, source, prefix)
             if row_of.setdefault(problem.id, number) != number:
                 raise ValueError(f"its name {problem.id!r} stands in row {row_of[problem.id]}, too")
-            problems.append(problem)
         except ValueError as error:
-            faults.append(f"row {number}: {error}")
-    return problems, faults
-
-
-def said(faults: list[str]) -> str:
-    """Faults in one line."""
-    return faults[0] + (f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else "")
+            raise ProblemError(f"{where}, row {number}: {error}") from error
+        problems.append(problem)
+    return problems
 
 
 def _problem(row: Any, number: int, how: Format, source: str, prefix: str) -> Problem:
-    if isinstance(row, str):  # the reader's complaint
-        raise ValueError(row)
     if not isinstance(row, Mapping):
         raise ValueError(f"expected columns and values, found {type(row).__name__}")
     if GOLD in row:
         how = OURS
         if row.get("source", source) != source:
             raise ValueError(f"column 'source': {row['source']!r} in a file of {source!r}")
-    column, text = _cell(row, how.problem)
+    cells = []
+    for names in (how.problem, how.answer):
+        if not (there := [name for name in names if name in row]):
+            raise ValueError(f"no column {' or '.join(map(repr, names))}; found {', '.join(map(str, row)) or 'none'}")
+        cells.append((there[0], row[there[0]]))
+    (column, text), (answer, cell) = cells
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"column {column!r}: expected a text, found {gold.brief(text)}")
-    column, cell = _cell(row, how.answer)
     try:
         golds = how.read(cell, row)
     except ValueError as error:
-        raise ValueError(f"column {column!r}: {error}") from error
+        raise ValueError(f"column {answer!r}: {error}") from error
     before = row.get(how.context)
     asked = f"{before}\n\n{text}" if isinstance(before, str) and before.strip() else text
     steps = cell.rpartition("####")[0] if isinstance(cell, str) else ""
@@ -131,18 +127,9 @@ def _problem(row: Any, number: int, how: Format, source: str, prefix: str) -> Pr
     return Problem(f"{prefix}/{name}", asked.strip(" \n\r"), golds, steps, source)
 
 
-def _cell(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
-    for column in names:
-        if column in row:
-            return column, row[column]
-    raise ValueError(f"no column {' or '.join(map(repr, names))}; found {', '.join(map(str, row)) or 'none'}")
-
-
-# --- files --------------------------------------------------------------------------------------------------------
-
-
 def rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(row number, row, or what is wrong with it as text) of a file.  Raises ProblemError where no row can be read."""
+    """(row number, row) of a file.  Raises `ProblemError` for one that cannot be read."""
+    where = shown(path)
     try:
         content = path.read_bytes()
         if path.suffix not in SUFFIXES:
@@ -150,38 +137,27 @@ def rows(path: Path) -> Iterator[tuple[int, Any]]:
         if other := _seems(path.suffix, content):
             raise ValueError(f"it seems to be {other}")
         if path.suffix == ".parquet":
-            yield from enumerate(pd.read_parquet(io.BytesIO(content)).to_dict("records"), 1)
-            return
-        text = content.decode("utf-8-sig")
-        if not text.strip():
-            return
-        if path.suffix == ".jsonl":
-            yield from _json_lines(text.split("\n"))  # not splitlines: a problem may hold U+2028
+            table = pd.read_parquet(io.BytesIO(content)).to_dict("records")
+        elif not (text := content.decode("utf-8-sig")).strip():
+            table = []
+        elif path.suffix == ".csv":
+            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).to_dict("records")
         elif path.suffix == ".json":
             table = json.loads(text)
             if not isinstance(table, list):
                 raise ValueError(f"expected a list of rows, found {type(table).__name__}")
-            yield from enumerate(table, 1)
-        else:
-            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-            yield from enumerate(table.to_dict("records"), 1)
+        else:  # not splitlines: a problem may hold U+2028
+            for number, line in enumerate(text.split("\n"), 1):
+                if line.strip():
+                    where = f"{shown(path)}, row {number}"
+                    yield number, json.loads(line)
+            return
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte {content[error.start]:#04x}"
-        raise ProblemError(f"{path}: line {line}: {byte} is not UTF-8: save it as UTF-8") from error
+        line, byte = content.count(b"\n", 0, error.start) + 1, f"byte {content[error.start]:#04x}"
+        raise ProblemError(f"{where}: line {line}: {byte} is not UTF-8: save it as UTF-8") from error
     except (OSError, ValueError, RecursionError) as error:  # missing, cut, damaged, or not what its name says
-        raise ProblemError(f"{path}: cannot be read: {line_of(error)}") from error
-
-
-def _json_lines(lines: list[str]) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                cut = "; the file seems cut: copy it again" if number == len(lines) else ""
-                row = f"not valid JSON: {line_of(error)}{cut}"
-            yield number, row
+        raise ProblemError(f"{where}: cannot be read: {line_of(error)}") from error
+    yield from enumerate(table, 1)
 
 
 def _seems(suffix: str, content: bytes) -> str | None:
@@ -208,31 +184,26 @@ def line_of(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-# --- training and test --------------------------------------------------------------------------------------------
-
-
 def splits(folder: Path | str | None = None) -> dict[str, list[Problem]]:
     """Training and test problems, disjoint: {'train': [...], 'test': [...]}, neither of them empty.
 
     `folder` (default: the variable EGRC_PROBLEMS, else the problems that ship) is a file, or a folder that holds
-    `train.*` and `test.*`, itself or under gsm8k/.  One file alone is divided by hash; training problems that also
-    stand in the test file are dropped.  Raises `ProblemError`.
+    `train.*` and `test.*`, itself or under gsm8k/.  One file alone is divided by a hash of each problem's text, so that
+    a repeated problem cannot stand on both sides; training problems that also stand in the test file are dropped.
+    Raises `ProblemError`.
     """
     given = Path(folder or os.environ.get(VARIABLE) or HANDMADE)
-    files = {"all": given}
-    if not given.is_file():
-        inner = given / "gsm8k" if (given / "gsm8k").is_dir() else given
-        files = {side: file for side in SIDES if (file := the_file(inner, [side]))}
+    inner = given / "gsm8k" if (given / "gsm8k").is_dir() else given
+    files = {side: file for side in SIDES if (file := the_file(inner, [side]))}
+    files = {"all": given} if given.is_file() else files
     if not files:
         where = f"no train or test file ({', '.join(SUFFIXES)}) in {given}" if given.is_dir() else f"no {given}"
         raise ProblemError(f"{where}: set {VARIABLE} to a folder or file of problems")
     sides = {name: load(path, HANDMADE.stem if path == HANDMADE else "gsm8k") for name, path in files.items()}
     if len(sides) == 1:
         if "test" in sides:
-            log.warning(
-                "%s: no training file beside it, so its rows are divided; what is then measured on the rest "
-                "must not be compared with published results", files["test"],
-            )  # fmt: skip
+            said = "its rows are divided; what is then measured on the rest must not be compared with published results"
+            log.warning("%s: no training file beside it, so %s", files["test"], said)
         (problems,) = sides.values()
         tested = [int(key(p.text)[:8], 16) / 16**8 < TEST_SHARE for p in problems]
         sides = {side: [p for p, t in zip(problems, tested, strict=True) if t == (side == "test")] for side in SIDES}

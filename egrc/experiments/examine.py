@@ -12,8 +12,8 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,8 +27,7 @@ from egrc import paths
 from egrc.atomic import write_json, write_parquet
 from egrc.checks import require
 from egrc.evaluation import benchmarks
-from egrc.evaluation.answers import Grade
-from egrc.evaluation.evaluate import COLUMNS, END, Pairs, ask, thinks
+from egrc.evaluation.evaluate import COLUMNS, END, ask, thinks
 from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem, key
 from egrc.evaluation.sampling import Backend, Sampling, by_transformers, by_vllm, derived_seed, require_vllm
@@ -44,8 +43,6 @@ from egrc.worlds.pocket.world import BENCHMARKS
 
 OnProgress = Callable[[str, int, int], None]
 BACKENDS = ("transformers", "vllm")
-ROOM = 1.2
-"""A GPU must have at least so many times the weights' size free.  [ours]"""
 
 
 @dataclass(frozen=True)
@@ -129,10 +126,17 @@ def plan(
     if adapter is not None:
         check_adapter(adapter, scale)
     problems = chosen(world, benchmark, data, protocol.problems)
-    _check_machine(world, protocol)
+    if protocol.backend == "vllm":
+        require_vllm()
+    most = context(world)
+    reads = f"the model of scale {scale} reads {most} tokens, prompt included"
+    require(protocol.cap < most, f"cap={protocol.cap}: {reads}")
+    if hasattr(world, "REVISION"):  # a model of the hub
+        deepseek.require_gpu(scale)
+        hub.require(world.HUB, world.REVISION)
     tokenizer = _tokenizer(world)
     prompts = [prompt(scale, p, tokenizer) for p in problems]
-    longest, most = max(map(len, tokenizer(prompts)["input_ids"])), context(world)
+    longest = max(map(len, tokenizer(prompts)["input_ids"]))
     above = f"with the {longest} tokens of the longest problem that is more than the {most} which the model reads"
     require(longest + protocol.cap <= most, f"cap={protocol.cap}: {above}: at most --cap {most - longest}")
     known = not any(map(thinks, prompts)) or END in tokenizer.get_vocab()
@@ -152,7 +156,12 @@ def plan(
     }
     target = evaluations.file(scale, name, benchmark, out)
     if target.is_file() and not fresh:
-        _require_same(target, settings)
+        then = evaluations.load(target).settings
+        changed = [key for key in settings if key != "versions" and then[key] != settings[key]]
+        said = ", ".join(f"{key}: {then[key]} then, {settings[key]} now" for key in changed)
+        if changed:
+            where = paths.shown(target)
+            raise RecordError(f"{where} was made otherwise ({said}): --fresh replaces it, --out FOLDER keeps both")
     work = (out or paths.BUILD) / "work" / "evaluations" / scale / name / benchmark
     questions = [{"id": p.id, "prompt": text, "answer": p.gold} for p, text in zip(problems, prompts, strict=True)]
     return Plan(world, adapter, protocol, questions, settings, target, work)
@@ -163,17 +172,24 @@ def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = Non
 
     Raises RecordError where another process is at work on the same evaluation, WriteError where the disk is full.
     """
-    with alone(planned.work):
-        if planned.target.is_file() and not fresh:
-            return planned.target
-        stamp = planned.work / "settings.json"
+    work, target = planned.work, planned.target
+    with alone(work):
+        if target.is_file() and not fresh:
+            return target
+        stamp, beside = work / "settings.json", target.with_suffix(".json")
         if fresh or not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != planned.settings:
-            shutil.rmtree(planned.work, ignore_errors=True)  # what a stopped one left has other settings
+            shutil.rmtree(work, ignore_errors=True)  # what a stopped one left has other settings
             write_json(stamp, planned.settings)
         _ask_the_rest(planned, on_progress or (lambda stage, done, total: None))
-        _publish(planned)
-        shutil.rmtree(planned.work)
-    return planned.target
+        rows = pd.concat([pd.read_parquet(file) for file in sorted(work.glob("*.parquet"))], ignore_index=True)
+        order = {q["id"]: i for i, q in enumerate(planned.questions)}
+        rows = rows.sort_values(["id", "sample"], key=lambda c: c.map(order) if c.name == "id" else c)
+        beside.unlink(missing_ok=True)  # the settings last, so that no others stand beside the rows
+        write_parquet(target, rows[list(COLUMNS)].reset_index(drop=True))
+        seconds = round(float(rows["seconds"].sum()), 1)
+        write_json(beside, {**planned.settings, "seconds": seconds, "status": "complete"})
+        shutil.rmtree(work)
+    return target
 
 
 def chosen(world: scales.World, benchmark: str, data: Path | None, n: int) -> list[Problem]:
@@ -220,20 +236,6 @@ def context(world: scales.World) -> int:
     return config.max_position_embeddings
 
 
-def _check_machine(world: scales.World, protocol: Protocol) -> None:
-    if protocol.backend == "vllm":
-        require_vllm()
-    most = context(world)
-    reads = f"the model of scale {world.name} reads {most} tokens, prompt included"
-    require(protocol.cap < most, f"cap={protocol.cap}: {reads}")
-    if hasattr(world, "REVISION"):  # a model of the hub
-        deepseek.require_gpu(world.name)
-        weights, free = world.weights_gb(), torch.cuda.mem_get_info()[0] / 1e9
-        room = f"the weights take {weights:.0f} GB, the answers more, and {free:.0f} GB are free"
-        require(ROOM * weights <= free, f"too little memory: {room}: free the GPU, or use a larger one")
-        hub.require(world.HUB, world.REVISION)
-
-
 def who(adapter: Path | None) -> str:
     """Who answers: 'base', the arm and seed of a record's adapter, or another adapter's folder and hash."""
     if adapter is None:
@@ -253,47 +255,31 @@ def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]
 
 
-def _require_same(path: Path, settings: dict[str, Any]) -> None:
-    """Stop where a finished evaluation is not what these settings would make, other versions of libraries aside."""
-    then = evaluations.load(path).settings
-    changed = [key for key in settings if key != "versions" and then[key] != settings[key]]
-    if changed:
-        said = ", ".join(f"{key}: {then[key]} then, {settings[key]} now" for key in changed)
-        raise RecordError(
-            f"{paths.shown(path)} was made otherwise ({said}): --fresh replaces it, --out FOLDER keeps both"
-        )
-
-
-# --- asking -------------------------------------------------------------------------------------------------------
-
-
 def _ask_the_rest(planned: Plan, say: OnProgress) -> None:
-    """A file of rows for each piece of the questions that has none yet.
+    """A file of rows for each piece of the questions that has none yet, the shortest prompts first.
 
-    The questions with the shortest prompts come first, all samples of a question together.  A piece has a seed of its
-    own, so that a resumed evaluation equals an uninterrupted one.
+    All samples of a question are in one piece.  A piece has a seed of its own, so that a resumed evaluation equals an
+    uninterrupted one.
     """
-    pending = {p.stem: len(set(pd.read_parquet(p, columns=["id"])["id"])) for p in planned.work.glob("*.parquet")}
-    done, total = sum(pending.values()), len(planned.questions)
+    there = {p.stem: pd.read_parquet(p, columns=["id"])["id"].nunique() for p in planned.work.glob("*.parquet")}
+    done, total = sum(there.values()), len(planned.questions)
     if done == total:
         return
     set_up()
     say("evaluating", done, total)
     backend, protocol, name = load_backend(planned), planned.protocol, planned.settings["benchmark"]
     order = sorted(planned.questions, key=lambda q: len(backend.tokenizer(q["prompt"])["input_ids"]))
-    together = max(1, backend.together // protocol.samples)
-    began = time.monotonic()
-    with grader(planned.world.name) as grade:
+    together, began = max(1, backend.together // protocol.samples), time.monotonic()
+    with grader(planned.world.name) as pool:
         for start in range(0, total, together):
-            if f"{start:06d}" in pending:
-                continue
-            some = order[start : start + together]
-            seed = derived_seed(protocol.seed, f"{name}/{start}", protocol.temperature)
-            rows = ask(name, some, backend, grade, protocol.sampling(), protocol.samples, seed)
-            seconds, began = time.monotonic() - began, time.monotonic()
-            write_parquet(planned.work / f"{start:06d}.parquet", rows.assign(seconds=seconds / len(rows)))
-            done += len(some)
-            say("evaluating", done, total)
+            if (piece := f"{start:06d}") not in there:
+                some = order[start : start + together]
+                seed = derived_seed(protocol.seed, f"{name}/{start}", protocol.temperature)
+                rows = ask(name, some, backend, pool.grade, protocol.sampling(), protocol.samples, seed)
+                seconds, began = time.monotonic() - began, time.monotonic()
+                write_parquet(planned.work / f"{piece}.parquet", rows.assign(seconds=seconds / len(rows)))
+                done += len(some)
+                say("evaluating", done, total)
 
 
 def load_backend(planned: Plan) -> Backend:
@@ -309,22 +295,6 @@ def load_backend(planned: Plan) -> Backend:
     return by_transformers(model, tokenizer, protocol.batch)
 
 
-@contextmanager
-def grader(scale: str) -> Iterator[Callable[[Pairs], list[Grade]]]:
+def grader(scale: str) -> Any:
     """Real answers go to worker processes, each under its time limit; pocket's are words to be compared."""
-    if scale == "pocket":
-        yield verdicts.grade
-    else:
-        with Pool() as pool:
-            yield pool.grade
-
-
-def _publish(planned: Plan) -> None:
-    """Rows in the benchmark's order, and their settings; the settings last, so that no others stand beside them."""
-    rows = pd.concat([pd.read_parquet(file) for file in sorted(planned.work.glob("*.parquet"))], ignore_index=True)
-    order = {q["id"]: i for i, q in enumerate(planned.questions)}
-    rows = rows.sort_values(["id", "sample"], key=lambda c: c.map(order) if c.name == "id" else c)
-    beside = planned.target.with_suffix(".json")
-    beside.unlink(missing_ok=True)
-    write_parquet(planned.target, rows[list(COLUMNS)].reset_index(drop=True))
-    write_json(beside, {**planned.settings, "seconds": round(float(rows["seconds"].sum()), 1), "status": "complete"})
+    return nullcontext(verdicts) if scale == "pocket" else Pool()
