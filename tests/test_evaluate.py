@@ -77,12 +77,6 @@ def test_tokens_of_thinking_and_answer(ids, thinks, expected):
     assert count(ids, [END, 99], CLOSE if thinks else None) == expected
 
 
-def test_a_grader_that_loses_answers_is_an_error():
-    backend = Backend(TOKENIZER, [END], lambda *_: [[5, END]])
-    with pytest.raises(ValueError, match="zip"):
-        ask("sums", [{"id": "a", "prompt": "1 ?", "answer": "1"}], backend, lambda p: [], Sampling(1, 1, 6), 1, 0)
-
-
 # --- several benchmarks, by a model ---
 
 
@@ -145,9 +139,6 @@ def test_results_depend_on_the_seed_and_not_on_what_else_is_evaluated():
     same = together[(together["benchmark"] == "b") & (together["temperature"] == 1.0)].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, same)
     assert alone["tokens"].tolist() != sampled({"b": problems()}, temperatures=(1.0,), seed=1)["tokens"].tolist()
-
-
-def test_an_empty_benchmark_is_named():
     with pytest.raises(ValueError, match="'nothing' has no problems"):
         sampled({"nothing": problems([])})
 

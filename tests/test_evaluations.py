@@ -98,10 +98,7 @@ def test_where_nothing_varies_the_exact_binomial_bound_is_given(n):
     none, every = (estimates(rows({str(i): a for i in range(n)}))["accuracy"] for a in ("1", "r"))
     assert none[:2] == (0, 0) and (1 - none[2]) ** n == pytest.approx(0.025)
     assert every[::2] == (1, 1) and every[1] ** n == pytest.approx(0.025)
-
-
-def test_all_problems_half_right_is_no_case_for_the_binomial():
-    assert estimates(rows({"a": "r1", "b": "r1"}))["accuracy"] == (0.5, 0.5, 0.5)
+    assert estimates(rows({"a": "r1", "b": "r1"}))["accuracy"] == (0.5, 0.5, 0.5)  # no case for the binomial
 
 
 def test_two_models_are_compared_problem_by_problem(tmp_path):
@@ -139,19 +136,13 @@ def test_damage_is_named(tmp_path):
     path.write_bytes(b"PAR1")
     with pytest.raises(RecordError, match=r"gsm8k.parquet: damaged"):
         _ = load(path).rows
-    write(tmp_path, rows({"a": "r"}).drop(columns="tokens"))
-    with pytest.raises(RecordError, match="no tokens; restore it or evaluate again"):
-        _ = load(path).rows
-    write(tmp_path, rows({}))
-    with pytest.raises(RecordError, match="no rows"):
-        _ = load(path).rows
-    settings = {k: v for k, v in SETTINGS.items() if k != "cap"}
-    write_json(path.with_suffix(".json"), settings)
-    with pytest.raises(RecordError, match="gsm8k.json: no cap"):
-        load(path)
-    path.with_suffix(".json").write_text("{")
-    with pytest.raises(RecordError, match="not JSON"):
-        load(path)
+    for table, lacking in ((rows({"a": "r"}).drop(columns="tokens"), "tokens"), (rows({}), "rows")):
+        with pytest.raises(RecordError, match=f"no {lacking}; restore it or evaluate again"):
+            _ = write(tmp_path, table).rows
+    for content, message in (('{"cap": 1}', "gsm8k.json: no scale"), ("{", "not JSON")):
+        path.with_suffix(".json").write_text(content)
+        with pytest.raises(RecordError, match=message):
+            load(path)
 
 
 # --- what is committed ---

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from peft import PeftModel
 
 from egrc.__main__ import main
 from egrc.checks import ConfigError
+from egrc.evaluation import sampling
 from egrc.experiments import records, scales
 from egrc.experiments.export import ADAPTER, export
 from egrc.experiments.generate import before_and_after, check_adapter
@@ -28,28 +28,13 @@ def problem() -> str:
     return scales.world("pocket").benchmarks(1)["forward-3"][0]["id"]
 
 
-def by_hand(problem: str, adapter: Path | None, cap: int) -> list[int]:
-    """Greedy, token by token, end included."""
-    model, tokenizer = scales.world("pocket").policy()
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter)).eval()
-    ids = tokenizer(problem, return_tensors="pt").input_ids
-    said: list[int] = []
-    while len(said) < cap and tokenizer.eos_token_id not in said:
-        with torch.no_grad():
-            logits = model(ids).logits[0, -1]
-        logits[tokenizer.pad_token_id] = -torch.inf
-        said.append(int(logits.argmax()))
-        ids = torch.cat([ids, torch.tensor([said[-1:]])], 1)
-    return said
-
-
 def test_text_and_length_before_and_after(problem: str, adapter: Path) -> None:
     found = before_and_after("pocket", problem, adapter, temperature=0.0)
-    tokenizer = scales.world("pocket").policy()[1]
-    for who, folder in (("base", None), ("adapter", adapter)):
-        said = by_hand(problem, folder, 320)
-        assert (found[who].tokens, found[who].text) == (len(said), tokenizer.decode(said, skip_special_tokens=True))
+    model, tokenizer = scales.world("pocket").policy()
+    for who in ("base", "adapter"):
+        model = PeftModel.from_pretrained(model, str(adapter)).eval() if who == "adapter" else model
+        (ids,) = sampling.sample(model, tokenizer, [tokenizer(problem).input_ids], 320, (0, "question"), 0.0)
+        assert (found[who].tokens, found[who].text) == (len(ids), tokenizer.decode(ids, skip_special_tokens=True))
         assert not found[who].truncated
     assert list(found) == ["base", "adapter"] and found["base"] != found["adapter"]
 
@@ -58,9 +43,6 @@ def test_without_an_adapter_only_the_base_answers(problem: str) -> None:
     short = before_and_after("pocket", problem, temperature=0.0, cap=3)
     assert list(short) == ["base"] and short["base"].tokens == 3 and short["base"].truncated
     assert str(short["base"]).startswith("3 tokens, cut at the cap\n")
-
-
-def test_the_seed_decides(problem: str) -> None:
     one, again, other = (before_and_after("pocket", problem, seed=s, temperature=1.0)["base"] for s in (1, 1, 2))
     assert one == again != other
 

@@ -17,7 +17,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # takes seconds, and a local file needs none of it
 VARIABLE = "EGRC_BENCHMARKS"
 """Environment variable that names a folder with one folder per benchmark."""
 PROMPT = "{problem}\n\nPut the final answer in \\boxed{}."
-"""What the user's only turn says.  [ours]: no system prompt, and few words, so that little is taught by them."""
+"""What the user's turn says.  [ours]: no system prompt, and few words, so that little is taught by them."""
 COMMIT = "[0-9a-f]{40}"
 MARK = re.compile(r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>")
 """A chat template's mark, such as <|im_end|>."""
@@ -64,45 +64,37 @@ class Benchmark:
     prompt: str = PROMPT
 
 
+MAA = "none declared (problems: MAA)"
+AIME = Format(("problem", "question"), ("answer",), gold.integer_to_999, id="id")
 # Where each commit was read: on stored pages of the hub itself (aime24, amc23, minerva), or in several public projects
 # that pin the same one (the others).
 REGISTRY: dict[str, Benchmark] = {
     "gsm8k": Benchmark(
         "GSM8K", "openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866", "test", 1319, "MIT",
-        problems.GSM8K, config="main",
-    ),
+        problems.GSM8K, config="main"),
     "math500": Benchmark(
         "MATH-500", "HuggingFaceH4/MATH-500", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", "test", 500,
-        "none declared (MATH, PRM800K: MIT)", Format(("problem",), ("answer",), gold.latex, id="unique_id"),
-    ),
+        "none declared (MATH, PRM800K: MIT)", Format(("problem",), ("answer",), gold.latex, id="unique_id")),
     # its problems were rewritten from multiple choice, so that each answer is a whole number
     "amc23": Benchmark(
-        "AMC 2023", "math-ai/amc23", "80815d37005feb82cd7f8fbc6901d5d3eff43057", "test", 40,
-        "none declared (problems: MAA)", Format(("problem", "question"), ("answer",), gold.number, id="id"),
-    ),
+        "AMC 2023", "math-ai/amc23", "80815d37005feb82cd7f8fbc6901d5d3eff43057", "test", 40, MAA,
+        replace(AIME, read=gold.number)),
     "aime24": Benchmark(
-        "AIME 2024", "HuggingFaceH4/aime_2024", "2fe88a2f1091d5048c0f36abc874fb997b3dd99a", "train", 30,
-        "none declared (problems: MAA)", Format(("problem", "question"), ("answer",), gold.integer_to_999, id="id"),
-    ),
+        "AIME 2024", "HuggingFaceH4/aime_2024", "2fe88a2f1091d5048c0f36abc874fb997b3dd99a", "train", 30, MAA, AIME),
     "aime25": Benchmark(
-        "AIME 2025", "math-ai/aime25", "563bb8404243c5f09de6ec262f2db674fe5bce9b", "test", 30,
-        "none declared (problems: MAA)", Format(("problem", "question"), ("answer",), gold.integer_to_999, id="id"),
-    ),
-    # open-ended, text only, mathematics, English, competition.  The tolerance in its column 'error' is not used.
+        "AIME 2025", "math-ai/aime25", "563bb8404243c5f09de6ec262f2db674fe5bce9b", "test", 30, MAA, AIME),
+    # open-ended, text only, mathematics, English, competition.  The tolerance in its column 'error' is not used.  Its
+    # gold answers name no units, and where there are several all are wanted.
     "olympiadbench": Benchmark(
         "OlympiadBench", "Hothan/OlympiadBench", "91184b52131e7fc9455fef848035173aea8cc01a", "train", 674, "Apache-2.0",
         Format(("question", "problem"), ("final_answer",), gold.olympiad, id="id", context="context"),
-        config="OE_TO_maths_en_COMP",
-        # its gold answers name no units, and where there are several all are wanted
-        prompt="{problem}\n\nPut the final answer in \\boxed{}, without units; separate several answers by commas.",
-    ),
+        "OE_TO_maths_en_COMP",
+        "{problem}\n\nPut the final answer in \\boxed{}, without units; separate several answers by commas."),
     "minerva": Benchmark(
         "Minerva", "math-ai/minervamath", "ee46ddc498933b1977577953250ca5c66be64f96", "test", 272,
-        "none declared (problems: MIT OpenCourseWare)", Format(("question", "problem"), ("answer",), gold.latex),
-    ),
+        "none declared (problems: MIT OpenCourseWare)", Format(("question", "problem"), ("answer",), gold.latex)),
 }  # fmt: skip
 """All sets by name, which is also the name of a set's folder inside a data directory."""
-
 SIX = ("gsm8k", "math500", "amc23", "aime24", "aime25", "olympiadbench")
 """The six of our table.  [ours]: the paper's abstract counts six and does not name them."""
 
@@ -115,10 +107,7 @@ def get(name: str) -> Benchmark:
 
 
 def messages(problem: Problem) -> list[dict[str, str]]:
-    """The conversation that asks a problem: one turn of the user's, in the set's template, for a chat template.
-
-    Marks such as <|im_end|> inside a problem, written by others, are blanked: they must not end the turn.
-    """
+    """A problem as the user's only turn; marks inside it, written by others, are blanked: they must not end it."""
     asked = get(problem.source).prompt.replace("{problem}", MARK.sub(" ", problem.text))
     return [{"role": "user", "content": asked}]
 
@@ -203,10 +192,7 @@ def _doubts(problem: Problem) -> Iterator[str]:
 
 
 def survey(data: Path | str | None = None) -> tuple[pd.DataFrame, list[Checked]]:
-    """The registry as a table, with what a folder holds of it, and the copies there; the hub is not asked.
-
-    `rows` are those expected, `read` those of the copy.  Raises `ProblemError` for a folder that is none.
-    """
+    """The registry as a table, and the copies that a folder holds; the hub is not asked.  Raises `ProblemError`."""
     folder, lines, copies = _folder(data), [], []
     for name, b in REGISTRY.items():
         line = {"name": name, "rows": str(b.size), "licence": b.licence, "hub": f"{b.hub}@{b.revision[:7]}"}

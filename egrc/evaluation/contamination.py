@@ -20,18 +20,18 @@ from egrc.evaluation.problems import Problem
 
 LONG = 40
 """Normalised characters (about eight words) from which on a text is looked for inside others."""
+_LAYOUT = (
+    "left right big bigl bigr bigg biggl biggr limits displaystyle textstyle quad qquad hspace vspace enspace "
+    "thinspace text textbf textit textrm mbox hbox emph operatorname mathrm mathbf mathit mathsf rm bf it dots ldots "
+    "cdots"
+)
+"""LaTeX commands that only lay out; what stands in their braces stays."""
 _COMMANDS = {
     **dict.fromkeys(("times", "cdot", "ast"), "*"),
     **dict.fromkeys(("leq", "le", "leqslant"), "<="),
     **dict.fromkeys(("geq", "ge", "geqslant"), ">="),
-    **dict.fromkeys(("neq", "ne"), "!="),
-    **dict.fromkeys(("dfrac", "tfrac"), " frac "),
-    **{"div": "/", "lt": "<", "gt": ">", "pm": "+-"},
-    # these only lay out; what stands in their braces stays
-    **dict.fromkeys(("left", "right", "big", "bigl", "bigr", "bigg", "biggl", "biggr", "limits"), " "),
-    **dict.fromkeys(("displaystyle", "textstyle", "quad", "qquad", "hspace", "vspace", "enspace", "thinspace"), " "),
-    **dict.fromkeys(("text", "textbf", "textit", "textrm", "mbox", "hbox", "emph", "operatorname"), " "),
-    **dict.fromkeys(("mathrm", "mathbf", "mathit", "mathsf", "rm", "bf", "it", "dots", "ldots", "cdots"), " "),
+    **{"neq": "!=", "ne": "!=", "div": "/", "lt": "<", "gt": ">", "pm": "+-", "dfrac": " frac ", "tfrac": " frac "},
+    **dict.fromkeys(_LAYOUT.split(), " "),
 }
 """LaTeX commands that have another spelling, or none; all others are words."""
 _CHARACTERS = str.maketrans(
@@ -47,7 +47,8 @@ _CHARACTERS = str.maketrans(
 )
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 _POWERS = str.maketrans({c: f"^{digit}" for digit, c in enumerate(_SUPERSCRIPTS)})
-_COMMAND = re.compile(r"\\(?:([a-z]+)|(,|!\s*)|.)", re.DOTALL)
+_SPACE = re.compile(r"(?<!\\)\\(?:,|!\s*)")  # it stands inside numbers
+_COMMAND = re.compile(r"\\(?:([a-z]+)|.)", re.DOTALL)
 _DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)(?![a-z])\s*\}?")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^!|%]")
@@ -72,7 +73,8 @@ def words(text: str) -> list[str]:
     plain = text.casefold()
     if not plain.isascii():
         plain = unicodedata.normalize("NFKC", text.translate(_POWERS)).casefold().translate(_CHARACTERS)
-    plain = _COMMAND.sub(_spoken, _DEGREES.sub(" degree ", plain))
+    plain = _DEGREES.sub(" degree ", _SPACE.sub("", plain))
+    plain = _COMMAND.sub(lambda m: _COMMANDS.get(m[1], f" {m[1] or ''} "), plain)
     return _TOKEN.findall(_THOUSANDS.sub("", plain))
 
 
@@ -91,14 +93,6 @@ def _joined(parts: Iterable[str]) -> str:
     return text
 
 
-def _spoken(command: re.Match[str]) -> str:
-    r"""A LaTeX command as a word or an operator; \, and \! as nothing, since they stand inside numbers."""
-    name = command[1]
-    if name is None:
-        return " " if command[2] is None else ""
-    return _COMMANDS.get(name, f" {name} ")
-
-
 def sentences(text: str) -> list[str]:
     """Normalised sentences and lines, without chat marks, labels and numbering."""
     bare, before = _MARKS.sub("\n", text), None
@@ -109,12 +103,10 @@ def sentences(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Contamination:
-    """What a comparison of training problems with test problems found."""
+    """Training problems that stand in no test set, in their order, and (id, id of the test problem) of the others."""
 
     kept: tuple[Problem, ...]
-    """Training problems that stand in no test set, in their order."""
     dropped: tuple[tuple[str, str], ...]
-    """(id of a training problem, id of the test problem that it is)."""
 
     def __str__(self) -> str:
         total = len(self.kept) + len(self.dropped)

@@ -37,11 +37,6 @@ Pairs = Sequence[tuple[str, Any]]
 """(completion, accepted answer or answers)."""
 
 
-def thinks(prompt: str) -> bool:
-    """Has the prompt begun the model's thinking?"""
-    return prompt.rstrip().endswith(THINK)
-
-
 def count(ids: Sequence[int], ends: Sequence[int], close: int | None) -> tuple[int, int, int, bool]:
     """An answer's tokens, those of thinking and those of the answer, and whether it was cut at the cap.
 
@@ -72,7 +67,7 @@ def ask(
     prompts = tokenizer([problem["prompt"] for problem, _ in asked])["input_ids"]
     close, rows, whole = tokenizer.convert_tokens_to_ids(END), [], {}
     for (problem, sample), ids in zip(asked, backend.generate(prompts, sampling, seed, say), strict=True):
-        thinking, text = thinks(problem["prompt"]), tokenizer.decode(ids, skip_special_tokens=True)
+        thinking, text = problem["prompt"].rstrip().endswith(THINK), tokenizer.decode(ids, skip_special_tokens=True)
         counts = count(ids, backend.ends, close if thinking else None)
         if not counts[-1]:
             whole[len(rows)] = (THINK * thinking + text, problem["answer"])
@@ -96,31 +91,19 @@ def evaluate(
     on_progress: Progress | None = None,
     batch: int = 256,
 ) -> pd.DataFrame:
-    """`ask` every problem of several benchmarks at several temperatures.
+    """`ask` every problem of several benchmarks (name -> table with id, prompt, answer) at several temperatures.
 
-    Parameters
-    ----------
-    benchmarks : name -> table with columns id, prompt, answer.
-    correct : grades a text (special tokens removed) against an answer.
-    temperatures : 0 is greedy, and gets one sample; the others get `samples`.
-    on_progress : called with the answers done and wanted, after every batch.
-
-    Returns
-    -------
-    `RUN_COLUMNS`; text of a few problems, else None.  The same seed, machine and versions give the same rows.
-
-    Raises
-    ------
-    ValueError
-        A benchmark without problems.
+    `correct` grades a text, special tokens removed, against an answer; temperature 0 is greedy, and gets one sample,
+    the others get `samples`; `on_progress` is called with the answers done and wanted, after every batch.
+    Returns `RUN_COLUMNS`, with the text of a few problems; the same seed, batch, machine and versions repeat the rows.
+    Raises ValueError for a benchmark without problems.
     """
     # torch: a reader of tables can do without
     from egrc.evaluation.sampling import Sampling, by_transformers, derived_seed
     from egrc.readings import grade
 
-    for name, problems in benchmarks.items():
-        if len(problems) == 0:
-            raise ValueError(f"benchmark {name!r} has no problems: check its file or data directory")
+    if empty := [name for name, problems in benchmarks.items() if not len(problems)]:
+        raise ValueError(f"benchmark {empty[0]!r} has no problems: check its file or data directory")
 
     def verdicts(pairs: Pairs) -> list[Grade]:
         right = grade(correct, [text for text, _ in pairs], [answer for _, answer in pairs])
@@ -141,10 +124,7 @@ def evaluate(
 
 
 def pass_at_k(correct: int, samples: int, k: int) -> float:
-    """Chance that k of the samples, drawn without replacement, hold a correct one: the unbiased estimator.
-
-    Raises ValueError unless 1 <= k <= samples.
-    """
+    """Chance that k of the samples hold a correct one, unbiased.  Raises ValueError unless 1 <= k <= samples."""
     if not 1 <= k <= samples:
         raise ValueError(f"k={k}: pass@k needs 1 <= k <= samples ({samples})")
     return 1 - comb(samples - correct, k) / comb(samples, k)
@@ -153,9 +133,8 @@ def pass_at_k(correct: int, samples: int, k: int) -> float:
 def summarise(rows: pd.DataFrame, k: int | None = None) -> pd.DataFrame:
     """One line per benchmark and temperature, and their plain mean as benchmark 'mean'.
 
-    Columns: benchmark, temperature, problems, samples (per problem), accuracy, pass@k (k: as many as all
-    problems have, unless given), mean_tokens, mean_tokens_correct (NaN where nothing is correct), truncated
-    (a share).
+    `samples` are per problem; k of pass@k: as many as all problems have, unless given; mean_tokens_correct is NaN where
+    nothing is correct; truncated is a share.
     """
     lines = []
     for (benchmark, temperature), group in rows.groupby(["benchmark", "temperature"], sort=False):

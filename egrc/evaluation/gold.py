@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import accumulate
 from numbers import Integral, Real
 from typing import Any
 
@@ -91,12 +92,8 @@ def numeral(value: Any) -> str:
 
 def balanced(text: str) -> bool:
     """Does every brace that opens close, in order?  Escaped braces do not count."""
-    depth = 0
-    for brace in re.findall(r"\\.|[{}]", text, re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(brace, 0)
-        if depth < 0:
-            return False
-    return depth == 0
+    steps = [{"{": 1, "}": -1}.get(brace, 0) for brace in re.findall(r"\\.|[{}]", text, re.DOTALL)]
+    return sum(steps) == 0 <= min(accumulate(steps), default=0)
 
 
 def brief(value: Any) -> str:
@@ -115,7 +112,7 @@ def _entries(cell: Any) -> list[Any]:
     if not entries:
         raise ValueError("no answer: the list is empty")
     for entry in entries:
-        if entry is None or (isinstance(entry, str) and not entry) or (isinstance(entry, float) and math.isnan(entry)):
+        if entry is None or isinstance(entry, str) and not entry or isinstance(entry, float) and math.isnan(entry):
             raise ValueError("no answer" + (": an entry of the list is empty" if len(entries) > 1 else ""))
         if not isinstance(entry, (str, Real)):
             raise ValueError(f"expected a text, a number or a list of them, found {brief(entry)}")
@@ -123,8 +120,7 @@ def _entries(cell: Any) -> list[Any]:
 
 
 def _expression(value: Any) -> str:
-    gold = _bare(value) if isinstance(value, str) else numeral(value)
-    if not gold:
+    if not (gold := _bare(value) if isinstance(value, str) else numeral(value)):
         raise ValueError(f"no answer in {brief(value)}")
     return gold
 

@@ -55,11 +55,7 @@ def resample(
 
 
 def interval(
-    values: np.ndarray,
-    strata: Sequence[str],
-    statistic: Callable[[np.ndarray], np.ndarray],
-    n_boot: int = N_BOOT,
-    seed: int = 0,
+    values: np.ndarray, strata: Sequence[str], statistic: Callable, n_boot: int = N_BOOT, seed: int = 0
 ) -> tuple[float, float, float]:
     """Estimate and percentile interval of a statistic of means [..., strata, columns] -> [...]; see `resample`."""
     observed, drawn = resample(values, strata, n_boot, seed)
@@ -85,9 +81,7 @@ def pairs(
         if rows["temperature"].nunique() != 1:
             there = sorted(rows["temperature"].unique())
             raise ValueError(f"temperatures {there}: a side needs rows of exactly one")
-    a, b = (
-        rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index() for rows in (a_rows, b_rows)
-    )
+    a, b = (rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index() for rows in (a_rows, b_rows))
     if not a.index.equals(b.index):
         lonely = a.index.symmetric_difference(b.index)[0]
         raise ValueError(f"the two sides were asked different problems, e.g. {lonely}: pair runs of one evaluation")

@@ -1,9 +1,7 @@
 """Recorded evaluations of benchmarks: where they are, how they are read, and their numbers.
 
-    data/evaluations/<scale>/<who>/<benchmark>.parquet    one row for each problem and sample (`evaluate.COLUMNS`)
-    data/evaluations/<scale>/<who>/<benchmark>.json       all that decided them (`egrc.experiments.examine`)
-
-`who` is 'base', or an adapter: 'egrc-seed-0'.
+data/evaluations/<scale>/<who>/<benchmark>.parquet has one row for each problem and sample (`evaluate.COLUMNS`), and the
+.json beside it all that decided them (`egrc.experiments.examine`).  `who` is 'base', or an adapter: 'egrc-seed-0'.
 """
 
 from __future__ import annotations
@@ -110,7 +108,7 @@ def majority(rows: pd.DataFrame) -> pd.Series:
 
 
 def by_problem(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line for each problem, by id: means over its samples, columns `ESTIMATES` ('accuracy': share correct)."""
+    """One line for each problem, by id: means over its samples, columns `ESTIMATES`."""
     named = rows.rename(columns={"correct": "accuracy", "tokens": "mean_tokens"})
     mean = named.groupby("id", sort=False)[[name for name in ESTIMATES if name != "majority"]].mean()
     return mean.assign(majority=majority(rows))[list(ESTIMATES)]
@@ -137,25 +135,24 @@ def estimates(rows: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
 
 def table(found: list[Evaluation]) -> pd.DataFrame:
     """One line for each evaluation: scale, who, benchmark, its protocol, then each estimate, its `_low` and `_high`."""
-    lines = []
-    for evaluation in found:
-        kept = ("scale", "who", "benchmark", "problems", "samples", "temperature", "top_p", "cap", "seed")
-        line = {key: evaluation.settings[key] for key in kept}
+    kept = ("scale", "who", "benchmark", "problems", "samples", "temperature", "top_p", "cap", "seed")
+    lines = [{key: evaluation.settings[key] for key in kept} for evaluation in found]
+    for line, evaluation in zip(lines, found, strict=True):
         for name, values in estimates(evaluation.rows).items():
             line |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-        lines.append(line)
     return pd.DataFrame(lines)
 
 
-def compare(
-    a: Evaluation, b: Evaluation, statistic: str | intervals.Statistic = "accuracy"
-) -> tuple[float, float, float]:
+Statistic = str | intervals.Statistic
+
+
+def compare(a: Evaluation, b: Evaluation, statistic: Statistic = "accuracy") -> tuple[float, float, float]:
     """`compare_all` of one benchmark."""
     return compare_all([(a, b)], statistic)
 
 
 def compare_all(
-    pairs: list[tuple[Evaluation, Evaluation]], statistic: str | intervals.Statistic = "accuracy"
+    pairs: list[tuple[Evaluation, Evaluation]], statistic: Statistic = "accuracy"
 ) -> tuple[float, float, float]:
     """Estimate and 95% interval of a against b, of plain means over benchmarks: see `intervals.paired_bootstrap`.
 

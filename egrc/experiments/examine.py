@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -27,7 +27,7 @@ from egrc import paths
 from egrc.atomic import write_json, write_parquet
 from egrc.checks import require
 from egrc.evaluation import benchmarks
-from egrc.evaluation.evaluate import COLUMNS, END, ask, thinks
+from egrc.evaluation.evaluate import COLUMNS, END, THINK, ask
 from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem, key
 from egrc.evaluation.sampling import Backend, Sampling, by_transformers, by_vllm, derived_seed, require_vllm
@@ -49,9 +49,8 @@ BACKENDS = ("transformers", "vllm")
 class Protocol:
     """How a benchmark is asked: a scale's defaults, each of which the command can change.
 
-    `samples`: k, answers to each problem.  `problems`: of each benchmark, 0 for all; which ones is decided by a hash of
-    their text, never by an outcome.  `dtype`: of the weights.  `batch`: answers that transformers generates side by
-    side; vLLM decides for itself.
+    `samples` answers to each of so many `problems` (0: all), which a hash of their text decides, never an outcome;
+    `dtype` of the weights; `batch`: answers that transformers generates side by side (vLLM decides for itself).
     """
 
     samples: int
@@ -139,7 +138,7 @@ def plan(
     longest = max(map(len, tokenizer(prompts)["input_ids"]))
     above = f"with the {longest} tokens of the longest problem that is more than the {most} which the model reads"
     require(longest + protocol.cap <= most, f"cap={protocol.cap}: {above}: at most --cap {most - longest}")
-    known = not any(map(thinks, prompts)) or END in tokenizer.get_vocab()
+    known = not prompts[0].rstrip().endswith(THINK) or END in tokenizer.get_vocab()
     require(known, f"the tokenizer has no token {END}, so thinking and answer cannot be counted apart")
     name, more = who(adapter), ("math-verify", *["vllm"] * (protocol.backend == "vllm"))
     settings = {
@@ -248,11 +247,11 @@ def who(adapter: Path | None) -> str:
 
 def adapter_hash(folder: Path) -> str:
     """Hash of an adapter's weights and settings; a model card beside them does not count."""
-    return _digest(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER)
+    return _digest([hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER])
 
 
-def _digest(parts: Iterable[str]) -> str:
-    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _ask_the_rest(planned: Plan, say: OnProgress) -> None:

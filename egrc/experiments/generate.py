@@ -36,9 +36,7 @@ class Answer:
 def before_and_after(
     scale: str, problem: str, adapter: Path | None = None, temperature: float = 0.6, seed: int = 0, cap: int = 0
 ) -> dict[str, Answer]:
-    """The base's answer and, with an adapter, the trained one's: {'base': ..., 'adapter': ...}.
-
-    Same temperature, seed and cap (tokens; 0: the scale's) for both.
+    """The base's answer and, with an adapter, the trained one's ('base', 'adapter'), asked alike; cap 0: the scale's.
 
     Raises ConfigError for a problem that the model cannot read, or an adapter that does not belong to it.
     """
@@ -50,7 +48,12 @@ def before_and_after(
     # its world's own words around a problem, or the problem as it is
     prompt = getattr(import_module(scales.SCALES[scale].world.split(":")[0]), "prompt", str)
     ids = tokenizer(prompt(problem))["input_ids"]
-    _require_readable(problem, ids, tokenizer, scale)
+    unknown = tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+    if not problem.strip() or unknown in ids:
+        strange = [w for w in problem.split() if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
+        example = world.train_problems(0)[0]["prompt"] if scale == "pocket" else "What is 12 + 30?"
+        words = ", ".join(map(repr, strange)) or "nothing is asked"
+        raise ConfigError(f"the model of scale {scale} cannot read this ({words}): ask, for example, {example!r}")
     how = sampling.Sampling(temperature, 1.0, cap or scales.config(scale, "base").cap)
     answers = {}
     for who in ("base", "adapter") if adapter else ("base",):
@@ -88,12 +91,3 @@ def adapted(model: Any, adapter: Path) -> Any:
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise ConfigError(f"the adapter in {adapter} cannot be used: {said}: copy or export it again") from error
-
-
-def _require_readable(problem: str, ids: list[int], tokenizer: Any, scale: str) -> None:
-    unknown = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.pad_token_id
-    strange = [w for w in problem.split() if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
-    if not problem.strip() or unknown in ids:
-        example = scales.world(scale).train_problems(0)[0]["prompt"] if scale == "pocket" else "What is 12 + 30?"
-        words = ", ".join(map(repr, strange)) or "nothing is asked"
-        raise ConfigError(f"the model of scale {scale} cannot read this ({words}): ask, for example, {example!r}")
