@@ -74,7 +74,7 @@ NATIVE: dict[str, tuple[list[dict[str, Any]], list[tuple[str, tuple[str, ...]]]]
             {"question": "How bright, in erg/s?", "answer": "4.49e33"},
             {"question": "Which angle?", "answer": "\\arcsin{1.3 \\sin{\\theta_w}}"},
         ],
-        [("minerva/1", (r"4.49 \times 10^{33}", "4.49e33")), ("minerva/2", (r"\arcsin{1.3 \sin{\theta_w}}",))],
+        [("minerva/1", ("4.49e33",)), ("minerva/2", (r"\arcsin{1.3 \sin{\theta_w}}",))],
     ),
 }  # fmt: skip
 """Two rows of each set with its native columns, and the names and answers that they must give."""

@@ -1,20 +1,16 @@
-"""Evaluation: against models and backends whose answers are known by hand; summaries by hand and by definition."""
+"""Evaluation: against models and backends whose answers are known by hand; a summary by hand."""
 
-from itertools import combinations
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import model as tiny_model
 from tiny import tokenizer as tiny_tokenizer
 
 from egrc.evaluation.answers import Grade
-from egrc.evaluation.evaluate import COLUMNS, KEPT_TEXTS, RUN_COLUMNS, ask, count, evaluate, pass_at_k, summarise
+from egrc.evaluation.evaluate import COLUMNS, KEPT_TEXTS, RUN_COLUMNS, ask, count, evaluate, summarise
 from egrc.evaluation.sampling import Backend, Sampling
 
 TOKENIZER = tiny_tokenizer()
@@ -146,16 +142,6 @@ def test_results_depend_on_the_seed_and_not_on_what_else_is_evaluated():
 # --- summaries ---
 
 
-@given(st.integers(1, 6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(1, n))))
-def test_pass_at_k_is_the_share_of_subsets_with_a_correct_one(case):
-    correct, samples, k = case
-    answers = [i < correct for i in range(samples)]
-    subsets = [any(chosen) for chosen in combinations(answers, k)]
-    assert pass_at_k(*case) == pytest.approx(np.mean(subsets))
-    with pytest.raises(ValueError, match="pass@k needs"):
-        pass_at_k(correct, samples, samples + 1)
-
-
 def rows_of(correct, tokens, benchmark="b", temperature=1.0):
     """Rows from [problems][samples] nested lists."""
     return pd.DataFrame(
@@ -173,8 +159,6 @@ def test_a_summary_by_hand():
     b = rows_of([[0, 0]], [[5, 7]], benchmark="c")
     table = summarise(pd.concat([a, b])).set_index("benchmark")
     first, mean = table.loc["b"], table.loc["mean"]
-    assert (first["problems"], first["samples"], first["accuracy"], first["pass@k"]) == (2, 2, 0.25, 0.5)
-    assert (first["mean_tokens"], first["mean_tokens_correct"], first["truncated"]) == (40, 10, 0.25)
-    assert np.isnan(table.loc["c", "mean_tokens_correct"])
+    assert (first["problems"], first["samples"], first["accuracy"]) == (2, 2, 0.25)
+    assert (first["mean_tokens"], first["truncated"]) == (40, 0.25)
     assert (mean["problems"], mean["accuracy"], mean["mean_tokens"]) == (3, 0.125, 23)
-    assert summarise(a, k=1)["pass@k"].tolist() == [0.25, 0.25]

@@ -56,8 +56,7 @@ def test_decimals_lose_their_last_zeros_and_nothing_else(d: Decimal) -> None:
         (latex, "[1, 2]", ("[1, 2]",)),  # an interval, not a list
         (latex, "['a, b']", ("a, b",)),
         (latex, ["$1$", "1", "2"], ("1", "2")),
-        (latex, "4.5e33", (r"4.5 \times 10^{33}", "4.5e33")),
-        (latex, "-1.6E-019", (r"-1.6 \times 10^{-19}", "-1.6E-019")),
+        (latex, "4.5e33", ("4.5e33",)),
         (latex, "['torn", ("['torn",)),
     ],
 )

@@ -1,7 +1,6 @@
 """Problem files are read alike from four formats, every fault is named, and training and test stay apart."""
 
 import json
-import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egrc.evaluation.problems import HANDMADE, VARIABLE, Problem, ProblemError, key, load, splits
-from egrc.paths import ROOT
 
 ROWS = [
     {"question": "How many are 2 and 3?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"},
@@ -167,12 +165,3 @@ def test_handmade_problems_are_right_and_suffice(monkeypatch: pytest.MonkeyPatch
     found = splits()
     assert len(found["test"]) >= 8 and len(found["train"]) >= 8
     assert {p.source for side in found.values() for p in side} == {"handmade"}
-
-
-def test_real_files_where_there_are_any() -> None:
-    """GSM8K as published, from EGRC_PROBLEMS or beside the repository; the shipped problems elsewhere."""
-    folder = Path(os.environ.get(VARIABLE) or ROOT.parent / "shared" / "benchmarks")
-    path = folder / "gsm8k" / "test.jsonl"
-    problems = load(path if path.is_file() else HANDMADE)
-    assert len(problems) == (1319 if path.is_file() else 26)
-    assert all(p.solution and re.fullmatch(r"-?\d+(\.\d+)?", p.gold[0]) and "<<" not in p.solution for p in problems)

@@ -1,17 +1,15 @@
 """Problems -> answers -> graded rows -> numbers.
 
 `ask` puts problems of one benchmark to a backend and returns one row for each problem and sample; `evaluate` does so
-for several benchmarks and temperatures; `summarise` makes accuracy, pass@k and completion tokens of such rows.  Their
+for several benchmarks and temperatures; `summarise` makes accuracy and completion tokens of such rows.  Their
 intervals are in `egrc.evaluation.intervals`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import comb
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from egrc.evaluation.answers import Grade
@@ -123,34 +121,13 @@ def evaluate(
     return pd.concat(tables, ignore_index=True)
 
 
-def pass_at_k(correct: int, samples: int, k: int) -> float:
-    """Chance that k of the samples hold a correct one, unbiased.  Raises ValueError unless 1 <= k <= samples."""
-    if not 1 <= k <= samples:
-        raise ValueError(f"k={k}: pass@k needs 1 <= k <= samples ({samples})")
-    return 1 - comb(samples - correct, k) / comb(samples, k)
-
-
-def summarise(rows: pd.DataFrame, k: int | None = None) -> pd.DataFrame:
-    """One line per benchmark and temperature, and their plain mean as benchmark 'mean'.
-
-    `samples` are per problem; k of pass@k: as many as all problems have, unless given; mean_tokens_correct is NaN where
-    nothing is correct; truncated is a share.
-    """
-    lines = []
-    for (benchmark, temperature), group in rows.groupby(["benchmark", "temperature"], sort=False):
-        per_problem = group.groupby("id")["correct"].agg(["sum", "size"])
-        tries = k or int(per_problem["size"].min())
-        passed = [pass_at_k(int(c), int(n), tries) for c, n in per_problem.itertuples(index=False)]
-        lines.append(
-            {
-                **{"benchmark": benchmark, "temperature": temperature, "problems": len(per_problem)},
-                **{"samples": len(group) / len(per_problem), "accuracy": group["correct"].mean()},
-                **{"pass@k": float(np.mean(passed)), "mean_tokens": group["tokens"].mean()},
-                "mean_tokens_correct": group.loc[group["correct"], "tokens"].mean(),
-                "truncated": group["truncated"].mean(),
-            }
-        )
-    table = pd.DataFrame(lines)
-    means = table.drop(columns="benchmark").groupby("temperature", sort=False).mean().reset_index()
-    means["problems"] = table.groupby("temperature", sort=False)["problems"].sum().to_numpy()
-    return pd.concat([table, means.assign(benchmark="mean")], ignore_index=True)
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per benchmark and temperature, and their plain mean as benchmark 'mean': problems, samples (of each),
+    accuracy, mean_tokens, truncated (a share)."""
+    groups = rows.groupby(["benchmark", "temperature"], sort=False)
+    mean = {"accuracy": ("correct", "mean"), "mean_tokens": ("tokens", "mean"), "truncated": ("truncated", "mean")}
+    table = groups.agg(problems=("id", "nunique"), samples=("id", "size"), **mean).reset_index()
+    table["samples"] /= table["problems"]
+    by_temperature = table.drop(columns="benchmark").groupby("temperature", sort=False)
+    means = by_temperature.mean().assign(benchmark="mean", problems=by_temperature["problems"].sum()).reset_index()
+    return pd.concat([table, means], ignore_index=True)

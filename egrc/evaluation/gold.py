@@ -28,7 +28,6 @@ _NUMBER = re.compile(
     r"|\s+(?!(?:pi|dozen|hundred|thousand|[mb]illion)s?\b)[A-Za-z]{2,}(?: [A-Za-z]+){0,3})?",
     re.ASCII,
 )
-_SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d+)", re.ASCII)
 
 
 def number(cell: Any, row: Row) -> tuple[str, ...]:
@@ -53,16 +52,8 @@ def after_hashes(cell: Any, row: Row) -> tuple[str, ...]:
 
 
 def latex(cell: Any, row: Row) -> tuple[str, ...]:
-    r"""LaTeX, or a list of accepted answers, without dollar signs and a \boxed{} around it.
-
-    A number such as 4.5e33 is accepted as written and as 4.5 \times 10^{33}: read as LaTeX, its e is Euler's.
-    """
-    golds: list[str] = []
-    for gold in map(_expression, _entries(cell)):
-        if power := _SCIENTIFIC.fullmatch(gold):
-            golds.append(rf"{power[1]} \times 10^{{{int(power[2])}}}")
-        golds.append(gold)
-    return tuple(dict.fromkeys(golds))
+    r"""LaTeX, or a list of accepted answers, without dollar signs and a \boxed{} around it."""
+    return tuple(dict.fromkeys(map(_expression, _entries(cell))))
 
 
 def olympiad(cell: Any, row: Row) -> tuple[str, ...]:

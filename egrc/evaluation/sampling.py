@@ -53,12 +53,11 @@ class Sampling:
 @dataclass(frozen=True)
 class Backend:
     """What generates: (prompts, sampling, seed[, say]) -> a completion for each prompt, up to its first token of `ends`
-    or the cap.  `together`: how many answers are best asked for in one call."""
+    or the cap."""
 
     tokenizer: PreTrainedTokenizerBase
     ends: Sequence[int]
     generate: Callable[..., list[list[int]]]
-    together: int = BATCH
 
 
 def derived_seed(seed: int, benchmark: str, temperature: float) -> int:
@@ -76,7 +75,7 @@ def end_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBa
 def by_transformers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: int = BATCH) -> Backend:
     """A model in this process, `batch` answers side by side."""
     ends = end_tokens(model.generation_config, tokenizer)
-    return Backend(tokenizer, ends, partial(generate, model, tokenizer, batch=batch), batch)
+    return Backend(tokenizer, ends, partial(generate, model, tokenizer, batch=batch))
 
 
 def generate(
@@ -90,8 +89,7 @@ def generate(
 ) -> list[list[int]]:
     """See `Backend`.  The same prompts, seed, batch, machine and versions give the same completions.
 
-    The shortest prompts come first.  The global random state and the weights stay as they were; the model is left in
-    eval mode.
+    The global random state and the weights stay as they were; the model is left in eval mode.
     """
     ends, pad = end_tokens(model.generation_config, tokenizer), tokenizer.pad_token_id
     drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": sampling.top_p}
@@ -178,12 +176,10 @@ def by_vllm(
         }
         settings = [SamplingParams(seed=(seed + i) % 2**31, **common) for i in range(len(prompts))]
         asked = [{"prompt_token_ids": list(ids)} for ids in prompts]
-        return [
-            _with_end(answer.outputs[0], ends)
-            for answer in llm.generate(asked, settings, use_tqdm=False, lora_request=request)
-        ]
+        answers = llm.generate(asked, settings, use_tqdm=False, lora_request=request)
+        return [_with_end(answer.outputs[0], ends) for answer in answers]
 
-    return Backend(tokenizer, ends, generate, together=1024)
+    return Backend(tokenizer, ends, generate)
 
 
 def _with_end(output: Any, ends: Sequence[int]) -> list[int]:

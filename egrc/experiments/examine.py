@@ -268,7 +268,8 @@ def _ask_the_rest(planned: Plan, say: OnProgress) -> None:
     say("evaluating", done, total)
     backend, protocol, name = load_backend(planned), planned.protocol, planned.settings["benchmark"]
     order = sorted(planned.questions, key=lambda q: len(backend.tokenizer(q["prompt"])["input_ids"]))
-    together, began = max(1, backend.together // protocol.samples), time.monotonic()
+    at_once = protocol.batch if protocol.backend == "transformers" else 1024  # vLLM makes its own batches
+    together, began = max(1, at_once // protocol.samples), time.monotonic()
     with grader(planned.world.name) as pool:
         for start in range(0, total, together):
             if (piece := f"{start:06d}") not in there:
