@@ -139,7 +139,7 @@ def test_damage_is_named(tmp_path):
     for table, lacking in ((rows({"a": "r"}).drop(columns="tokens"), "tokens"), (rows({}), "rows")):
         with pytest.raises(RecordError, match=f"no {lacking}; restore it or evaluate again"):
             _ = write(tmp_path, table).rows
-    for content, message in (('{"cap": 1}', "gsm8k.json: no scale"), ("{", "not JSON")):
+    for content, message in (('{"cap": 1}', "gsm8k.json: damaged: no scale"), ("{", "damaged: Expecting")):
         path.with_suffix(".json").write_text(content)
         with pytest.raises(RecordError, match=message):
             load(path)

@@ -54,10 +54,10 @@ class Evaluation:
         """See `egrc.evaluation.evaluate.COLUMNS`.  Raises RecordError where the file is damaged."""
         try:
             table = pd.read_parquet(self.path)
+            if (missing := [c for c in COLUMNS if c not in table]) or table.empty:
+                raise ValueError(f"no {', '.join(missing) or 'rows'}")
         except (ValueError, OSError) as error:
-            raise RecordError(f"{paths.shown(self.path)}: damaged ({error}); {REMEDY}") from error
-        if (missing := [c for c in COLUMNS if c not in table]) or table.empty:
-            raise RecordError(f"{paths.shown(self.path)}: no {', '.join(missing) or 'rows'}; {REMEDY}")
+            raise RecordError(f"{paths.shown(self.path)}: damaged: {error}; {REMEDY}") from error
         return table
 
 
@@ -69,15 +69,14 @@ def file(scale: str, who: str, benchmark: str, data: Path | None = None) -> Path
 def load(path: Path) -> Evaluation:
     """One evaluation by its rows' path.  Raises RecordError where settings or rows are missing or damaged."""
     beside = path.with_suffix(".json")
-    for needed in (path, beside):
-        if not needed.is_file():
-            raise RecordError(f"no {paths.shown(needed)}: make it with `python -m egrc evaluate`")
+    if not (path.is_file() and beside.is_file()):
+        raise RecordError(f"no {paths.shown(path)} and .json beside it: make them with `python -m egrc evaluate`")
     try:
         settings = json.loads(beside.read_text(encoding="utf-8"))
+        if missing := [key for key in KEYS if key not in settings]:
+            raise ValueError(f"no {', '.join(missing)}")
     except ValueError as error:
-        raise RecordError(f"{paths.shown(beside)}: not JSON ({error}); {REMEDY}") from error
-    if missing := [key for key in KEYS if key not in settings]:
-        raise RecordError(f"{paths.shown(beside)}: no {', '.join(missing)}; {REMEDY}")
+        raise RecordError(f"{paths.shown(beside)}: damaged: {error}; {REMEDY}") from error
     return Evaluation(path, settings)
 
 
