@@ -169,8 +169,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     whole = ("problems", "samples", "temperature")
     digits = {c: 1 if "tokens" in c else 3 for c in table.select_dtypes("number") if c not in whole}
     shown = {c: table[c].map(lambda x, n=n: "-" if pd.isna(x) else f"{x:.{n}f}") for c, n in digits.items()}
-    left_out = [c for c in table if c.startswith("pass@") or c == "mean_tokens_correct"]
-    return table.assign(**shown).drop(columns=left_out)
+    return table.assign(**shown)
 
 
 def _markdown(table: pd.DataFrame) -> str:

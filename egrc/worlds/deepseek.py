@@ -117,7 +117,7 @@ class Gpu:
     def preflight(self, config: Config, hardware: Hardware) -> None:
         """Before anything long: the GPU, vLLM (to train), the GPU's memory, the model on the hub, the problems.
 
-        Raises ConfigError (`HubError` and `BenchmarkError` are such), in one line that says what to do.
+        Raises ConfigError (`HubError` and `ProblemError` are such), in one line that says what to do.
         """
         require_gpu(self.name)
         if config.arm != "base":
@@ -175,7 +175,7 @@ class Gpu:
     # --- problems
 
     def train_problems(self, seed: int) -> Dataset:
-        """Columns prompt, answer, benchmark; shuffled.  Raises `HubError` or `BenchmarkError`."""
+        """Columns prompt, answer, benchmark; shuffled.  Raises `HubError` or `ProblemError`."""
         rows = [
             {"prompt": prompt(p.text), "answer": list(p.gold), "benchmark": p.source} for p in self._training_problems()
         ]
@@ -289,7 +289,7 @@ def read_training(repo: str, revision: str) -> list[Problem]:
     """The training set's usable rows: a problem, a readable answer, a prompt of at most `LONGEST_PROMPT` bytes (and
     so at most as many tokens).
 
-    What is left out is counted in the log.  Raises `BenchmarkError`; ConfigError where nothing is left.
+    What is left out is counted in the log.  Raises `ProblemError`; ConfigError where nothing is left.
     """
     table = benchmarks.fetch(repo, revision, "train")  # at that revision and no other
     missing = {"problem", "answer"} - set(table.column_names)
