@@ -21,10 +21,10 @@ STATE_FILE = "egrc_state.json"
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
-    """The newest complete checkpoint in a trainer's output folder; None without one."""
+    """The newest complete checkpoint in a trainer's output folder, by its number; None without one."""
     complete = (p.parent for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{STATE_FILE}"))
-    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
-    return None if newest is None else str(newest)
+    numbered = {int(p.name.rsplit("-", 1)[1]): str(p) for p in complete if p.name.rsplit("-", 1)[1].isdigit()}
+    return numbered[max(numbered)] if numbered else None  # the user's own, such as checkpoint-best, are left alone
 
 
 def step_seed(*parts: Any) -> int:

@@ -541,7 +541,7 @@ def test_a_cached_copy_counts_only_at_the_pinned_revision(held: bool, offline: P
 
 
 def test_the_command_lists_the_registry(capsys: Any) -> None:
-    assert main(["benchmarks"]) == 0
+    assert main(["evaluate"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["name", "rows", "licence", "hub", "local", "read", "problems", "found"]
     assert [line.split()[0] for line in lines[1:8]] == list(REGISTRY)
@@ -553,12 +553,12 @@ def test_the_command_reads_local_copies_and_fails_if_one_is_faulty(tmp_path: Pat
     for name in ("aime25", "minerva"):
         sized(name)
         write(tmp_path, name, NATIVE[name][0])
-    assert main(["benchmarks", "--data", str(tmp_path)]) == 0
+    assert main(["evaluate", "--data", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"aime25 .* \S+/aime25/test\.jsonl +2 +none", shown)
     assert shown.endswith("Gold answers that the grader does not take for equal to themselves:\nnone\n")
     write(tmp_path, "minerva", [NATIVE["minerva"][0][0], {"question": "\ufffd", "answer": "\\frac{1"}, {}])
-    assert main(["benchmarks", "--data", str(tmp_path)]) == 1
+    assert main(["evaluate", "--data", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert re.search(r"minerva .* 2 +2 faults, 2 doubts", shown)
     lines = [line for line in shown.splitlines() if re.match("fault|doubt", line)]
@@ -568,7 +568,7 @@ def test_the_command_reads_local_copies_and_fails_if_one_is_faulty(tmp_path: Pat
 
 
 def test_the_command_refuses_a_folder_that_is_none(tmp_path: Path, capsys: Any) -> None:
-    assert main(["benchmarks", "--data", str(tmp_path / "no")]) == 2
+    assert main(["evaluate", "--data", str(tmp_path / "no")]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("egrc: no folder") and err.count("\n") == 1
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.analysis import changes, claims, tables, verdicts
+from egrc.analysis import changes, claims, measure, tables, verdicts
 from egrc.analysis.claims import CLAIMS, COLUMNS
 from egrc.analysis.evidence import Rows
 from egrc.analysis.verdicts import Answer, Bound, judged
 from egrc.atomic import write_csv, write_json, write_parquet
 from egrc.checks import ConfigError
-from egrc.experiments import measure, scales
+from egrc.experiments import scales
 from egrc.experiments.records import RecordError
 
 READINGS = {reading.name: reading for claim in CLAIMS.values() for reading in claim.readings}

@@ -140,7 +140,7 @@ def test_best_temperature_is_what_the_world_recorded(tmp_path: Path) -> None:
     file.write_text('{"base_best_temperature": 0.3}')
     assert tables.best_temperature("pocket", tmp_path) == 0.3
     file.write_text("{}")
-    with pytest.raises(RecordError, match="egrc world"):
+    with pytest.raises(RecordError, match="egrc measure world"):
         tables.best_temperature("pocket", tmp_path)
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import ablations, dilemma, headline, tables, tokens
+from egrc.analysis import ablations, dilemma, headline, measure, tables, tokens
 from egrc.analysis import rows as checked
-from egrc.experiments import measure, records, scales
+from egrc.experiments import records, scales
 
 MEASURED = ("pocket", "smol")
-"""Scales that have measurements beyond the runs themselves (see `egrc.experiments.measure`)."""
+"""Scales that have measurements beyond the runs themselves (see `egrc.analysis.measure`)."""
 CONTROLS = ("egrc-fixed", "egrc-by-length", "egrc-shuffled", "egrc-reversed")
 """What the gate is held against in claim 7: it does not look, looks at the length, at shuffled entropy; other order."""
 
