@@ -136,11 +136,11 @@ def train(a: Arguments) -> None:
         return _train_base(a.scale)
     if not a.arm:
         raise ConfigError("--arm is missing: say which, or --base, or --dry-run")
-    overrides = _overrides(a.set, "--set", "steps=2")
+    overrides = _overrides(a.set, "--set")
     if overrides and a.out is None:
         raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]
-    hardware = scales.hardware(a.scale).on(_overrides(a.on, "--on", "micro_batch=1")) if a.on else None
+    hardware = scales.hardware(a.scale).on(_overrides(a.on, "--on")) if a.on else None
     from egrc.experiments.run import is_done, run  # after the checks, because it takes seconds
 
     data = (a.out or paths.DATA).resolve()
@@ -165,13 +165,13 @@ def _train_base(scale: str) -> None:
     print(f"base model in {paths.shown(target)}")
 
 
-def _overrides(pairs: Sequence[str], option: str, example: str) -> dict[str, Any]:
+def _overrides(pairs: Sequence[str], option: str) -> dict[str, Any]:
     """NAME=VALUE pairs; values as Python writes them, anything else as text."""
     out: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ConfigError(f"{option} {pair}: write NAME=VALUE, for example {option} {example}")
+            raise ConfigError(f"{option} {pair}: write NAME=VALUE, such as steps=2")
         try:
             out[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -221,7 +221,8 @@ def measure(a: Arguments) -> None:
     from egrc.analysis import measure
 
     if a.part:
-        return measure.make_part(a.names[0], a.scale, a.part, lambda *done: Progress(a.names[0])("measuring", *done))
+        show = Progress(a.part)
+        return measure.make_part(a.names[0], a.scale, a.part, lambda *done: show("measuring", *done))
     for name in a.names or measure.names(a.scale):
         if name == "world":
             from egrc.worlds.pocket import criteria

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer.utils import RepeatSampler
 
 from egrc.controller import EntropyGate, Recipe
@@ -21,10 +20,10 @@ STATE_FILE = "egrc_state.json"
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
-    """The newest complete checkpoint in a trainer's output folder, by its number; None without one."""
-    complete = (p.parent for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{STATE_FILE}"))
-    numbered = {int(p.name.rsplit("-", 1)[1]): str(p) for p in complete if p.name.rsplit("-", 1)[1].isdigit()}
-    return numbered[max(numbered)] if numbered else None  # the user's own, such as checkpoint-best, are left alone
+    """The newest complete checkpoint in a trainer's output folder; None without one."""
+    steps = [p.parent.name.removeprefix("checkpoint-") for p in Path(output_dir).glob(f"checkpoint-*/{STATE_FILE}")]
+    newest = max((int(step) for step in steps if step.isdecimal()), default=None)  # not 'checkpoint-best'
+    return None if newest is None else str(Path(output_dir) / f"checkpoint-{newest}")
 
 
 def step_seed(*parts: Any) -> int:

@@ -13,7 +13,7 @@ import stub_records
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.experiments.results import COLUMNS, results
+from egrc.experiments.results import COLUMNS
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from egrc.experiments.results import COLUMNS, results
         ("train --arm egrc --out x --set steps", "--set steps: write NAME=VALUE"),
         ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', "),
         ("train --arm egrc --out x --set steps=0", "steps=0: at least 1"),
-        ("train --arm egrc --on micro_batch", "--on micro_batch: write NAME=VALUE, for example --on micro_batch=1"),
+        ("train --arm egrc --on micro_batch", "--on micro_batch: write NAME=VALUE"),
         ("train --base --scale smol", "only pocket trains its own"),
         ("search --scale smol", "scale 'smol' has no search"),
     ],
@@ -38,14 +38,6 @@ def test_bad_input_is_one_line_that_names_the_remedy(arguments, message, capsys,
     assert out == ""
     assert err.startswith("egrc: ") and message in err and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("arguments", ["", "nonsense", "train --arm egrc --seed x"])
-def test_bad_usage_is_refused_by_argparse(arguments, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments.split())
-    assert stopped.value.code == 2
-    assert "usage: python -m egrc" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -66,11 +58,6 @@ def test_results_are_tidy_and_their_json_is_all_of_the_output(data, capfd):
     assert (first["problems"], first["samples"], first["accuracy"], first["mean_tokens"]) == (2, 2, 0.5, 10.5)
     assert first["floor_tokens"] > 1
     assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "config changed: cap, steps")}
-
-
-def test_results_without_records_have_columns_and_no_rows(tmp_path):
-    table = results("pocket", tmp_path)
-    assert list(table.columns) == COLUMNS and table.empty
 
 
 def test_a_list_of_records_says_which_are_stale(data, capsys):

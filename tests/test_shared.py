@@ -1,9 +1,5 @@
 """`shared`: a number is worked out once, told apart by all of its arguments, and the same afterwards."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,17 +59,6 @@ def test_numbers_come_back_to_the_last_bit(place):
 def test_a_table_with_an_index_of_its_own_would_lose_it(place):
     with pytest.raises(TypeError, match="index"):
         shared.once(lambda: TABLE.set_index("word"))()
-
-
-def test_another_process_reads_it(place):
-    script = (
-        "from egrc.analysis import tables\nfrom egrc.worlds.pocket import Pocket\n"
-        "known = tables.floors('pocket', ['hole-2'])\n"
-        "Pocket.floor_tokens = None\n"  # whoever asks again must not work it out
-        "assert tables.floors('pocket', ['hole-2']) == known"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ))
-    assert len(list(place.iterdir())) == 1
 
 
 def test_a_file_is_handed_on(place, monkeypatch):

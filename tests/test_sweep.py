@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import stub_records
@@ -14,7 +15,7 @@ import stub_records
 from egrc import paths
 from egrc.checks import ConfigError
 from egrc.controller import Reading
-from egrc.experiments import jobs, records, scales, sweep
+from egrc.experiments import jobs, records, run, scales, sweep
 from egrc.experiments.jobs import Job, JobsError, run_jobs
 from egrc.methods import MAIN, ablations
 from egrc.methods.ablations import Linear
@@ -67,11 +68,6 @@ def test_progress_is_printed_at_the_first_and_last_step(capsys):
     progress("evaluating", 5, 5)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["a/b/seed-0 training 1/3", "a/b/seed-0 training 3/3", "a/b/seed-0 evaluating 5/5"]
-
-
-def test_a_job_imports_this_very_package(tmp_path):
-    run_jobs([job(tmp_path, "where", "import egrc; print(egrc.__file__)")])
-    assert (tmp_path / "logs" / "where.log").read_text().strip() == str(paths.ROOT / "egrc" / "__init__.py")
 
 
 def descendants(pid):
@@ -145,8 +141,8 @@ def test_runs_that_only_slim_studies_name_keep_steps_and_answers(tmp_path, monke
     ended = [("dler", 0), ("deepcompress", 0), ("joint-r0.2", 0)]
 
     def run_jobs(jobs, at_once):
-        for run in ended:
-            (stub_records.write(tmp_path, *run) / "adapter").mkdir()
+        for arm, seed in ended:
+            (stub_records.write(tmp_path, arm, seed) / "adapter").mkdir()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep, "run_jobs", run_jobs)
@@ -157,15 +153,20 @@ def test_runs_that_only_slim_studies_name_keep_steps_and_answers(tmp_path, monke
     assert kept["deepcompress"] == {*records.SLIM, records.WEIGHTS} and "decisions.jsonl" in kept["joint-r0.2"]
 
 
-@pytest.mark.parametrize(
-    ("arm", "seed", "whole", "weights"),
-    [
-        ("egrc", 0, True, True), ("joint-r0.8", 1, True, True),
-        ("egrc", 4, False, True), ("tokensqueeze", 2, False, True), ("egrc-dapo", 0, False, False),
-    ],
-)  # fmt: skip
-def test_which_runs_keep_what(arm, seed, whole, weights):
-    assert (scales.keeps_all("pocket", arm, seed), scales.keeps_weights("pocket", arm, seed)) == (whole, weights)
+def test_a_run_goes_on_only_with_the_settings_and_on_the_base_that_it_began_with(tmp_path):
+    config, base, work = scales.config("pocket", "egrc"), tmp_path / "base", tmp_path / "work"
+    base.mkdir()
+    world = SimpleNamespace(policy_path=lambda: str(base))
+
+    def goes_on(config):
+        run._prepare(work, config, world, fresh=False)
+        there = (work / "checkpoint").exists()
+        (work / "checkpoint").touch()
+        return there
+
+    assert [goes_on(config), goes_on(config), goes_on(replace(config, steps=7))] == [False, True, False]
+    (base / "weights").touch()
+    assert not goes_on(replace(config, steps=7))
 
 
 # --- studies, variants, ablations ---

@@ -9,13 +9,11 @@ import pandas as pd
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import evaluations, records, scales
 
-RUN = [
-    *("scale", "arm", "seed", "benchmark", "temperature", "problems", "samples"),
-    *("accuracy", "mean_tokens", "truncated", "floor_tokens", "stale"),
+COLUMNS = [
+    *("scale", "arm", "seed", "benchmark", "temperature", "problems", "samples", "accuracy", "mean_tokens"),
+    *("truncated", "floor_tokens", "stale", "source", "top_p", "cap"),
+    *("accuracy_low", "accuracy_high", "majority", "thinking_tokens", "answer_tokens"),  # of an evaluation
 ]
-MORE = ["source", "top_p", "cap", "accuracy_low", "accuracy_high", "majority", "thinking_tokens", "answer_tokens"]
-COLUMNS = RUN + MORE
-"""Those of `MORE` came later: of a run they are empty but for `source`, `top_p` and `cap`."""
 
 
 def results(scale: str | None = None, data: Path | None = None) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from egrc.atomic import publish_folder, write_json, write_parquet
 from egrc.config import Config
 from egrc.evaluation.evaluate import evaluate
 from egrc.experiments import records, scales
-from egrc.experiments.fingerprint import commit, config_hash, portable, versions
+from egrc.experiments.fingerprint import commit, config_hash, folder_hash, portable, versions
 from egrc.experiments.records import alone, is_done
 from egrc.worlds import launch
 from egrc.worlds.launch import Hardware
@@ -44,8 +44,8 @@ def run(
 ) -> Path:
     """Make one record, or find it already made; returns its folder.
 
-    Resumes from the last checkpoint unless `fresh`, or unless the config has changed since.  On several ranks all
-    train, and the first one does the rest.  `hardware` is the scale's unless given.
+    Resumes from the last checkpoint unless `fresh`, or unless config or base model have changed since.  On several
+    ranks all train, and the first one does the rest.  `hardware` is the scale's unless given.
 
     Raises ConfigError, before anything is loaded, if the machine cannot make this run; RankError if another rank has
     ended; RecordError if another process makes the same record; WriteError if the disk is full (what was reached is
@@ -63,7 +63,7 @@ def run(
         world = scales.world(config.scale, data_dir if own_base else None)
         launch.check(config, hardware, world)
         if launch.is_main():
-            _prepare(work, config, fresh)
+            _prepare(work, config, world, fresh)
         launch.wait_for_all(cpu=not torch.cuda.is_available())
         if config.arm != "base" and not (work / "adapter").exists():
             train(config, world, work, on_progress, hardware=hardware)
@@ -81,9 +81,9 @@ def set_up() -> None:
     disable_progress_bar()  # of loading weights, which takes no time
 
 
-def _prepare(work: Path, config: Config, fresh: bool) -> None:
-    """Keep the work folder only if it holds this very run."""
-    stamp, now = work / "stamp.json", {"config_hash": config_hash(config)}
+def _prepare(work: Path, config: Config, world: scales.World, fresh: bool) -> None:
+    """Keep the work folder only if it holds this very run, begun on this very base model."""
+    stamp, now = work / "stamp.json", {"config_hash": config_hash(config), "base": folder_hash(world.policy_path())}
     if fresh or not stamp.is_file() or json.loads(stamp.read_text()) != now:
         shutil.rmtree(work, ignore_errors=True)
         write_json(stamp, now)

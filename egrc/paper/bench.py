@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import resource
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from egrc import paths
-from egrc.atomic import write_json, write_text
+from egrc.atomic import write_json
 from egrc.config import Config
 from egrc.controller import Recipe
 from egrc.experiments import scales
@@ -91,34 +90,30 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     `rows`: columns load, turn, trainer, seconds.
     """
+    columns = ["median", "low", "high"]
     ms = (1000 * rows.groupby(["load", "trainer"])["seconds"].quantile([0.5, 0.25, 0.75])).unstack().round(1)
     by_turn = rows.groupby(["load", "turn", "trainer"])["seconds"].median().unstack()
     ratio = (by_turn["egrc"] / by_turn["trl"]).groupby("load").agg(["median", "min", "max"]).round(3)
-    columns = ["median", "low", "high"]
-    ratio = ratio.set_axis(columns, axis=1).assign(what="egrc / trl")
-    return pd.concat([ms.set_axis(columns, axis=1).rename_axis(["load", "what"]), ratio.set_index("what", append=True)])
+    ratio = ratio.set_axis(columns, axis=1).assign(trainer="egrc / trl").reset_index()
+    return pd.concat([ms.set_axis(columns, axis=1).reset_index(), ratio])[["load", "trainer", *columns]]
 
 
 def bench(scale: str, repeats: int = 5, steps: int = 4, out: Path | None = None) -> str:
-    """Measure, write data/bench/<scale>.json, and as Markdown <scale>.md; return that.
+    """Measure and write data/bench/<scale>.json; returns it as Markdown.
 
     `repeats` turns of each trainer, `steps` counted steps a turn (one more, uncounted, warms up).
     """
     set_up()
     config = scales.config(scale, "egrc")
     turns = [(load, turn, name) for load in ("fixed", "written") for turn in range(repeats) for name in ("egrc", "trl")]
-    taken = {turn: take_steps(config, steps + 1, turn[0], turn[2]) for turn in turns}
-    rows = [(*turn, s) for turn, each in taken.items() for s in each]
-    table = summary(pd.DataFrame(rows, columns=["load", "turn", "trainer", "seconds"])).reset_index()
+    rows = [(*turn, s) for turn in turns for s in take_steps(config, steps + 1, turn[0], turn[2])]
+    table = summary(pd.DataFrame(rows, columns=["load", "turn", "trainer", "seconds"]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
     facts = {"problems": config.prompts_per_step, "group": config.group_size, "turns": repeats, "steps": steps}
     facts |= {"fixed": config.recipe.phases[0].budget, "at most": config.cap, "peak memory (GB)": round(peak, 2)}
-    facts |= {"cpus": os.cpu_count(), "machine": platform.machine()}
-    file = out or paths.DATA / "bench" / f"{scale}.json"
-    write_json(file, {"steps": table.to_dict("records"), "facts": facts, "versions": versions()})
-    text = f"{table.to_markdown(index=False)}\n\n" + "".join(f"* {name}: {value}\n" for name, value in facts.items())
-    write_text(file.with_suffix(".md"), text)
-    return text
+    facts |= {"cpus": os.cpu_count(), **versions()}
+    write_json(out or paths.DATA / "bench" / f"{scale}.json", {"facts": facts, "steps": table.to_dict("records")})
+    return "\n".join([table.to_markdown(index=False), "", *(f"* {name}: {value}" for name, value in facts.items())])
 
 
 if __name__ == "__main__":

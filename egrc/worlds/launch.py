@@ -210,9 +210,9 @@ def _of_a_lost_rank(error: RuntimeError) -> bool:
 
 
 def _where_it_goes_on(checkpoints: Path) -> str:
-    complete = [p.parent.name.rsplit("-", 1)[1] for p in checkpoints.glob("checkpoint-*/egrc_state.json")]
-    newest = max((int(number) for number in complete if number.isdigit()), default=None)
-    there = f"checkpoint-{newest} is whole" if newest else "no checkpoint was complete yet"
+    complete = [p.parent for p in checkpoints.glob("checkpoint-*/egrc_state.json")]
+    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+    there = f"{newest.name} is whole" if newest else "no checkpoint was complete yet"
     return (
         f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "
         "the same command goes on from there"
