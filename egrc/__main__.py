@@ -43,7 +43,6 @@ def parser() -> argparse.ArgumentParser:
     option("--study", nargs="+", default=[], help="those of these studies instead of the main arms")
     option = command(results, "one row per arm, seed, benchmark and temperature", scale=None)
     option("--json", action="store_true", help="JSON on standard output")
-    option("--records", action="store_true", help="only list the records, studies' too, and say which are stale")
     option = command(claims, "what the records say of each claim of the paper", scale=None)
     option("--json", action="store_true", help="JSON on standard output")
     option = command(paper, "figures, tables and notebooks from the records")
@@ -188,12 +187,6 @@ def sweep(a: Arguments) -> None:
 
 
 def results(a: Arguments) -> None:
-    if a.records:
-        from egrc.experiments import records
-
-        for record in records.load_all(a.scale, studies=True):
-            print(f"{record.name:<32} {record.meta['seconds'] / 60:6.1f} min  {records.stale(record) or 'up to date'}")
-        return
     from egrc.experiments.results import results as table
 
     rows = table(a.scale)

@@ -60,13 +60,6 @@ def test_results_are_tidy_and_their_json_is_all_of_the_output(data, capfd):
     assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "config changed: cap, steps")}
 
 
-def test_a_list_of_records_says_which_are_stale(data, capsys):
-    assert main(["results", "--records"]) == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in shown] == ["pocket/base/seed-0", "pocket/egrc/seed-1"]
-    assert shown[0].endswith("up to date") and shown[1].endswith("config changed: cap, steps")
-
-
 def test_errors_of_users_are_one_line_and_ours_keep_their_traceback(data, monkeypatch, capsys):
     def broken(*_):
         raise RuntimeError("a bug")

@@ -22,7 +22,6 @@ RUN = {
     "make help": None,
     "python -m egrc results": None,
     "python -m egrc results --scale pocket --json": None,
-    "python -m egrc results --records": None,
     "python -m egrc claims": None,
     "python -m egrc claims --scale pocket --json": None,
     "python -m egrc evaluate": None,

@@ -115,7 +115,7 @@ def steps(folder, **changed):
         (lambda f: (f / "run.json").write_text("{}"), "run.json: no config, config_hash"),
         (lambda f: (f / "run.json").unlink(), "no .*run.json: train it with .*egrc train"),
         (lambda f: stub_records.write(f.parents[3], status="running"), "status 'running'"),
-        (lambda f: (f / "steps.csv").write_text("step,phase\n1,x\n"), "steps.csv: no accuracy, budget"),
+        (lambda f: (f / "steps.csv").write_text("step,phase\n1,x\n"), "steps.csv: no entropy, generated_tokens"),
         (lambda f: steps(f, entropy=[1.0, None, 1.0]), "steps.csv, row 2: entropy is empty"),
         (lambda f: steps(f, step=[1, 2, 4]), "steps.csv, row 3: step 4, expected 3"),
         (lambda f: (f / "evaluation.parquet").write_bytes(b"PAR1"), "evaluation.parquet: damaged"),

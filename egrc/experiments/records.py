@@ -34,24 +34,14 @@ from egrc.checks import ConfigError
 from egrc.config import Config
 from egrc.experiments.fingerprint import config_hash
 
-NEEDED = {
-    "run.json": ("config", "config_hash", "versions", "seconds", "generated_tokens", "status"),
-    "evaluation.parquet": ("benchmark", "id", "temperature", "sample", "correct", "tokens", "truncated", "text"),
-    "steps.csv": (
-        *("step", "phase", "temperature", "budget", "accuracy", "reward", "tokens_mean", "truncated", "entropy"),
-        *("entropy_smoothed", "entropy_total", "connectors_mean", "loss", "generated_tokens", "seconds"),
-    ),
-    "decisions.jsonl": ("step", "entropy", "smoothed", "phase", "next_phase", "cause"),
-    "rollouts.parquet": (
-        *("step", "prompt", "answer", "text", "tokens", "entropies", "classes", "correct", "length", "phase"),
-    ),
-}
-"""Keys or columns that readers rely on; more is written."""
 WHOLE = {
-    "evaluation.parquet": NEEDED["evaluation.parquet"][:-1],
-    "steps.csv": ("step", "phase", "entropy", "tokens_mean"),
+    "run.json": ("config", "config_hash", "versions", "seconds", "generated_tokens", "status"),
+    "evaluation.parquet": ("benchmark", "id", "temperature", "sample", "correct", "tokens", "truncated"),
+    "steps.csv": ("step", "phase", "entropy", "tokens_mean", "generated_tokens", "seconds"),
+    "decisions.jsonl": ("step", "entropy", "smoothed", "phase", "next_phase", "cause"),
+    "rollouts.parquet": ("step", "prompt", "tokens", "entropies", "classes", "correct", "length", "phase"),
 }
-"""Columns without an empty cell."""
+"""Keys, or columns without an empty cell; more is written."""
 BASE_SETTINGS = ("scale", "arm", "seed", "cap", "eval_problems", "eval_samples", "eval_temperatures")
 """An arm that is not trained does not depend on how the others train."""
 SLIM = ("run.json", "evaluation.parquet", "steps.csv")
@@ -97,7 +87,7 @@ class Record:
     @classmethod
     def load(cls, path: Path) -> Record:
         """Read a record's run.json.  Raises RecordError if it is missing, damaged or of an unfinished run."""
-        meta = read(path / "run.json", NEEDED["run.json"], "train it with `python -m egrc train`, or restore it")
+        meta = read(path / "run.json", WHOLE["run.json"], "train it with `python -m egrc train`, or restore it")
         if meta["status"] != "complete":
             raise RecordError(f"{paths.shown(path / 'run.json')}: status {meta['status']!r}; train the run again")
         return cls(path, meta)
@@ -145,8 +135,8 @@ class Record:
             remedy = "the arm 'base' is not trained"
         elif name not in SLIM and not (self.path / "decisions.jsonl").is_file():
             remedy = "this study's runs keep only steps and answers; `train --out FOLDER` makes a whole one elsewhere"
-        content, where = read(self.path / name, NEEDED[name], remedy), paths.shown(self.path / name)
-        for column in WHOLE.get(name, ()):
+        content, where = read(self.path / name, WHOLE[name], remedy), paths.shown(self.path / name)
+        for column in WHOLE[name] if isinstance(content, pd.DataFrame) else ():
             if (empty := content[column].isna()).any():
                 raise RecordError(f"{where}, row {int(empty.to_numpy().argmax()) + 1}: {column} is empty; {remedy}")
         if name == "steps.csv" and (gaps := content["step"].to_numpy() != np.arange(1, len(content) + 1)).any():

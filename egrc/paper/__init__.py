@@ -21,7 +21,7 @@ from egrc.atomic import publish_folder
 from egrc.checks import ConfigError
 from egrc.experiments import records, scales
 from egrc.experiments.jobs import Job, run_jobs
-from egrc.experiments.sweep import main, needed, sweep
+from egrc.experiments.sweep import main, sweep
 from egrc.paper import products
 
 Say = Callable[[str], None]
@@ -63,8 +63,7 @@ def check(scale: str) -> None:
     A measurement, or a study's run, that was not made yet is no reason to stop: what needs it says so.
     Raises RecordError.
     """
-    lacking = [(c.arm, c.seed) for c in needed(scale) if not _recorded(scale, c.arm, c.seed)]
-    if lacking:
+    if lacking := [run for run in main(scale) if not _recorded(scale, *run)]:
         listing = "\n".join(f"  {scale}/{arm}/seed-{seed}" for arm, seed in lacking)
         arm, seed = lacking[0]
         raise records.RecordError(
