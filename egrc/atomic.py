@@ -20,10 +20,7 @@ class WriteError(OSError):
 def _replace(path: Path, fill: Callable[[Path], Any]) -> None:
     """Let `fill` write a temporary file in the same folder, then put it in the place of `path`.
 
-    Raises
-    ------
-    WriteError
-        The disk is full or the folder cannot be written; the old file is untouched.
+    Raises WriteError where the disk is full or the folder cannot be written; the old file is untouched.
     """
     temporary = None
     try:
@@ -46,28 +43,28 @@ def _replace(path: Path, fill: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.  Raises WriteError."""
-    _replace(path, lambda file: file.write_text(text, encoding="utf-8"))
-
-
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a binary file, whole or not at all.  Raises WriteError."""
+    """Write a binary file, whole or not at all.  Raises WriteError, as all of these."""
     _replace(path, lambda file: file.write_bytes(content))
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    write_bytes(path, text.encode())
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, keys in the order given, NaN refused.  Raises WriteError."""
+    """Write indented JSON, keys in the order given, NaN refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a csv without an index; floats as Python's shortest exact form.  Raises WriteError."""
+    """Write a csv without an index; floats as Python's shortest exact form."""
     _replace(path, lambda file: table.to_csv(file, index=False))
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a compressed parquet without an index.  Raises WriteError."""
+    """Write a compressed parquet without an index."""
     # no dictionary: of measured numbers hardly two are equal, and a dictionary of them only takes room
     how = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
     _replace(path, lambda file: table.to_parquet(file, index=False, **how))
@@ -88,6 +85,8 @@ def publish_folder(source: Path, target: Path) -> None:
             target.rename(outgoing)
         incoming.rename(target)
     except (OSError, shutil.Error) as error:
+        if outgoing.exists() and not target.exists():
+            outgoing.rename(target)
         raise WriteError(
             f"cannot write {target}: {error}. "
             f"Free some space and run the command again; the finished run waits in {source}."

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from egrc.analysis import measure
 from egrc.analysis.interventions import CONDITIONS, KEPT, OF_ARM
 from egrc.atomic import write_parquet
-from egrc.experiments import measure
 
 CLASSES = ("connector", "number", "operator", "other")
 WORDS = {"connector": ("so", "then", "wait"), "number": tuple("123456"), "operator": ("+1", "="), "other": (".", "#")}

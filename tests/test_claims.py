@@ -10,12 +10,12 @@ import synthetic
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.analysis import changes, claims, gradients, tables, verdicts
+from egrc.analysis import changes, claims, gradients, measure, tables, verdicts
 from egrc.analysis.claims import CLAIMS, COLUMNS
 from egrc.analysis.verdicts import Answer, Bound, judged
 from egrc.atomic import write_csv, write_json, write_parquet
 from egrc.checks import ConfigError
-from egrc.experiments import measure, scales
+from egrc.experiments import scales
 from egrc.experiments.records import RecordError
 
 PROBLEMS, SAMPLES, SEEDS = 12, 4, (0, 1)

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from egrc.analysis import confirm
+from egrc.analysis import confirm, measure
 from egrc.checks import ConfigError
-from egrc.experiments import measure, scales
+from egrc.experiments import scales
 
 FLOORS = {"a": 10.0, "b": 10.0}
 

@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import stub_records
 import torch
@@ -129,8 +128,7 @@ def test_another_record_gives_another_card(tmp_path: Path, monkeypatch: pytest.M
     made = Record.load(stub_records.write(tmp_path, "joint", 7))
     (made.path / "adapter").mkdir(exist_ok=True)
     (made.path / "adapter" / ADAPTER[0]).write_text(json.dumps({"base_model_name_or_path": "owner/model"}))
-    steps = pd.DataFrame({name: [1] for name in records.STEPS_COLUMNS})
-    steps.assign(phase="joint").to_csv(made.path / "steps.csv", index=False)
+    stub_records.steps().head(1).assign(phase="joint").to_csv(made.path / "steps.csv", index=False)
     said = card(made)
     assert "`pocket/joint/seed-7`" in said and "base_model: owner/model" in said
     assert "stale (changed since: egrc.experiments.run)" in said

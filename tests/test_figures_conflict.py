@@ -12,10 +12,9 @@ import synthetic
 from matplotlib.figure import Figure
 from pictures import legible, texts
 
-from egrc.analysis import changes, dilemma, mix
+from egrc.analysis import changes, dilemma, measure, mix
 from egrc.atomic import write_csv, write_parquet
 from egrc.entropy import CLASSES
-from egrc.experiments import measure
 from egrc.experiments.records import RecordError
 from egrc.figures import fig3_conflict, fig4_tug_of_war, fig5_dilemma
 

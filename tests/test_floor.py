@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 import torch
 
-from egrc.analysis import floor, limits
+from egrc.analysis import floor, limits, measure
 from egrc.analysis.floor import COLUMNS, SUMS, Course, Trace
 from egrc.atomic import write_parquet
 from egrc.entropy import CLASSES
-from egrc.experiments import measure, records
+from egrc.experiments import records
 from egrc.worlds.pocket import Pocket, base, exact
 from egrc.worlds.pocket.world import VOCABULARY, Problem
 

@@ -535,7 +535,7 @@ def test_commands_name_the_scale_and_pin_what_they_serve(scale: str) -> None:
     ("scale", "command"), [("gpu", "accelerate estimate-memory"), ("pocket", "python -m egrc train")]
 )
 def test_the_report(scale: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dry-run", "--scale", scale]) == 0
+    assert main(["train", "--dry-run", "--scale", scale]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Not yet run on a GPU.") == (scale == "gpu")
     assert command in shown and "explore: temperature" in shown

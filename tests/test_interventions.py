@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from test_tokens import legible
 from torch import Tensor
 
-from egrc.analysis import effects, interventions, tokens
+from egrc.analysis import effects, interventions, measure, tokens
 from egrc.analysis.interventions import CONDITIONS, OF_ARM, Elsewhere, Forced, Shift, Vocabulary, cost, nearest
 from egrc.evaluation import sampling
-from egrc.experiments import measure, scales
+from egrc.experiments import scales
 from egrc.figures import fig8_interventions, style
 
 NAMES = ["<eos>", "so", "wait", "a", "b", "c", "d"]

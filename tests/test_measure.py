@@ -1,6 +1,5 @@
 """Measurements: parts, resuming, staleness by name, and what is refused."""
 
-import json
 import subprocess
 import sys
 import types
@@ -9,8 +8,8 @@ import pandas as pd
 import pytest
 
 from egrc import paths
+from egrc.analysis import measure
 from egrc.checks import ConfigError
-from egrc.experiments import measure
 from egrc.experiments.records import RecordError
 
 
@@ -18,24 +17,24 @@ from egrc.experiments.records import RecordError
 def toy(tmp_path, monkeypatch):
     """A measurement of two parts, whose jobs run in this process; `calls` says which parts were measured."""
     made = types.ModuleType("egrc.analysis.toy")
-    made.SCALES, made.COLUMNS, made.calls, made.found = ("pocket",), ("value",), [], {"run": "1"}
+    made.COLUMNS, made.calls, made.run, made.at_most = ("value",), [], "1", 2
     made.parts = lambda scale: ["long/0", "short/0"]
-    made.inputs = lambda scale: dict(made.found)
+    made.inputs = lambda scale: {"run": made.run}
 
     def one(scale, part, work, say):
         made.calls.append(part)
-        say(1, 1)
         assert work.is_dir()
         return pd.DataFrame({"value": [len(part), 2]})
 
     def in_this_process(jobs):
-        for job in jobs:
-            name, part = job.command[4], job.command[-1]
-            measure.make_part(name, "pocket", part, lambda done, total: None)
+        for job in jobs[: made.at_most]:
+            measure.make_part(job.command[4], "pocket", job.command[-1], lambda done, total: None)
+        if len(jobs) > made.at_most:
+            raise KeyboardInterrupt
 
     made.measure = one
     monkeypatch.setitem(sys.modules, "egrc.analysis.toy", made)
-    monkeypatch.setattr(measure, "MEASUREMENTS", {"toy": ("pocket", "a toy")})
+    monkeypatch.setattr(measure, "MEASUREMENTS", {"toy": "pocket"})
     monkeypatch.setattr(measure, "run_jobs", in_this_process)
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
@@ -43,71 +42,44 @@ def toy(tmp_path, monkeypatch):
 
 
 def test_modules_say_the_same_scale():
-    assert {name: measure.module(name).SCALES for name in measure.MEASUREMENTS} == {
-        name: (measure.made_at(name),) for name in measure.MEASUREMENTS
-    }
+    assert {name: measure.module(name).SCALES[0] for name in measure.MEASUREMENTS} == measure.MEASUREMENTS
 
 
 def test_reading_a_table_loads_no_model_library():
-    read = "from egrc.analysis import rows; rows.load('floor', 'pocket'); rows.load('words', 'smol')"
-    loaded = f"{read}; import sys; print({{'trl', 'transformers'}} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=paths.ROOT)
-    assert found.stdout.strip() == "set()"
+    code = "from egrc.analysis import rows; rows.load('floor', 'pocket'); rows.load('words', 'smol')"
+    code += "; import sys; print({'trl', 'transformers'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT)
+    assert loaded.stdout.strip() == "set()"
 
 
-def test_parts_are_joined_in_their_order(toy):
-    measure.make("toy", "pocket")
+def test_parts_are_joined_in_their_order_and_made_once(toy):
+    for fresh in (False, False, True):
+        measure.make("toy", "pocket", fresh)
     table = measure.load("toy", "pocket")
     assert table["part"].tolist() == ["long/0", "long/0", "short/0", "short/0"]
     assert table["value"].tolist() == [6, 2, 7, 2]
+    assert toy.calls == ["long/0", "short/0"] * 2
     assert not list(paths.BUILD.rglob("*.parquet"))
 
 
-def test_what_is_there_and_not_stale_is_not_measured_again(toy):
-    measure.make("toy", "pocket")
-    measure.make("toy", "pocket")
-    assert toy.calls == ["long/0", "short/0"]
-    measure.make("toy", "pocket", fresh=True)
-    assert len(toy.calls) == 4
-
-
-def test_a_stopped_measurement_goes_on_with_the_parts_that_are_missing(toy, monkeypatch):
-    run_all = measure.run_jobs
-    monkeypatch.setattr(measure, "run_jobs", lambda jobs: (run_all(jobs[:1]), sys.exit(1)))
-    with pytest.raises(SystemExit):
+@pytest.mark.parametrize(("run", "calls"), [("1", ["long/0", "short/0"]), ("2", ["long/0", "long/0", "short/0"])])
+def test_a_stopped_measurement_goes_on_unless_its_inputs_changed(toy, run, calls):
+    toy.at_most = 1
+    with pytest.raises(KeyboardInterrupt):
         measure.make("toy", "pocket")
-    assert not measure.file("toy", "pocket").exists()
-    monkeypatch.setattr(measure, "run_jobs", run_all)
+    assert measure.missing("pocket") == ["toy"]
+    toy.at_most, toy.run = 2, run
     measure.make("toy", "pocket")
-    assert toy.calls == ["long/0", "short/0"]
-
-
-def test_parts_measured_on_other_inputs_are_forgotten(toy, monkeypatch):
-    run_all = measure.run_jobs
-    monkeypatch.setattr(measure, "run_jobs", lambda jobs: (run_all(jobs[:1]), sys.exit(1)))
-    with pytest.raises(SystemExit):
-        measure.make("toy", "pocket")
-    monkeypatch.setattr(measure, "run_jobs", run_all)
-    toy.found["run"] = "2"
-    measure.make("toy", "pocket")
-    assert toy.calls == ["long/0", "long/0", "short/0"]
+    assert toy.calls == calls and measure.missing("pocket") == []
 
 
 def test_stale_measurements_are_named_with_what_changed(toy):
-    assert measure.missing("pocket") == ["toy"]
     measure.require_fresh("pocket")
     measure.make("toy", "pocket")
-    assert measure.missing("pocket") == []
     measure.require_fresh("pocket")
-    toy.found["run"] = "2"
+    toy.run = "2"
     with pytest.raises(RecordError, match="toy: inputs changed: run"):
         measure.require_fresh("pocket")
-
-
-def test_the_seconds_of_each_part_are_kept(toy):
-    measure.make("toy", "pocket")
-    kept = json.loads(measure.file("toy", "pocket").with_suffix(".json").read_text())
-    assert kept["seconds"].keys() == {"long/0", "short/0"}
 
 
 def test_wrong_names_are_refused_with_the_valid_ones(toy):
@@ -120,8 +92,7 @@ def test_wrong_names_are_refused_with_the_valid_ones(toy):
 
 
 def test_damaged_tables_are_named(toy):
-    measure.make("toy", "pocket")
-    file = measure.file("toy", "pocket")
+    file = measure.make("toy", "pocket")
     file.write_bytes(b"nonsense")
     with pytest.raises(RecordError, match="toy.parquet: damaged"):
         measure.load("toy", "pocket")

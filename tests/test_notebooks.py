@@ -4,15 +4,14 @@ import json
 import re
 from statistics import median
 
-import papermill
 import pytest
 
-from egrc.paper.products import lacking
-from egrc.paths import NOTEBOOKS, ROOT
+from egrc import paths
+from egrc.paper.products import execute, lacking
 
-ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
-TRAINS = ["03_reward_gate_trainer"]
-"""Those that train a little with FRESH=True."""
+ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+TRAINS = "03_reward_gate_trainer"
+"""Trains a little with FRESH=True."""
 # Code, formulas and the paper's number are no results; a decimal or a percentage in the rest would be.
 NOT_PROSE = re.compile(r"`[^`]*`|\$[^$]*\$|arXiv [\d.]+")
 RESULT = re.compile(r"\d+\.\d+|\d+ ?%|\b\d{2,}\s+(?:tokens|points|nats|steps|seconds|minutes)")
@@ -28,30 +27,23 @@ def each(test):
     return pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)(test)
 
 
-def test_the_first_five_are_there():
-    assert [path.stem[:2] for path in ALL][:5] == ["00", "01", "02", "03", "04"]
-
-
 @each
-def test_opens_with_its_question_and_closes_with_its_limits(path):
+def test_opens_with_its_question_closes_with_its_limits_and_asks_for_predictions(path):
     first, last = cells(path)[0], cells(path)[-1]
     assert first["cell_type"] == last["cell_type"] == "markdown"
     assert re.search(r"\*\*Question\.\*\* .*\?", first["source"], re.DOTALL)
     assert last["source"].startswith("## Limits")
-
-
-@each
-def test_prose_comes_before_code_and_asks_for_predictions(path):
     texts = [cell["source"] for cell in cells(path, "markdown")]
     assert any("*Predict before you run:*" in text for text in texts)
     assert any("[ours]" in text or "[abstract]" in text for text in texts)
 
 
 @each
-def test_prose_holds_no_results(path):
+def test_prose_holds_no_results_and_its_links_lead_somewhere(path):
     for cell in cells(path, "markdown"):
-        prose = NOT_PROSE.sub("", cell["source"])
-        assert RESULT.search(prose) is None, cell["source"]
+        assert RESULT.search(NOT_PROSE.sub("", cell["source"])) is None, cell["source"]
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", cell["source"]):
+            assert (path.parent / target).exists(), target
 
 
 @pytest.mark.parametrize(
@@ -75,36 +67,18 @@ def test_has_parameters_short_cells_and_stable_ids(path):
     assert all(re.fullmatch(rf"{path.stem[:2]}-\d\d", i) for i in ids)
 
 
-@each
-def test_links_lead_somewhere(path):
-    for cell in cells(path, "markdown"):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", cell["source"]):
-            assert (path.parent / target).exists(), target
-
-
-def execute(path, folder, monkeypatch, **parameters):
-    """Run a notebook, then ask its kernel which of the slow packages it has imported."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("path", "fresh"),
+    [*((p, False) for p in ALL if not lacking(p, "pocket")), *((p, True) for p in ALL if p.stem == TRAINS)],
+    ids=lambda value: getattr(value, "stem", str(value)),
+)
+def test_runs_alone_and_imports_trl_only_to_train(path, fresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(paths.ROOT))
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    ask = "import sys\nprint('imported', 'trl' in sys.modules)"
-    empty = {"metadata": {}, "outputs": [], "execution_count": None}
-    notebook["cells"].append({"cell_type": "code", "id": "ask", "source": ask} | empty)
-    asked = folder / path.name
+    asks = {"cell_type": "code", "id": "ask", "metadata": {}, "outputs": [], "execution_count": None}
+    notebook["cells"].append(asks | {"source": "import sys\nprint('imported', 'trl' in sys.modules)"})
+    asked = tmp_path / path.name
     asked.write_text(json.dumps(notebook), encoding="utf-8")
-    done = papermill.execute_notebook(
-        asked, folder / "out.ipynb", parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
-    )
-    return done.cells[-1].outputs[0].text.split() == ["imported", "True"]
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("path", [p for p in ALL if not lacking(p, "pocket")], ids=lambda path: path.stem)
-def test_runs_alone_without_training(path, tmp_path, monkeypatch):
-    trl = execute(path, tmp_path, monkeypatch, SCALE="pocket", FRESH=False)
-    assert not trl, "imports TRL although nothing trains"
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("name", TRAINS)
-def test_trains_a_little_if_fresh(name, tmp_path, monkeypatch):
-    assert execute(NOTEBOOKS / f"{name}.ipynb", tmp_path, monkeypatch, SCALE="pocket", FRESH=True)
+    done = execute(asked, "pocket", tmp_path / "out", fresh)
+    assert done.cells[-1].outputs[0].text == f"imported {fresh}\n"

@@ -176,5 +176,5 @@ def test_started_compact_names_what_is_computed_first():
 
 def test_recorded_criteria_are_of_this_world():
     recorded = json.loads((paths.DATA / "pocket" / "world.json").read_text())
-    assert recorded["hash"] == world_hash(), "the world changed: run `python -m egrc world`, raise WORLD_VERSION"
+    assert recorded["hash"] == world_hash(), "the world changed: `python -m egrc measure world`, raise WORLD_VERSION"
     assert all(criterion["met"] for criterion in recorded["criteria"])

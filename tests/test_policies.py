@@ -13,10 +13,10 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from egrc.analysis import mix, parts, policies, rows
+from egrc.analysis import measure, mix, parts, policies, rows
 from egrc.entropy import CLASSES, lexical_classes, probe_entropy
 from egrc.evaluation import sampling
-from egrc.experiments import measure, records
+from egrc.experiments import records
 from egrc.scoring import score_tokens
 
 CLASSED = lexical_classes(tiny.tokenizer())

@@ -10,7 +10,7 @@ import pytest
 import stub_records
 
 from egrc import atomic
-from egrc.experiments import agree, fingerprint, records, scales
+from egrc.experiments import fingerprint, records, scales
 
 
 @pytest.fixture
@@ -31,14 +31,10 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path):
     atomic.write_json(file, {"old": 1})
     with pytest.raises(atomic.WriteError, match="No space left.*Free some space"):
         atomic._replace(file, full_disk)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        atomic.write_json(file, {"loss": float("nan")})
     assert json.loads(file.read_text()) == {"old": 1}
     assert [f.name for f in tmp_path.iterdir()] == ["run.json"]
-
-
-def test_a_file_that_cannot_be_expressed_is_not_half_written(tmp_path):
-    with pytest.raises(ValueError, match="JSON compliant"):
-        atomic.write_json(tmp_path / "run.json", {"loss": float("nan")})
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -46,43 +42,50 @@ def test_tables_come_back_to_the_bit(kind, tmp_path):
     table = pd.DataFrame({"x": [0.1 + 0.2, 1e-300, 2.0**0.5]})
     file = tmp_path / f"t.{kind}"
     getattr(atomic, f"write_{kind}")(file, table)
-    back = pd.read_csv(file) if kind == "csv" else pd.read_parquet(file)
-    assert back["x"].tolist() == table["x"].tolist()
+    assert records.read(file)["x"].tolist() == table["x"].tolist()
 
 
-def test_a_published_folder_replaces_the_old_one_whole(tmp_path):
+def test_a_published_folder_replaces_the_old_one_whole_or_not_at_all(tmp_path, monkeypatch):
     new, target = tmp_path / "work", tmp_path / "data" / "seed-0"
     for folder, name in ((new, "a"), (target, "b")):
         folder.mkdir(parents=True)
-        (folder / name).write_text(name)
+        (folder / name).touch()
+    rename = type(target).rename
+
+    def no_room(self, to):
+        if "new" in self.name:
+            raise OSError(errno.ENOSPC, "full")
+        return rename(self, to)
+
+    monkeypatch.setattr(type(target), "rename", no_room)
+    for source in (tmp_path / "nothing", new):
+        with pytest.raises(atomic.WriteError, match="cannot write"):
+            atomic.publish_folder(source, target)
+        assert [f.name for f in target.iterdir()] == ["b"]
+    monkeypatch.undo()
     atomic.publish_folder(new, target)
     assert [f.name for f in target.iterdir()] == ["a"]
     assert [f.name for f in target.parent.iterdir()] == ["seed-0"]
 
 
-def test_a_folder_that_cannot_be_published_leaves_the_old_one(tmp_path):
-    target = tmp_path / "seed-0"
-    target.mkdir()
-    with pytest.raises(atomic.WriteError, match="cannot write"):
-        atomic.publish_folder(tmp_path / "nothing", target)
-    assert [f.name for f in tmp_path.iterdir()] == ["seed-0"]
+def test_a_folder_is_worked_in_by_one_process(tmp_path):
+    with records.alone(tmp_path / "a" / "work"):
+        with records.alone(tmp_path / "a" / "other"):
+            pass
+        with pytest.raises(records.RecordError, match="another process is at work in .*work"):
+            records.alone(tmp_path / "a" / "work").__enter__()
+    with records.alone(tmp_path / "a" / "work"):
+        pass
 
 
-# --- fingerprints ---
-
-
-def test_a_folders_hash_changes_with_content_and_names(tmp_path):
+def test_hashes_change_with_content_names_and_settings(tmp_path):
     (tmp_path / "a").write_text("1")
     hashes = [fingerprint.folder_hash(str(tmp_path))]
     (tmp_path / "a").write_text("2")
     hashes.append(fingerprint.folder_hash(str(tmp_path)))
     (tmp_path / "a").rename(tmp_path / "b")
-    hashes.append(fingerprint.folder_hash(str(tmp_path)))
-    assert len(set(hashes)) == 3
+    assert len({*hashes, fingerprint.folder_hash(str(tmp_path))}) == 3
     assert fingerprint.folder_hash("some/hub-id") == "some/hub-id"
-
-
-def test_every_setting_moves_the_config_hash():
     config = scales.config("pocket", "egrc")
     gate = replace(config.recipe, gate=replace(config.recipe.gate, max_switches=7))
     others = [replace(config, seed=1), replace(config, recipe=gate), replace(config, loss_type="grpo"), config]
@@ -94,118 +97,91 @@ def test_every_setting_moves_the_config_hash():
 
 def test_a_record_reads_back(folder):
     record = records.Record.load(folder)
-    assert record.name == "pocket/egrc/seed-0"
-    assert record.config == scales.config("pocket", "egrc", 0)
+    assert record.name == "pocket/egrc/seed-0" and record.config == scales.config("pocket", "egrc", 0)
+    assert records.is_done(folder, record.config) and not records.is_done(folder, replace(record.config, steps=7))
     assert record.steps["loss"].tolist() == [0.1 + 0.2] * stub_records.STEPS
     assert len(record.evaluation) == len(stub_records.evaluation())
     assert [d["step"] for d in record.decisions] == [1, 2, 3]
 
 
-def damage_json(folder):
-    (folder / "run.json").write_text("{")
-
-
-def damage_status(folder):
-    meta = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(meta | {"status": "running"}))
+def steps(folder, **changed):
+    atomic.write_csv(folder / "steps.csv", stub_records.steps().assign(**changed))
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_json, "run.json: not JSON"),
-        (damage_status, "status 'running'"),
-        (lambda folder: (folder / "run.json").unlink(), "no record in .*egrc train"),
-        (lambda folder: (folder / "run.json").write_text("{}"), "run.json: no config, config_hash"),
+        (lambda f: (f / "run.json").write_text("{"), "run.json: damaged"),
+        (lambda f: (f / "run.json").write_text("{}"), "run.json: no config, config_hash"),
+        (lambda f: (f / "run.json").unlink(), "no .*run.json: train it with .*egrc train"),
+        (lambda f: stub_records.write(f.parents[3], status="running"), "status 'running'"),
+        (lambda f: (f / "steps.csv").write_text("step,phase\n1,x\n"), "steps.csv: no entropy, generated_tokens"),
+        (lambda f: steps(f, entropy=[1.0, None, 1.0]), "steps.csv, row 2: entropy is empty"),
+        (lambda f: steps(f, step=[1, 2, 4]), "steps.csv, row 3: step 4, expected 3"),
+        (lambda f: (f / "evaluation.parquet").write_bytes(b"PAR1"), "evaluation.parquet: damaged"),
+        (lambda f: (f / "decisions.jsonl").write_text('{"step": 1}\n'), "decisions.jsonl: no cause"),
+        (lambda f: (f / "decisions.jsonl").write_text("{\n"), "decisions.jsonl: damaged"),
+        (lambda f: None, "no .*rollouts.parquet: restore it"),
+        (lambda f: records.make_slim(f), "no .*decisions.jsonl: .*keep only steps and answers"),
     ],
 )
-def test_a_damaged_record_is_named(damage, message, folder):
+def test_what_is_damaged_or_missing_is_named(damage, message, tmp_path):
+    folder = stub_records.write(tmp_path / "a" / "b")
     damage(folder)
     with pytest.raises(records.RecordError, match=message):
-        records.Record.load(folder)
+        record = records.Record.load(folder)
+        _ = record.steps, record.evaluation, record.decisions, record.rollouts
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: t.drop(columns="entropy"), "steps.csv: no entropy"),
-        (lambda t: t.assign(entropy=[1.0, None, 1.0]), "steps.csv, row 2: entropy is empty"),
-        (lambda t: t.assign(step=[1, 2, 4]), "steps.csv, row 3: step 4, expected 3"),
-    ],
-)
-def test_a_damaged_table_is_named_by_row(change, message, folder):
-    atomic.write_csv(folder / "steps.csv", change(stub_records.steps()))
-    with pytest.raises(records.RecordError, match=message):
-        _ = records.Record.load(folder).steps
-
-
-def test_other_damaged_files_are_named(folder):
-    (folder / "evaluation.parquet").write_bytes(b"PAR1")
-    (folder / "decisions.jsonl").write_text('{"step": 1}\n')
-    record = records.Record.load(folder)
-    with pytest.raises(records.RecordError, match="evaluation.parquet: damaged"):
-        _ = record.evaluation
-    with pytest.raises(records.RecordError, match="decisions.jsonl, row 1: no cause"):
-        _ = record.decisions
-    with pytest.raises(records.RecordError, match="no .*rollouts.parquet"):
-        _ = record.rollouts
-
-
-def test_all_records_come_in_the_order_of_the_arms(tmp_path):
-    for arm, seed in (("egrc", 1), ("egrc", 0), ("base", 0), ("joint", 0)):
+def test_all_records_come_in_the_order_of_the_arms_those_of_studies_if_asked_for(tmp_path):
+    for arm, seed in (("egrc", 1), ("egrc", 0), ("base", 0), ("joint", 0), ("joint-grpo", 0), ("egrc", 4)):
         stub_records.write(tmp_path, arm, seed)
-    found = records.load_all("pocket", tmp_path)
-    assert [(r.arm, r.seed) for r in found] == [("base", 0), ("joint", 0), ("egrc", 0), ("egrc", 1)]
+    runs = [(r.arm, r.seed) for r in records.load_all("pocket", tmp_path)]
+    assert runs == [("base", 0), ("joint", 0), ("egrc", 0), ("egrc", 1)]
+    assert len(records.load_all("pocket", tmp_path, studies=True)) == 6
     assert records.load_all("smol", tmp_path) == []
+    with pytest.raises(records.RecordError, match="joint"):
+        records.load_study("pocket", "dilemma", tmp_path)
 
 
 # --- slim ---
 
 
-def test_a_slim_record_keeps_what_it_must_and_a_replay_still_agrees(folder):
+def test_a_slim_record_keeps_what_it_must_and_a_replay_still_agrees(folder, tmp_path):
     losses = [-0.123456789, 1e-9 / 3, 12345678.9, -0.123456789, 1e-9 / 3, 12345678.9]
-    steps = pd.concat([stub_records.steps()] * 2, ignore_index=True).assign(loss=losses, step=range(1, 7))
-    atomic.write_csv(folder / "steps.csv", steps)
-    before = agree.cells(folder / "steps.csv")
-    (folder / records.WEIGHTS).mkdir(exist_ok=True)
+    whole = pd.concat([stub_records.steps()] * 2, ignore_index=True).assign(loss=losses, step=range(1, 7))
+    atomic.write_csv(folder / "steps.csv", whole)
+    atomic.write_csv(tmp_path / "before.csv", whole.assign(seconds=9.0))
+    atomic.write_csv(tmp_path / "other.csv", whole.assign(loss=whole["loss"] * (1 + 1e-4)))
+    (folder / records.WEIGHTS).mkdir()
     records.make_slim(folder, weights=True)
     assert {item.name for item in folder.iterdir()} == {*records.SLIM, records.WEIGHTS}
     record = records.Record.load(folder)
-    assert record.is_slim and record.has_weights
-    assert record.steps["loss"].tolist() == [*losses[:3], -0.1235, 3.333e-10, 12350000.0]
-    assert agree.cells(folder / "steps.csv")[: agree.STEPS] == before[: agree.STEPS]
+    assert record.has_weights and record.steps["loss"].tolist() == [*losses[:3], -0.1235, 3.333e-10, 12350000.0]
+    assert records.differing_steps(folder / "steps.csv", tmp_path / "before.csv") is None
+    assert "loss" in records.differing_steps(folder / "steps.csv", tmp_path / "other.csv")
     records.make_slim(folder)
-    assert {item.name for item in folder.iterdir()} == set(records.SLIM)
-    assert not records.Record.load(folder).has_weights
+    assert not record.has_weights
 
 
 # --- staleness ---
 
 
-def test_a_record_of_todays_settings_is_not_stale(folder):
-    record = records.Record.load(folder)
-    assert records.stale(record) is None
-    records.require_fresh([record])
-
-
-def changed(tmp_path, arm, **settings):
-    config = replace(scales.config("pocket", arm), **settings).to_dict()
-    return records.Record.load(stub_records.write(tmp_path, arm, config=config))
-
-
-def test_changed_settings_are_named_with_the_remedy(tmp_path):
-    record = changed(tmp_path, "egrc", steps=7)
-    assert records.stale(record) == "config changed: steps"
-    with pytest.raises(records.RecordError, match="pocket/egrc/seed-0: config changed: steps\n.*make train"):
+@pytest.mark.parametrize(
+    ("arm", "settings", "reason"),
+    [
+        ("egrc", {}, None),
+        ("egrc", {"steps": 7, "momentum": 1}, "config changed: momentum, steps"),
+        ("base", {"steps": 7}, None),  # depends on evaluation settings only
+        ("base", {"eval_samples": 7}, "config changed: eval_samples"),
+    ],
+)
+def test_changed_settings_are_named_with_the_remedy(arm, settings, reason, tmp_path):
+    config = scales.config("pocket", arm).to_dict() | settings
+    record = records.Record.load(stub_records.write(tmp_path, arm, config=config))
+    assert records.stale(record) == reason
+    if reason:
+        with pytest.raises(records.RecordError, match=f"pocket/{arm}/seed-0: {reason}\n.*make train"):
+            records.require_fresh([record])
+    else:
         records.require_fresh([record])
-
-
-def test_a_setting_that_is_no_more_is_named(folder):
-    record = records.Record.load(folder)
-    record.meta["config"]["momentum"] = 1
-    assert records.stale(record) == "config changed: momentum"
-
-
-def test_the_base_depends_on_evaluation_settings_only(tmp_path):
-    assert records.stale(changed(tmp_path, "base", steps=7)) is None
-    assert records.stale(changed(tmp_path, "base", eval_samples=7)) == "config changed: eval_samples"

@@ -113,6 +113,7 @@ def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
 
 def test_an_incomplete_checkpoint_is_passed_over(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "out", tmp_path / "out")
+    shutil.copytree(tmp_path / "out" / "checkpoint-6", tmp_path / "out" / "checkpoint-best")  # the user's own
     assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-8")
     (tmp_path / "out" / "checkpoint-8" / "egrc_state.json").unlink()
     assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-6")

@@ -1,9 +1,5 @@
 """`shared`: a number is worked out once, told apart by all of its arguments, and the same afterwards."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,15 +29,13 @@ def counted():
 TABLE = pd.DataFrame({"value": [0.1, np.nan], "word": ["a", None], "list": [[1.0], [2.0, 3.0]]})
 
 
-def test_without_a_folder_nothing_is_kept(counted, monkeypatch):
-    monkeypatch.delenv(shared.FOLDER, raising=False)
-    assert counted(TABLE).equals(counted(TABLE)) and len(counted.calls) == 2
-
-
-def test_it_is_worked_out_once_however_it_is_asked(counted, place):
+def test_it_is_worked_out_once_however_it_is_asked(counted, place, monkeypatch):
     first = counted(TABLE)
     assert counted(TABLE.copy(), n=1).equals(first) and counted(TABLE, "x").equals(first)
     assert counted.calls == [("x", 1)] and len(list(place.iterdir())) == 1
+    monkeypatch.delenv(shared.FOLDER)  # then nothing is kept
+    counted(TABLE)
+    assert len(counted.calls) == 2
 
 
 @pytest.mark.parametrize("other", [
@@ -58,46 +52,13 @@ def test_other_arguments_are_another_number(counted, place, other):
 def test_numbers_come_back_to_the_last_bit(place):
     numbers = pd.DataFrame({"x": np.random.default_rng(0).normal(size=100), "n": pd.array([1, None] * 50, "Int64")})
     kept_once = shared.once(lambda: numbers)
-    pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)
-    pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)
+    for _ in range(2):
+        pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)
 
 
 def test_a_table_with_an_index_of_its_own_would_lose_it(place):
     with pytest.raises(TypeError, match="index"):
         shared.once(lambda: TABLE.set_index("word"))()
-    assert not list(place.iterdir())
-
-
-def test_another_process_reads_it(place):
-    script = (
-        "from egrc.analysis import tables\nfrom egrc.worlds.pocket import Pocket\n"
-        "known = tables.floors('pocket', ['hole-2'])\n"
-        "Pocket.floor_tokens = None\n"  # whoever asks again must not work it out
-        "assert tables.floors('pocket', ['hole-2']) == known\nprint(known['hole-2'] > 0)"
-    )
-    for _ in range(2):
-        ended = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ)
-        )
-        assert ended.stdout.strip() == "True"
-    assert len(list(place.iterdir())) == 1
-
-
-def test_the_folder_is_gone_afterwards():
-    with shared.folder() as made:
-        assert made.is_dir()
-    assert not made.exists()
-
-
-def test_what_a_killed_call_left_is_removed_by_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared.paths, "BUILD", tmp_path)
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    left, mine = tmp_path / f"paper-{done.pid}-x", tmp_path / f"paper-{os.getpid()}-y"
-    left.mkdir()
-    mine.mkdir()
-    with shared.folder():
-        assert not left.exists() and mine.exists()
 
 
 def test_a_file_is_handed_on(place, monkeypatch):

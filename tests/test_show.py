@@ -28,25 +28,18 @@ def test_source_is_the_functions_own():
     shown = show.source(show.level)
     assert "def level(entropy: float) -> int:" in repr(shown)
     assert shown.markdown.startswith("```python\n") and repr(shown) in shown.markdown
-
-
-def test_what_has_no_source_is_refused():
     with pytest.raises(TypeError):
         show.source(3)
 
 
-def test_header_is_the_docstring():
+def test_header_is_the_docstring_and_by_name_imports_nothing():
+    code = "import sys, egrc.figures.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "TRL" in shown.stdout, shown.stderr
     assert repr(show.header(show)) == show.__doc__.strip()
     for bare in (type(show)("bare"), "egrc.no_such_module"):
         with pytest.raises(ValueError, match="no docstring"):
             show.header(bare)
-
-
-def test_a_header_by_name_imports_nothing():
-    code = "import sys, egrc.figures.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "TRL" in shown.stdout
 
 
 @pytest.mark.parametrize(("perplexity", "level"), [(1.0, 0), (1.2, 1), (2.5, 2), (5.0, 3)])
@@ -103,19 +96,15 @@ def test_a_row_that_is_no_rollout_is_refused():
 def test_a_notebook_gets_html_and_plain_text():
     data, display = show.texts(["a"], ["1 < 2"])._repr_mimebundle_()
     assert data.keys() == {"text/plain", "text/html"} and display == {}
-    assert "1 &lt; 2" in show.texts(["a"], ["1 < 2"]).html
+    assert "1 &lt; 2" in data["text/html"]
 
 
-def evaluation(lengths, text="so # 1"):
-    rows = pd.DataFrame({"id": [str(i) for i in range(len(lengths))], "tokens": lengths})
-    return rows.assign(benchmark="b", temperature=1.0, sample=0, text=text)
+def test_the_pair_shown_first_is_the_ordinary_one_and_has_its_texts():
+    def evaluation(lengths, text="so # 1"):
+        rows = pd.DataFrame({"id": [str(i) for i in range(len(lengths))], "tokens": lengths})
+        return rows.assign(benchmark="b", temperature=1.0, sample=0, text=text)
 
-
-def test_the_pair_shown_first_is_the_ordinary_one():
-    pairs = show.same_problem(evaluation([90, 10, 40]), evaluation([9, 1, 4]))
-    assert pairs["tokens_before"].iloc[0] == 40 and pairs["tokens_after"].iloc[0] == 4
-
-
-def test_texts_must_be_recorded_on_both_sides():
+    first = show.same_problem(evaluation([90, 10, 40]), evaluation([9, 1, 4])).iloc[0]
+    assert (first["tokens_before"], first["tokens_after"]) == (40, 4)
     with pytest.raises(ValueError, match="no problem has its text"):
         show.same_problem(evaluation([1]), evaluation([1], text=None))

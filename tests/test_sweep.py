@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import stub_records
@@ -14,20 +15,16 @@ import stub_records
 from egrc import paths
 from egrc.checks import ConfigError
 from egrc.controller import Reading
-from egrc.experiments import jobs, records, scales, sweep
-from egrc.experiments.jobs import Job, JobsError, duration, run_jobs
+from egrc.experiments import jobs, records, run, scales, sweep
+from egrc.experiments.jobs import Job, JobsError, run_jobs
 from egrc.methods import MAIN, ablations
 from egrc.methods.ablations import Linear
 from egrc.methods.egrc import Compress
 from egrc.worlds import launch
 
 
-def job(tmp_path, name, code, **kwargs):
-    return Job(name, [sys.executable, "-c", code], tmp_path / "logs" / f"{name}.log", **kwargs)
-
-
-def quiet(line):
-    """Takes progress lines and keeps none."""
+def job(tmp_path, name, code, *arguments):
+    return Job(name, [sys.executable, "-c", code, *arguments], tmp_path / "logs" / f"{name}.log")
 
 
 def test_jobs_run_two_at_a_time(tmp_path):
@@ -36,62 +33,51 @@ def test_jobs_run_two_at_a_time(tmp_path):
 import sys, time
 from pathlib import Path
 here, me, partner, later = Path(sys.argv[1]), *sys.argv[2:]
-(here / me).touch()
 end = time.monotonic() + 60
-while not (here / partner).exists():
-    assert time.monotonic() < end
-    time.sleep(0.01)
+def meet(word):
+    (here / (me + word)).touch()
+    while not (here / (partner + word)).exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+meet("")
 assert not (here / later).exists()
-(here / (me + "-checked")).touch()
-while not (here / (partner + "-checked")).exists():
-    assert time.monotonic() < end
-    time.sleep(0.01)
+meet("-checked")
 """
     pairs = [("a", "b", "c"), ("b", "a", "c"), ("c", "d", "none"), ("d", "c", "none")]
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    run_jobs([Job(me, [*command, me, *others], tmp_path / f"{me}.log") for me, *others in pairs], 2, 0.01, say=quiet)
+    run_jobs([job(tmp_path, me, code, str(tmp_path), me, *others) for me, *others in pairs], 2)
     assert all((tmp_path / f"{name}-checked").exists() for name in "abcd")
 
 
-def test_a_failed_job_is_shown_with_the_end_of_its_log_after_the_others(tmp_path):
+def test_a_failed_job_is_shown_with_the_end_of_its_log_after_the_others(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(jobs, "EVERY", 0.2)
     lines = "import sys\nfor i in range(50): print('line', i)\nsys.exit('no such thing')"
-    others = [job(tmp_path, f"good-{i}", "pass") for i in range(3)]
+    slow = "import time\nprint('x training 1/4, 0:00:09 left', flush=True)\ntime.sleep(2)"
     with pytest.raises(JobsError) as failed:
-        run_jobs([job(tmp_path, "bad", lines), *others], 1, 0.01, say=quiet)
+        run_jobs([job(tmp_path, "bad", lines), job(tmp_path, "slow", slow), job(tmp_path, "last", "pass")], 1)
     message = str(failed.value)
     assert "bad failed (exit code 1)" in message and "no such thing" in message and "line 49" in message
-    assert "line 30" not in message and "good" not in message
-    assert all(other.process.returncode == 0 for other in others)
+    assert "line 30" not in message and "slow" not in message
+    progress = capfd.readouterr().err.splitlines()
+    assert "1/3 done; slow training 1/4, 0:00:09 left" in progress and progress[-1] == "3/3 done"
 
 
-def test_progress_lines_count_and_foresee(tmp_path):
-    said = []
-    slow = "import time\nprint('x training 1/4', flush=True)\ntime.sleep(1)"
-    run_jobs([job(tmp_path, "slow", slow), job(tmp_path, "next", "pass")], 1, 0.01, 0.2, said.append)
-    assert any("0/2 done, slow training 1/4, about" in line for line in said)
-    assert said[-1] == "2/2 done"
+def test_progress_is_printed_at_the_first_and_last_step(capsys):
+    progress = jobs.Progress("a/b/seed-0", every=1e9)
+    for step in (1, 2, 3):
+        progress("training", step, 3)
+    progress("evaluating", 5, 5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["a/b/seed-0 training 1/3", "a/b/seed-0 training 3/3", "a/b/seed-0 evaluating 5/5"]
 
 
-@pytest.mark.parametrize(
-    ("log", "fraction"),
-    [("", 0), ("x training 5/10\n", 0.4), ("training 10/10\ny evaluating 10/40\n", 0.85)],
-)
-def test_how_far_a_job_is_comes_from_its_log(log, fraction, tmp_path):
-    (tmp_path / "log").write_text(log)
-    assert Job("name", [], tmp_path / "log").fraction() == pytest.approx(fraction)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(45, "45 s"), (89.9, "90 s"), (91, "2 min"), (720, "12 min"), (12_600, "3.5 h")]
-)
-def test_durations_are_short(seconds, text):
-    assert duration(seconds) == text
-
-
-def alive(pid):
-    """Is there such a process, zombies aside?"""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
-    return bool(found.strip()) and not found.startswith("Z")
+def descendants(pid):
+    """Processes below one, zombies aside."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True).stdout.split()
+    family = [pid]
+    rows = list(zip(listing[::3], listing[1::3], listing[2::3], strict=True))
+    for member in family:
+        family += [int(child) for child, parent, stat in rows if int(parent) == member and stat[0] != "Z"]
+    return family[1:]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -103,80 +89,97 @@ from pathlib import Path
 from egrc.experiments.jobs import Job, run_jobs
 signal.signal(signal.SIGTERM, lambda n, f: sys.exit(1))
 signal.signal(signal.SIGINT, signal.default_int_handler)
-run_jobs([Job("child", [sys.executable, "-c", {grandchild!r}], Path({str(tmp_path / "log")!r}))], 1, 0.05)
+run_jobs([Job("child", [sys.executable, "-c", {grandchild!r}], Path({str(tmp_path / "log")!r}))], 1)
 """
     env = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     started = subprocess.Popen([sys.executable, "-c", parent], env=env, stderr=subprocess.DEVNULL)
-    family = []
-    while len(family) < 2:
+    while len(family := descendants(started.pid)) < 2:
         assert started.poll() is None
         time.sleep(0.05)
-        family = descendants(started.pid)
     started.send_signal(number)
     assert started.wait(60) != 0
-    assert not [pid for pid in family if alive(pid)]
-
-
-def descendants(pid):
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout.split()
-    children = {}
-    for child, parent in zip(listing[::2], listing[1::2], strict=True):
-        children.setdefault(int(parent), []).append(int(child))
-    found = list(children.get(pid, []))
-    for child in found:
-        found += children.get(child, [])
-    return found
+    states = subprocess.run(["ps", "-o", "stat=", "-p", ",".join(map(str, family))], capture_output=True, text=True)
+    assert all(stat.startswith("Z") for stat in states.stdout.split())
 
 
 # --- which runs ---
 
 
-def test_a_sweep_needs_every_arm_and_seed_the_base_last():
+@pytest.fixture
+def asked(monkeypatch):
+    """The calls of `run_jobs`, none of which runs anything."""
+    calls = []
+    monkeypatch.setattr(sweep, "run_jobs", lambda jobs, at_once: calls.append((jobs, at_once)))
+    return calls
+
+
+def test_a_sweep_makes_only_what_is_missing_or_stale_the_base_last(tmp_path, asked):
     configs = sweep.needed("pocket")
     assert {(c.arm, c.seed) for c in configs} == {(arm, seed) for arm in MAIN for seed in (0, 1, 2)}
     assert [c.arm for c in configs[-3:]] == ["base"] * 3
-    with pytest.raises(ConfigError, match="choose one of base"):
-        sweep.needed("pocket", [("nonsense", 0)])
-
-
-def test_a_sweep_makes_only_what_is_missing_or_stale(tmp_path, monkeypatch):
-    for config in sweep.needed("pocket"):
+    for config in configs:
         stub_records.write(tmp_path, config.arm, config.seed)
     stub_records.write(tmp_path, "joint", 1, stale=True)
     (tmp_path / "runs/pocket/egrc/seed-2/run.json").unlink()
-    asked = []
-    monkeypatch.setattr(sweep, "run_jobs", lambda jobs, at_once: asked.extend(jobs))
     sweep.sweep("pocket", tmp_path)
-    assert {j.name for j in asked} == {"joint/seed-1", "egrc/seed-2"}
-    assert all(j.env["EGRC_DATA"] == str(tmp_path) for j in asked)
-    asked.clear()
-    sweep.sweep("pocket", tmp_path, trust=False)
-    assert len(asked) == len(sweep.needed("pocket"))
-    assert jobs.PROGRESS.search(b"pocket/joint/seed-1 training 3/200, 9 s left")
+    ((wanted, at_once),) = asked
+    assert {j.name for j in wanted} == {"joint/seed-1", "egrc/seed-2"} and at_once == os.cpu_count()
+    assert all(j.env["EGRC_DATA"] == str(tmp_path) for j in wanted)
 
 
-def test_a_machine_that_cannot_make_the_runs_is_told_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "run_jobs", lambda *_, **__: pytest.fail("starts runs"))
+def test_a_gpu_has_one_run_at_a_time_and_a_machine_without_is_told_once(tmp_path, asked, monkeypatch):
     with pytest.raises(ConfigError, match="scale gpu needs a GPU"):
         sweep.sweep("gpu", tmp_path)
-
-
-@pytest.mark.parametrize(("scale", "at_once"), [("pocket", 2), ("gpu", 1)])
-def test_a_gpu_has_one_run_at_a_time(scale, at_once, tmp_path, monkeypatch):
-    asked = []
+    assert asked == []
     monkeypatch.setattr(launch, "check", lambda *_: None)
-    monkeypatch.setattr(sweep, "run_jobs", lambda jobs, at_once: asked.append(at_once))
-    sweep.sweep(scale, tmp_path, trust=False)
-    assert asked == [at_once]
+    sweep.sweep("gpu", tmp_path)
+    assert asked[0][1] == 1
+
+
+def test_runs_that_only_slim_studies_name_keep_steps_and_answers(tmp_path, monkeypatch):
+    """A killed sweep's finished runs are made slim, too; what was asked of nothing else stays whole."""
+    ended = [("dler", 0), ("deepcompress", 0), ("joint-r0.2", 0)]
+
+    def run_jobs(jobs, at_once):
+        for arm, seed in ended:
+            (stub_records.write(tmp_path, arm, seed) / "adapter").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "run_jobs", run_jobs)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep("pocket", tmp_path, runs=ended)
+    kept = {arm: {p.name for p in paths.run_folder(tmp_path, "pocket", arm, 0).iterdir()} for arm, _ in ended}
+    assert kept["dler"] == set(records.SLIM)
+    assert kept["deepcompress"] == {*records.SLIM, records.WEIGHTS} and "decisions.jsonl" in kept["joint-r0.2"]
+
+
+def test_a_run_goes_on_only_with_the_settings_and_on_the_base_that_it_began_with(tmp_path):
+    config, base, work = scales.config("pocket", "egrc"), tmp_path / "base", tmp_path / "work"
+    base.mkdir()
+    world = SimpleNamespace(policy_path=lambda: str(base))
+
+    def goes_on(config):
+        run._prepare(work, config, world, fresh=False)
+        there = (work / "checkpoint").exists()
+        (work / "checkpoint").touch()
+        return there
+
+    assert [goes_on(config), goes_on(config), goes_on(replace(config, steps=7))] == [False, True, False]
+    (base / "weights").touch()
+    assert not goes_on(replace(config, steps=7))
+
+
+# --- studies, variants, ablations ---
 
 
 def test_a_study_needs_its_own_arms_at_its_seeds():
     runs = scales.study_runs("pocket", "dilemma")
-    arms = scales.study("pocket", "dilemma")
-    assert set(runs) == {(arm, seed) for arm in arms for seed in (0, 1, 2)}
-    assert {(c.arm, c.seed) for c in sweep.needed("pocket", runs)} == set(runs)
+    assert set(runs) == {(arm, seed) for arm in scales.study("pocket", "dilemma") for seed in (0, 1, 2)}
     seeds = {arm: [s for a, s in scales.study_runs("pocket", "peers") if a == arm] for arm in ("egrc", "dler")}
     assert seeds == {"egrc": [0, 1, 2, 3, 4], "dler": [0, 1, 2]}
+    for scale, study, valid in (("pocket", "x", "dilemma"), ("smol", "dilemma", r"\(none\)")):
+        with pytest.raises(ConfigError, match=f"no study '{study}' at scale '{scale}': choose one of {valid}"):
+            scales.study(scale, study)
 
 
 def test_a_variant_differs_from_its_arm_only_in_what_it_names():
@@ -201,8 +204,7 @@ def test_a_phase_is_changed_by_its_name():
 def test_an_ablation_is_not_what_it_ablates(arm):
     plain, other = scales.config("pocket", "egrc"), scales.config("pocket", arm)
     assert replace(other, arm="egrc") != plain
-    rollouts, groups = (1600, 8), (other.steps * other.prompts_per_step, other.group_size)
-    assert groups == rollouts, "the same budget"
+    assert (other.steps * other.prompts_per_step, other.group_size) == (1600, 8), "the same budget"
     assert (other.steps == plain.steps) == (arm != "egrc-more-updates"), "the batch is changed by one arm only"
 
 
@@ -231,52 +233,3 @@ def test_shuffled_entropy_would_have_switched_where_the_recorded_runs_did():
 
     mean = {low: sum(step(run, low) for run in runs) / 3 for low in (x / 100 for x in range(90, 110))}
     assert min(mean, key=lambda low: abs(mean[low] - ablations.SWITCH_STEP)) == ablations.SWITCH_SHUFFLED
-
-
-def test_unknown_studies_are_refused_with_the_valid_names():
-    with pytest.raises(ConfigError, match="no study 'x' at scale 'pocket': choose one of dilemma"):
-        scales.study("pocket", "x")
-    with pytest.raises(ConfigError, match=r"choose one of \(none\)"):
-        scales.study("smol", "dilemma")
-
-
-def test_the_arms_of_studies_stay_out_of_the_first_figures(tmp_path):
-    for arm in ("egrc", "joint-grpo"):
-        stub_records.write(tmp_path, arm)
-    stub_records.write(tmp_path, "egrc", 4)  # a seed that only study peers asks for
-    assert [r.name for r in records.load_all("pocket", tmp_path)] == ["pocket/egrc/seed-0"]
-    assert {r.arm for r in records.load_all("pocket", tmp_path, studies=True)} == {"egrc", "joint-grpo"}
-    with pytest.raises(records.RecordError, match="joint"):
-        records.load_study("pocket", "dilemma", tmp_path)
-
-
-def test_runs_that_only_slim_studies_name_keep_steps_and_answers(tmp_path, monkeypatch):
-    """A killed sweep's finished runs are made slim, too; what was asked of nothing else stays whole."""
-    ended = sweep.needed("pocket", [("dler", 0), ("deepcompress", 0), ("joint-r0.2", 0)])
-
-    def run_jobs(jobs, at_once):
-        for config in ended:
-            folder = stub_records.write(tmp_path, config.arm, config.seed)
-            (folder / "adapter").mkdir(exist_ok=True)
-            (folder / "adapter" / "weights").touch()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sweep, "run_jobs", run_jobs)
-    with pytest.raises(KeyboardInterrupt):
-        sweep.sweep("pocket", tmp_path, runs=[(c.arm, c.seed) for c in ended])
-    kept = {c.arm: {p.name for p in paths.run_folder(tmp_path, "pocket", c.arm, 0).iterdir()} for c in ended}
-    assert kept["dler"] == set(records.SLIM)
-    assert kept["deepcompress"] == {*records.SLIM, records.WEIGHTS} and "decisions.jsonl" in kept["joint-r0.2"]
-    with pytest.raises(records.RecordError, match="keep only steps and answers"):
-        _ = records.load("pocket", "dler", 0, tmp_path).rollouts
-
-
-@pytest.mark.parametrize(
-    ("arm", "seed", "whole", "weights"),
-    [
-        ("egrc", 0, True, True), ("joint-r0.8", 1, True, True),
-        ("egrc", 4, False, True), ("tokensqueeze", 2, False, True), ("egrc-dapo", 0, False, False),
-    ],
-)  # fmt: skip
-def test_which_runs_keep_what(arm, seed, whole, weights):
-    assert (scales.keeps_all("pocket", arm, seed), scales.keeps_weights("pocket", arm, seed)) == (whole, weights)

@@ -108,7 +108,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     file.write_text('{"base_best_temperature": 0.3}')
     assert tables.best_temperature("pocket", tmp_path) == 0.3
     file.write_text("{}")
-    with pytest.raises(RecordError, match="egrc world"):
+    with pytest.raises(RecordError, match="egrc measure world"):
         tables.best_temperature("pocket", tmp_path)
 
 

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import legible, texts
 
-from egrc.analysis import tokens
+from egrc.analysis import measure, tokens
 from egrc.atomic import write_parquet
-from egrc.experiments import measure
 from egrc.experiments.records import RecordError
 from egrc.figures import style
 

@@ -15,12 +15,12 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from egrc.analysis import gradients, tug
+from egrc.analysis import gradients, measure, tug
 from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.entropy import CLASSES, TokenClasses, lexical_classes
 from egrc.evaluation import sampling
-from egrc.experiments import measure, records, run, scales
+from egrc.experiments import records, run, scales
 from egrc.methods.egrc import accuracy, compress
 
 TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number

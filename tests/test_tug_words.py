@@ -13,9 +13,9 @@ import tiny
 import torch
 from peft import get_peft_model
 
-from egrc.analysis import gradients, tug_words
+from egrc.analysis import gradients, measure, tug_words
 from egrc.entropy import CLASSES
-from egrc.experiments import measure, run, scales
+from egrc.experiments import run, scales
 from egrc.experiments.records import RecordError
 from egrc.worlds import smol
 

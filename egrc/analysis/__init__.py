@@ -1,1 +1,1 @@
-"""What is measured beyond the runs themselves; a module that is slow is a measurement (see `experiments.measure`)."""
+"""What is measured beyond the runs themselves; a module that is slow is a measurement (see `analysis.measure`)."""

@@ -26,16 +26,16 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import ablations, changes, dilemma, gradients, tables, tokens
+from egrc.analysis import ablations, changes, dilemma, gradients, measure, tables, tokens
 from egrc.analysis import rows as checked
+from egrc.analysis.measure import NotMade
 from egrc.analysis.search import REMOVED
 from egrc.analysis.shown import Shown
 from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, Bound, judged, markdown, text
 from egrc.checks import ConfigError
 from egrc.evaluation import intervals
 from egrc.evaluation.intervals import Means
-from egrc.experiments import measure, records, scales
-from egrc.experiments.measure import NotMade
+from egrc.experiments import records, scales
 from egrc.experiments.shared import once
 
 COLUMNS = (
@@ -43,7 +43,7 @@ COLUMNS = (
     *("estimate", "low", "high", "n", "seeds", "verdict", "note"),
 )
 MEASURED = ("pocket", "smol")
-"""Scales that have measurements beyond the runs themselves (see `egrc.experiments.measure`)."""
+"""Scales that have measurements beyond the runs themselves (see `egrc.analysis.measure`)."""
 CONTROLS = ("egrc-fixed", "egrc-by-length", "egrc-shuffled", "egrc-reversed")
 """What the gate is held against in claim 7: it does not look, looks at the length, at shuffled entropy; other order."""
 

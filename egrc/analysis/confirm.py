@@ -22,13 +22,13 @@ from typing import Any
 import pandas as pd
 
 from egrc import paths
+from egrc.analysis import measure as measurements
 from egrc.analysis import parts as of
 from egrc.analysis import tables
 from egrc.analysis.search import PLUS_REMOVED, WORST
 from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import evaluate
 from egrc.evaluation.intervals import N_BOOT
-from egrc.experiments import measure as measurements
 from egrc.experiments import records, run, scales
 
 SCALES = ("pocket",)
@@ -39,7 +39,7 @@ NOT_BELOW = 0.02
 """How far below the base the lower end of accuracy's interval may lie."""
 
 
-# --- asking: a measurement (`experiments.measure`) ----------------------------------------------------------------
+# --- asking: a measurement (`analysis.measure`) ------------------------------------------------------------------
 
 
 def parts(scale: str) -> list[str]:

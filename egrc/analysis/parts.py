@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from egrc.experiments import fingerprint, records, scales
-from egrc.experiments.measure import adapters
 
 
 def named(arms: Iterable[str], seeds: Iterable[int]) -> list[str]:
@@ -22,5 +21,6 @@ def split(part: str) -> tuple[str, int]:
 
 def inputs(scale: str, names: Iterable[str]) -> dict[str, str]:
     """Hashes of the adapters of these parts' runs and of the base model.  Raises RecordError if a run is missing."""
-    own = {"base model": fingerprint.folder_hash(scales.world(scale).policy_path())}
-    return adapters([records.load(scale, *split(name)) for name in names]) | own
+    runs = [records.load(scale, *split(name)) for name in names]
+    weights = {run.name: fingerprint.folder_hash(str(run.path / records.WEIGHTS)) for run in runs if run.arm != "base"}
+    return weights | {"base model": fingerprint.folder_hash(scales.world(scale).policy_path())}

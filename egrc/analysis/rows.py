@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
+from egrc.analysis import measure
 from egrc.analysis.shown import Shown
-from egrc.experiments import measure
 from egrc.experiments.records import RecordError
 
 T = TypeVar("T")

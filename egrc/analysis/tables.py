@@ -48,7 +48,7 @@ def best_temperature(scale: str, data: Path = DATA) -> float | None:
         return None
     facts = json.loads(file.read_text(encoding="utf-8"))
     if "base_best_temperature" not in facts:
-        raise RecordError(f"{shown(file)}: no base_best_temperature; measure it with `python -m egrc world`")
+        raise RecordError(f"{shown(file)}: no base_best_temperature; measure it with `python -m egrc measure world`")
     return float(facts["base_best_temperature"])
 
 

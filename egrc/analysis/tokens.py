@@ -27,9 +27,8 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import rows
+from egrc.analysis import measure, rows
 from egrc.evaluation.intervals import LEVEL, resample
-from egrc.experiments import measure
 from egrc.experiments.records import RecordError
 
 if TYPE_CHECKING:

@@ -49,8 +49,6 @@ from egrc.config import Config
 from egrc.entropy import CLASSES, TokenClasses
 from egrc.evaluation import sampling
 from egrc.experiments import records, run, scales
-from egrc.experiments.agree import STEPS as VERIFIED
-from egrc.experiments.agree import cells, differing_cell
 from egrc.objective import Objective, Rollouts
 from egrc.scoring import score_tokens
 
@@ -149,7 +147,7 @@ def _seen(work: Path, step: int) -> Path:
 
 
 def _require_same(made: Path, recorded: Path) -> None:
-    if found := differing_cell(cells(made)[:VERIFIED], cells(recorded)[:VERIFIED]):
+    if found := records.differing_steps(made, recorded):
         raise records.RecordError(
             f"{paths.shown(recorded)}: training this run again gave other steps ({found}), so what was seen on the way "
             "is not this run's: train the runs anew (`make paper FRESH=1`)"

@@ -34,6 +34,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from egrc.analysis import measure as measurements
 from egrc.analysis import tug
 from egrc.analysis.word_classes import PENN
 from egrc.analysis.word_classes import STRICT as STRICT_LIST
@@ -41,7 +42,6 @@ from egrc.atomic import write_bytes
 from egrc.entropy import CLASSES, lexical_classes
 from egrc.evaluation import sampling
 from egrc.experiments import fingerprint, scales
-from egrc.experiments import measure as measurements
 from egrc.scoring import score_tokens
 from egrc.worlds import smol
 

@@ -108,7 +108,7 @@ def summary(pool: Pool) -> str:
     return f"{pool.counts.total()} graded{f' ({reasons})' if reasons else ''}, {pool.replaced} workers replaced"
 
 
-def main(file: str, workers: int, limit: float) -> None:
+def main(file: str, workers: int | None, limit: float) -> None:
     """Print a JSON object for each line as soon as it is its turn, then a summary on standard error."""
     with Pool(workers, limit) as pool:
         for verdict in grade_lines(file, pool):

@@ -1,13 +1,20 @@
-"""Hashes by which a stale record is known: of its settings, and of the weights it starts from."""
+"""What a record hangs on: hashes of its settings and of weights, and the versions and the commit that made it."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
+import platform
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+from egrc import paths
 from egrc.config import Config
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 
 
 def _digest(content: bytes) -> str:
@@ -32,3 +39,24 @@ def folder_hash(path: str) -> str:
         return path
     files = sorted(f for f in folder.rglob("*") if f.is_file())
     return _digest("".join(f"{f.relative_to(folder)} {_digest(f.read_bytes())}\n" for f in files).encode())
+
+
+def portable(policy_path: str) -> str:
+    """Where a clone has the base model; a hub id as it is, a folder elsewhere by its last name."""
+    folder = Path(policy_path)
+    if folder.is_relative_to(paths.DATA):
+        return str("data" / folder.relative_to(paths.DATA))
+    return folder.name if folder.is_absolute() else policy_path
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what the numbers depend on."""
+    packages = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), "machine": platform.machine(), **packages}
+
+
+def commit() -> str | None:
+    """The git commit of the code at hand; None outside of a checkout, or without git."""
+    git = shutil.which("git")
+    asked = git and subprocess.run([git, "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
+    return asked.stdout.strip() if asked and asked.returncode == 0 else None

@@ -9,13 +9,11 @@ import pandas as pd
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import evaluations, records, scales
 
-RUN = [
-    *("scale", "arm", "seed", "benchmark", "temperature", "problems", "samples"),
-    *("accuracy", "mean_tokens", "truncated", "floor_tokens", "stale"),
+COLUMNS = [
+    *("scale", "arm", "seed", "benchmark", "temperature", "problems", "samples", "accuracy", "mean_tokens"),
+    *("truncated", "floor_tokens", "stale", "source", "top_p", "cap"),
+    *("accuracy_low", "accuracy_high", "majority", "thinking_tokens", "answer_tokens"),  # of an evaluation
 ]
-MORE = ["source", "top_p", "cap", "accuracy_low", "accuracy_high", "majority", "thinking_tokens", "answer_tokens"]
-COLUMNS = RUN + MORE
-"""Those of `MORE` came later: of a run they are empty but for `source`, `top_p` and `cap`."""
 
 
 def results(scale: str | None = None, data: Path | None = None) -> pd.DataFrame:
@@ -27,34 +25,16 @@ def results(scale: str | None = None, data: Path | None = None) -> pd.DataFrame:
     also the accuracy's 95% interval, the majority vote, and tokens of thinking and answer apart.
     Raises RecordError for a damaged record.
     """
-    parts = [_run(record) for record in records.load_all(scale, data)]
-    parts += [_evaluation(found) for found in evaluations.load_all(scale, data)]
-    return pd.concat([p.reindex(columns=COLUMNS) for p in parts], ignore_index=True) if parts else _none()
-
-
-def _none() -> pd.DataFrame:
-    return pd.DataFrame(columns=COLUMNS)
-
-
-def _run(record: records.Record) -> pd.DataFrame:
-    world = scales.world(record.scale)
-    table = summarise(record.evaluation)
-    table = table[table["benchmark"] != "mean"]
-    floors = {name: world.floor_tokens(name) for name in table["benchmark"].unique()}
-    return table.assign(
-        scale=record.scale,
-        arm=record.arm,
-        seed=record.seed,
-        floor_tokens=table["benchmark"].map(floors),
-        stale=records.stale(record),
-        source="run",
-        top_p=1.0,
-        cap=record.meta["config"]["cap"],
-    )
-
-
-def _evaluation(found: evaluations.Evaluation) -> pd.DataFrame:
-    table = evaluations.table([found]).rename(columns={"who": "arm"})
-    floor = scales.world(found.settings["scale"]).floor_tokens(found.settings["benchmark"])
-    known = float("nan") if floor is None else floor
-    return table.assign(floor_tokens=known, stale=None, source="evaluation")
+    parts = []
+    for run in records.load_all(scale, data):
+        facts = {"scale": run.scale, "arm": run.arm, "seed": run.seed, "stale": records.stale(run), "source": "run"}
+        facts |= {"top_p": 1.0, "cap": run.meta["config"]["cap"]}
+        parts.append(summarise(run.evaluation).query("benchmark != 'mean'").assign(**facts))
+    for asked in evaluations.load_all(scale, data):
+        table = evaluations.table([asked]).rename(columns={"who": "arm"})
+        parts.append(table.assign(scale=asked.settings["scale"], stale=None, source="evaluation"))
+    for part in parts:
+        world = scales.world(part["scale"].iloc[0])
+        floors = {name: world.floor_tokens(name) for name in part["benchmark"].unique()}
+        part["floor_tokens"] = part["benchmark"].map(floors).astype(float)
+    return pd.concat([p.reindex(columns=COLUMNS) for p in parts] or [pd.DataFrame(columns=COLUMNS)], ignore_index=True)

@@ -6,15 +6,11 @@ goes on where it was; the finished record appears in its place at once.
 
 from __future__ import annotations
 
-import fcntl
-import importlib.metadata
 import json
-import platform
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -27,12 +23,12 @@ from egrc import paths
 from egrc.atomic import publish_folder, write_json, write_parquet
 from egrc.config import Config
 from egrc.evaluation.evaluate import evaluate
-from egrc.experiments import fingerprint, records, scales
+from egrc.experiments import records, scales
+from egrc.experiments.fingerprint import commit, config_hash, folder_hash, portable, versions
+from egrc.experiments.records import alone, is_done
 from egrc.worlds import launch
 from egrc.worlds.launch import Hardware
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
-RECORDED = ("steps.csv", "decisions.jsonl", "rollouts.parquet")
 OnProgress = Callable[[str, int, int], None]
 """Called with 'training' or 'evaluating', what is done, and what there is to do."""
 Observe = Callable[[int, Any], None]
@@ -41,46 +37,39 @@ Observe = Callable[[int, Any], None]
 
 def run(
     config: Config,
-    data_dir: Path = paths.DATA,
+    data_dir: Path | None = None,
     fresh: bool = False,
     on_progress: OnProgress | None = None,
     hardware: Hardware | None = None,
 ) -> Path:
     """Make one record, or find it already made; returns its folder.
 
-    Resumes from the last checkpoint unless `fresh`, or unless config or code have changed since.  On several ranks all
-    train, and the first one does the rest.  `hardware` is the scale's unless given.
+    Resumes from the last checkpoint unless `fresh`, or unless config or base model have changed since.  On several
+    ranks all train, and the first one does the rest.  `hardware` is the scale's unless given.
 
-    Raises
-    ------
-    ConfigError
-        The machine cannot make this run; said before anything is loaded.
-    RankError
-        Another rank has ended.
-    RecordError
-        Another process is making the same record.
-    WriteError
-        The disk is full; what was reached is kept.
-    FileNotFoundError
-        The scale's base model or data are missing.
+    Raises ConfigError, before anything is loaded, if the machine cannot make this run; RankError if another rank has
+    ended; RecordError if another process makes the same record; WriteError if the disk is full (what was reached is
+    kept); FileNotFoundError if the scale's base model or data are missing.
     """
     set_up()
+    data_dir = data_dir or paths.DATA
     target = paths.run_folder(data_dir, config.scale, config.arm, config.seed)
     work = paths.work_folder(data_dir, config.scale, config.arm, config.seed)
     hardware = hardware or scales.hardware(config.scale)
     with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        own = data_dir / config.scale / "base"
-        world = scales.world(config.scale, data_dir if own.exists() else None)
+        own_base = (data_dir / config.scale / "base").exists()
+        world = scales.world(config.scale, data_dir if own_base else None)
         launch.check(config, hardware, world)
         if launch.is_main():
-            _prepare(work, config, fresh)
+            _prepare(work, config, world, fresh)
         launch.wait_for_all(cpu=not torch.cuda.is_available())
         if config.arm != "base" and not (work / "adapter").exists():
             train(config, world, work, on_progress, hardware=hardware)
         if launch.is_main():
-            _evaluate(config, world, work, on_progress, hardware)
+            if not (work / "evaluation.parquet").exists():
+                _evaluate(config, world, work, on_progress, hardware)
             publish_folder(_assemble(config, work, hardware), target)
             shutil.rmtree(work)
     return target
@@ -88,49 +77,16 @@ def run(
 
 def set_up() -> None:
     """Settings of the process that every run shares."""
-    torch.set_num_threads(1)  # two runs side by side; also what makes sums, and so runs, repeatable
+    torch.set_num_threads(1)  # runs stand side by side; also what makes sums, and so runs, repeatable
     disable_progress_bar()  # of loading weights, which takes no time
 
 
-def is_done(target: Path, config: Config) -> bool:
-    """Is there a complete record of this very config by this very code?"""
-    if not (target / "run.json").is_file():
-        return False
-    meta = records.Record.load(target).meta
-    return _stamp(config).items() <= meta.items()
-
-
-def _stamp(config: Config) -> dict[str, str]:
-    return {"config_hash": fingerprint.config_hash(config)}
-
-
-def commit() -> str | None:
-    """The git commit of the code at hand; None outside of a checkout, or without git."""
-    git = shutil.which("git")
-    found = git and subprocess.run([git, "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
-    return found.stdout.strip() if found and found.returncode == 0 else None
-
-
-@contextmanager
-def alone(work: Path) -> Iterator[None]:
-    """Hold the work folder's lock, which the system frees when a process dies."""
-    work.parent.mkdir(parents=True, exist_ok=True)
-    with work.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise records.RecordError(
-                f"another process is at work in {paths.shown(work)}: wait for it, or end it, and try again"
-            ) from error
-        yield
-
-
-def _prepare(work: Path, config: Config, fresh: bool) -> None:
-    """Keep the work folder only if it holds this very run."""
-    stamp = work / "stamp.json"
-    if fresh or not stamp.is_file() or json.loads(stamp.read_text()) != _stamp(config):
+def _prepare(work: Path, config: Config, world: scales.World, fresh: bool) -> None:
+    """Keep the work folder only if it holds this very run, begun on this very base model."""
+    stamp, now = work / "stamp.json", {"config_hash": config_hash(config), "base": folder_hash(world.policy_path())}
+    if fresh or not stamp.is_file() or json.loads(stamp.read_text()) != now:
         shutil.rmtree(work, ignore_errors=True)
-        write_json(stamp, _stamp(config))
+        write_json(stamp, now)
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -155,13 +111,35 @@ def train(
 
     from egrc.trainer import EGRCConfig, EGRCTrainer, last_checkpoint
 
-    split = launch.trainer_settings(config, hardware or scales.hardware(config.scale), launch.ranks())
-    settings = {**arguments(config, work, stop_after), **split}
-    callbacks = [progress_callback(config.steps, on_progress if launch.is_main() else None, stop_after)]
-    callbacks += [observer(observe)] if observe else []
+    checkpoints = work / "checkpoints"
+    settings = {
+        "output_dir": str(checkpoints),
+        "max_steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": config.warmup_steps,
+        "seed": config.seed,
+        "save_strategy": "no" if stop_after else "steps",
+        "save_steps": config.checkpoint_every,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+        **launch.trainer_settings(config, hardware or scales.hardware(config.scale), launch.ranks()),
+    }
+
+    def after_step(step: int, model: Any) -> bool:
+        if observe:
+            observe(step, model)
+        if on_progress and step and launch.is_main():
+            on_progress("training", step, config.steps)
+        return bool(stop_after) and step >= stop_after
+
+    callback = observer(after_step)
     if own := config.recipe.phases[0].trainer:
         module, function = own.split(":")
-        given = (config, world, work, settings, lora(config), callbacks)
+        given = (config, world, work, settings, lora(config), [callback])
         model = getattr(import_module(module), function)(*given, resume=not stop_after, on_progress=on_progress)
     else:
         base, tokenizer = world.policy()
@@ -186,60 +164,24 @@ def train(
             peft_config=lora(config),
         )
         trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
-        for callback in callbacks:
-            trainer.add_callback(callback)
-        with launch.as_one(work / "checkpoints"):
-            trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(work / "checkpoints"))
+        trainer.add_callback(callback)
+        with launch.as_one(checkpoints):
+            trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(checkpoints))
         model = trainer.accelerator.unwrap_model(trainer.model)
     if launch.is_main() and not stop_after:
         save_adapter(model, world, work / "adapter")
-
-
-def arguments(config: Config, work: Path, stop_after: int | None) -> dict[str, Any]:
-    """Transformers' arguments that every arm's trainer shares."""
-    return {
-        "output_dir": str(work / "checkpoints"),
-        "max_steps": config.steps,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": config.warmup_steps,
-        "seed": config.seed,
-        "save_strategy": "no" if stop_after else "steps",
-        "save_steps": config.checkpoint_every,
-        "save_total_limit": 2,
-        "logging_steps": 1,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": not torch.cuda.is_available(),
-    }
 
 
 def lora(config: Config) -> Any:
     """The adapter's settings: every linear layer but the head, scale 2 (alpha = 2 r)."""
     from peft import LoraConfig
 
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=2 * config.lora_rank,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
+    rank = config.lora_rank
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def progress_callback(total: int, on_progress: OnProgress | None, stop_after: int | None) -> Any:
-    from transformers import TrainerCallback
-
-    class Progress(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if on_progress:
-                on_progress("training", state.global_step, total)
-            if stop_after and state.global_step >= stop_after:
-                control.should_training_stop = True
-
-    return Progress()
-
-
-def observer(observe: Observe) -> Any:
+def observer(observe: Callable[[int, Any], bool | None]) -> Any:
+    """A callback that shows the policy before the first step and after each; where `observe` is true, training ends."""
     from transformers import TrainerCallback
 
     class Observer(TrainerCallback):
@@ -248,7 +190,7 @@ def observer(observe: Observe) -> Any:
                 observe(0, model)
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            observe(state.global_step, model)
+            control.should_training_stop |= bool(observe(state.global_step, model))
 
     return Observer()
 
@@ -267,14 +209,6 @@ def save_adapter(model: Any, world: scales.World, folder: Path) -> None:
     unfinished.rename(folder)
 
 
-def portable(policy_path: str) -> str:
-    """Where a clone has the base model; a hub id as it is, a folder elsewhere by its last name."""
-    folder = Path(policy_path)
-    if folder.is_relative_to(paths.DATA):
-        return str("data" / folder.relative_to(paths.DATA))
-    return folder.name if folder.is_absolute() else policy_path
-
-
 # --- evaluation and the record --------------------------------------------------------------------
 
 
@@ -288,27 +222,14 @@ def policy(config: Config, world: scales.World, adapter: Path) -> tuple[Any, Any
     return model.eval(), tokenizer
 
 
-def _evaluate(
-    config: Config, world: scales.World, work: Path, on_progress: OnProgress | None, hardware: Hardware
-) -> None:
-    if (work / "evaluation.parquet").exists():
-        return
+def _evaluate(config: Config, world: Any, work: Path, on_progress: OnProgress | None, hardware: Hardware) -> None:
     model, tokenizer = policy(config, world, work / "adapter")
     if hardware.dtype == "bfloat16":
         model.to("cuda")
     began = time.monotonic()
-    rows = evaluate(
-        model,
-        tokenizer,
-        world.benchmarks(config.eval_problems),
-        world.correct,
-        config.eval_temperatures,
-        config.eval_samples,
-        config.cap,
-        config.seed,
-        (lambda done, total: on_progress("evaluating", done, total)) if on_progress else None,
-        hardware.evaluation_batch,
-    )
+    show = (lambda done, total: on_progress("evaluating", done, total)) if on_progress else None
+    asked = (world.benchmarks(config.eval_problems), world.correct, config.eval_temperatures, config.eval_samples)
+    rows = evaluate(model, tokenizer, *asked, config.cap, config.seed, show, hardware.evaluation_batch)
     write_json(work / "evaluation.json", {"seconds": time.monotonic() - began})
     write_parquet(work / "evaluation.parquet", rows)
 
@@ -319,41 +240,27 @@ def _assemble(config: Config, work: Path, hardware: Hardware) -> Path:
     shutil.rmtree(record, ignore_errors=True)
     record.mkdir()
     shutil.copy(work / "evaluation.parquet", record)
-    evaluation_seconds = json.loads((work / "evaluation.json").read_text())["seconds"]
-    tokens, training_seconds = 0, 0.0
+    evaluating = json.loads((work / "evaluation.json").read_text())["seconds"]
+    tokens, training = 0, 0.0
     if config.arm != "base":
-        for name in RECORDED:
+        for name in ("steps.csv", "decisions.jsonl", "rollouts.parquet"):
             shutil.copy(work / name, record)
         shutil.copytree(work / "adapter", record / "adapter")
-        last = records.read_steps(record / "steps.csv").iloc[-1]
-        tokens, training_seconds = int(last["generated_tokens"]), float(last["seconds"])
-    write_json(
-        record / "run.json",
-        {
-            "config": config.to_dict(),
-            **_stamp(config),
-            "commit": commit(),
-            "versions": versions(),
-            "seconds": round(training_seconds + evaluation_seconds, 1),
-            "training_seconds": round(training_seconds, 1),
-            "evaluation_seconds": round(evaluation_seconds, 1),
-            "generated_tokens": tokens,
-            "status": "complete",
-            **_machine(hardware),
-        },
-    )
+        last = records.read(record / "steps.csv").iloc[-1]
+        tokens, training = int(last["generated_tokens"]), float(last["seconds"])
+    meta = {
+        "config": config.to_dict(),
+        "config_hash": config_hash(config),
+        "commit": commit(),
+        "versions": versions(),
+        "seconds": round(training + evaluating, 1),
+        "training_seconds": round(training, 1),
+        "evaluation_seconds": round(evaluating, 1),
+        "generated_tokens": tokens,
+        "status": "complete",
+    }
+    if hardware != Hardware() or launch.ranks() > 1:  # what a run was cut to fit
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        meta |= {"hardware": asdict(hardware), "ranks": launch.ranks(), "device": device}
+    write_json(record / "run.json", meta)
     return record
-
-
-def _machine(hardware: Hardware) -> dict[str, Any]:
-    """What a run was cut to fit; nothing for one process in float32, which needs no cutting."""
-    if hardware == Hardware() and launch.ranks() == 1:
-        return {}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return {"hardware": asdict(hardware), "ranks": launch.ranks(), "device": device}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of what the numbers depend on."""
-    found = {package: importlib.metadata.version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), "machine": platform.machine(), **found}

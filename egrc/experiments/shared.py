@@ -1,7 +1,6 @@
 """What several processes of one `make paper` need is worked out by the first of them and read by the others.
 
-Figures, tables and notebooks show the same numbers, each in a process of its own.  `paper.products` names a
-folder for
+Figures, tables and notebooks show the same numbers, each in a process of its own.  `paper.products` names a folder for
 them in the environment and removes it afterwards, so nothing can outlive what it was made from; without that folder, as
 in JupyterLab or in a test, every number is worked out where it is asked for.
 """
@@ -11,72 +10,51 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import ParamSpec
 
 import pandas as pd
 
-from egrc import paths
 from egrc.atomic import write_bytes
 
 FOLDER = "EGRC_SHARED"
 P = ParamSpec("P")
 
 
-@contextmanager
-def folder() -> Iterator[Path]:
-    """A new folder, for as long as the processes that share it run; FOLDER in their environment is to name it.
-
-    Folders of calls that were killed are removed first.
-    """
-    paths.BUILD.mkdir(parents=True, exist_ok=True)
-    for left in paths.BUILD.glob("paper-*"):
-        if not _runs(left.name.split("-")[1]):
-            shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(prefix=f"paper-{os.getpid()}-", dir=paths.BUILD) as made:
-        yield Path(made)
-
-
-def _runs(pid: str) -> bool:
-    """Is there such a process?"""
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
-
-
 def once(work: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
     """A function whose table is kept, as parquet, by its name and its arguments (tables among them by their content).
 
     Its arguments must say all that matters, apart from the files under data/, which do not change meanwhile.  Two that
-    ask at once both work it out, and find the same.
+    ask at once both work it out, and get the same.
     """
 
     @wraps(work)
-    def found(*given: P.args, **named: P.kwargs) -> pd.DataFrame:
-        place = os.environ.get(FOLDER)
-        if not place:
-            return work(*given, **named)
-        arguments = inspect.signature(work).bind(*given, **named)
+    def worked(*args: P.args, **named: P.kwargs) -> pd.DataFrame:
+        if not os.environ.get(FOLDER):
+            return work(*args, **named)
+        arguments = inspect.signature(work).bind(*args, **named)
         arguments.apply_defaults()
-        key = hashlib.sha256(repr([_said(value) for value in arguments.arguments.values()]).encode()).hexdigest()[:16]
-        file = Path(place) / f"{work.__module__}.{work.__qualname__}-{key}.parquet"
+        key = hashlib.sha256(repr([_key(value) for value in arguments.arguments.values()]).encode()).hexdigest()[:16]
+        file = Path(os.environ[FOLDER]) / f"{work.__module__}.{work.__qualname__}-{key}.parquet"
         if not file.is_file():
-            table = work(*given, **named)
+            table = work(*args, **named)
             if not isinstance(table.index, pd.RangeIndex):
                 raise TypeError(f"{work.__qualname__}: only a table without an index of its own can be kept")
             write_bytes(file, table.to_parquet())  # read soon and often: quick to write
         return pd.read_parquet(file)  # also who worked it out: all go on with the very same table
 
-    return found
+    return worked
+
+
+def _key(value: object) -> str:
+    """An argument as text that tells it from any other."""
+    if isinstance(value, pd.Series):
+        value = value.rename(value.name or "values").to_frame()
+    if isinstance(value, pd.DataFrame):
+        return hashlib.sha256(value.to_parquet(compression=None)).hexdigest()
+    return repr(value)
 
 
 def keep(name: str, content: bytes) -> None:
@@ -87,15 +65,5 @@ def keep(name: str, content: bytes) -> None:
 
 def kept(name: str) -> bytes | None:
     """What was handed on under this name, or None."""
-    place = os.environ.get(FOLDER)
-    file = Path(place) / name if place else None
-    return file.read_bytes() if file and file.is_file() else None
-
-
-def _said(value: object) -> str:
-    """An argument in words that tell it from any other."""
-    if isinstance(value, pd.Series):
-        value = value.rename(value.name or "values").to_frame()
-    if isinstance(value, pd.DataFrame):
-        return hashlib.sha256(value.to_parquet(compression=None)).hexdigest()
-    return repr(value)
+    file = Path(os.environ.get(FOLDER) or "") / name
+    return file.read_bytes() if os.environ.get(FOLDER) and file.is_file() else None

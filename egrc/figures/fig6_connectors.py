@@ -12,8 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from egrc.analysis import tokens
-from egrc.experiments import measure
+from egrc.analysis import measure, tokens
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA

@@ -58,7 +58,7 @@ class Pocket:
     def policy_path(self) -> str:
         folder = (self.data or paths.DATA) / "pocket" / "base"
         if not (folder / "model.safetensors").exists():
-            raise FileNotFoundError(f"no base model in {folder}: train it with `python -m egrc base`")
+            raise FileNotFoundError(f"no base model in {folder}: train it with `python -m egrc train --base`")
         return str(folder)
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -1,6 +1,6 @@
 """What the pocket world must be before any arm is compared; measured without a look at how EGRC does.  [ours]
 
-`python -m egrc world` runs this and keeps `data/pocket/world.json`.  Temperatures are chosen on training problems
+`python -m egrc measure world` keeps it in `data/pocket/world.json`.  Temperatures are chosen on training problems
 ('search'); everything else is measured on held-out ones ('test').
 """
 
