@@ -33,9 +33,10 @@ from egrc.evaluation.problems import Problem, key
 from egrc.evaluation.sampling import Backend, Sampling, by_transformers, by_vllm, derived_seed, require_vllm
 from egrc.experiments import evaluations, fingerprint, scales
 from egrc.experiments.export import ADAPTER
+from egrc.experiments.fingerprint import portable, versions
 from egrc.experiments.generate import adapted, check_adapter
-from egrc.experiments.records import RecordError
-from egrc.experiments.run import alone, portable, set_up, versions
+from egrc.experiments.records import RecordError, alone
+from egrc.experiments.run import set_up
 from egrc.worlds import deepseek, hub
 from egrc.worlds.pocket import verdicts
 from egrc.worlds.pocket.tokenizer import build_tokenizer

@@ -18,7 +18,7 @@ from egrc.checks import ConfigError
 from egrc.evaluation import sampling
 from egrc.experiments import scales
 from egrc.experiments.export import ADAPTER
-from egrc.experiments.run import portable
+from egrc.experiments.fingerprint import portable
 
 
 @dataclass(frozen=True)
