@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import made_up
 import numpy as np
@@ -155,24 +154,10 @@ def test_conditions_that_are_asked_for_are_known_and_drawn() -> None:
 # --- all of it, small ---
 
 
-class Small:
-    """The pocket world with one short benchmark."""
-
-    name = "pocket"
-
-    def __init__(self) -> None:
-        self.world = scales.world("pocket")
-
-    def benchmarks(self, n: int) -> dict[str, Any]:
-        return {"forward-3": self.world.benchmarks(n)["forward-3"]}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.world, name)
-
-
 def test_one_small_run_of_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interventions, "PROBLEMS", 6)
-    world = Small()
+    world, benchmarks = scales.world("pocket"), scales.world("pocket").benchmarks
+    monkeypatch.setattr(type(world), "benchmarks", lambda self, n: {"forward-3": benchmarks(n)["forward-3"]})
     model, tokenizer = world.policy()
     words = interventions.vocabulary(tokenizer, world.token_classes(tokenizer))
     assert {w for w, c in zip(words.words, words.connector.tolist(), strict=True) if c} == {

@@ -136,16 +136,6 @@ def log_probabilities(model: Any, g: tug.Group) -> Tensor:
     return (every * b.mask).sum(1)
 
 
-def test_gradients_are_autograds_rollout_by_rollout(policy: Any, frozen: list[tug.Group]) -> None:
-    with tug.adapter_gradients(policy) as of:
-        values = log_probabilities(policy, frozen[0])
-        found = of(values)
-    for row, value in zip(found, values, strict=True):
-        expected = torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters(policy), retain_graph=True)])
-        torch.testing.assert_close(row.norm(), expected.norm(), rtol=1e-5, atol=0.0)
-        torch.testing.assert_close(row.sort().values, expected.sort().values, rtol=1e-4, atol=1e-6)  # another order
-
-
 @pytest.mark.parametrize("logits", [tug.LOGITS, 1])  # all rollouts in one pass, or one by one
 def test_the_push_is_what_a_small_step_does_to_the_mass(
     policy: Any, frozen: list[tug.Group], logits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -299,13 +289,13 @@ def test_the_jackknife_covers_the_true_norm() -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t: t.iloc[1:], "numbered from 0"),
-        (lambda t: t.assign(gram_accuracy=[np.ones(2)] * len(t)), "does not end with its own problem"),
+        (lambda t: t.iloc[1:], "not one row for each problem"),
+        (lambda t: t.assign(gram_accuracy=[np.ones(2)] * len(t)), "not one row for each problem"),
         (lambda t: pd.concat([t, t.assign(step=10)]), "one arm at one step"),
         (lambda t: t.iloc[:0], "one arm at one step"),
         (lambda t: pd.concat([t, t.assign(seed=1, id="q")]), "different problems"),
     ],
 )
 def test_rows_that_do_not_fit_together_are_refused(spoil: Any, message: str) -> None:
-    with pytest.raises(gradients.TugError, match=message):
+    with pytest.raises(ValueError, match=message):
         gradients.cosine(spoil(rows({-1: [[3, 0], [0, 4]]})), "connector")

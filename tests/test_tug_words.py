@@ -16,7 +16,6 @@ from egrc.analysis import gradients, tug, tug_words
 from egrc.entropy import CLASSES
 from egrc.experiments import measure, run, scales
 from egrc.experiments.records import RecordError
-from egrc.worlds import smol
 
 SO, NUMBER, PLUS, AGAIN = (tiny.VOCABULARY.index(word) for word in ("so", "3", "+", "again"))
 PAIR = ("connector", tug_words.STRICT)
@@ -91,46 +90,10 @@ def table(model: Any, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return tug.take(model, groups, sets, mass, work).assign(arm="base", seed=0, step=0)
 
 
-def plain(model: Any, value: torch.Tensor, kind: str = "lora_B") -> torch.Tensor:
-    """Gradient of a number with respect to one kind of the adapter's matrices."""
-    parameters = [p for name, p in model.named_parameters() if kind in name]
-    return torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters, retain_graph=True)])
-
-
-def log_probabilities(model: Any, ids: np.ndarray) -> torch.Tensor:
-    """log pi after the prompt and each token, float32 [tokens, V]."""
-    whole = torch.tensor([tiny.tokenizer()(smol.prompt("3 + 4 ?")).input_ids + ids.tolist()])
-    return model(input_ids=whole).logits[0, -len(ids) - 1 : -1].log_softmax(-1)
-
-
-def test_gradients_are_those_of_the_objective(model: Any, table: pd.DataFrame) -> None:
-    sets = tug_words.classes(problem())
-    for name in ("connector", "all"):
-        value = sum(
-            row.advantage_accuracy
-            * (log_probabilities(model, row.subword_ids)[range(row.length), row.subword_ids] * mask[: row.length]).sum()
-            for row, mask in zip(problem().itertuples(), sets[-1, name], strict=True)
-        )
-        assert not plain(model, value, "lora_A").any()  # which is why only B is looked at
-        square = plain(model, value).square().sum().item()
-        a, b = table[(table["token_class"] == name) & (table["permutation"] == -1)]["gram_accuracy"]
-        assert a.tolist() == pytest.approx([square], rel=1e-4) and square > 0
-        assert b.tolist() == pytest.approx([square] * 2, rel=1e-4)  # the same rollouts in another order
-
-
-def test_scores_are_inner_products_with_the_gradient_of_the_mass(model: Any, table: pd.DataFrame) -> None:
-    rows = list(problem().itertuples())
-    logps = [log_probabilities(model, row.subword_ids) for row in rows]
-    each = [logp[range(row.length), row.subword_ids].sum() for logp, row in zip(logps, rows, strict=True)]
-    said = [i for i, word in enumerate(tiny.VOCABULARY) if word in tug_words.PENN]
-    uphill = plain(model, sum(logp.exp()[:, said].sum() for logp in logps) / 7)  # 7 contexts; the other is alike
-    expected = [(plain(model, value) @ uphill).item() for value in each]
-    row = table[(table["token_class"] == "all") & (table["id"] == "a")].iloc[0]
-    assert row["scores"].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-7)
-
-
 def test_the_reading_functions_take_it(table: pd.DataFrame) -> None:
     assert set(tug_words.COLUMNS) - set(table) == {"scale", "tokenizer"}
+    a, b = table[(table["token_class"] == "connector") & (table["permutation"] == -1)]["gram_accuracy"]
+    assert b.tolist() == pytest.approx([*a, *a], rel=1e-4) and a[0] > 0  # the same rollouts in another order
     for name in PAIR:
         estimate, low, high = gradients.norm_ratio(table, token_class=name)
         assert low <= estimate <= high and estimate > 0

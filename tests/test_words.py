@@ -68,14 +68,9 @@ def test_a_word_never_cuts_a_token() -> None:
         Word(" y", 5, 6),
     ]
     assert [w.text for w in split([" 1", "2.", "5 so", " on"])] == [" 12.5 so", " on"]
-
-
-def test_special_tokens_stand_apart() -> None:
+    # special tokens stand apart; a character of several tokens begins its word with the first
     assert split(["so", None, "fa", None]) == [Word("so", 0, 1), Word("", 1, 2), Word("fa", 2, 3), Word("", 3, 4)]
     assert split([]) == []
-
-
-def test_a_character_of_several_tokens_begins_its_word_with_the_first() -> None:
     assert split(["a", " ", "", "é", "t"]) == [Word("a", 0, 1), Word(" ét", 1, 5)]
     assert split(["+", "", "é"]) == [Word("+", 0, 1), Word("é", 1, 3)]
 
@@ -176,17 +171,6 @@ def test_word_entropies_refuse_words_of_another_completion() -> None:
     for entropies, words in (([1.0], split(["a", " b"])), ([1.0, 1.0], split(["a", " b"])[1:])):
         with pytest.raises(ValueError, match="do not cover these tokens"):
             word_entropies(entropies, words)
-
-
-def test_texts_refuse_another_kind_of_vocabulary() -> None:
-    class SentencePiece:
-        added_tokens_decoder: dict = {}
-
-        def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-            return ["▁so"] * len(ids)
-
-    with pytest.raises(ValueError, match="token 0 .*no byte-level vocabulary"):
-        texts([5], SentencePiece())  # type: ignore[arg-type]
 
 
 # --- the measurement ------------------------------------------------------------------------------

@@ -21,22 +21,14 @@ Estimate = tuple[float, float, float]
 """Estimate, low, high: 95% over problems."""
 
 
-class TugError(ValueError):
-    """The rows cannot answer the question; the message says what is missing."""
-
-
 def gram(rows: pd.DataFrame, name: str) -> np.ndarray:
     """Inner products of the problems' gradients, [problems, problems]: under 'accuracy', 'compression' or 'cross'.
 
-    `rows` are of one run, step, permutation and class, one a problem.  Raises TugError where they are not, and where a
-    list does not reach up to its own problem.
+    `rows` are of one run, step, permutation and class, one for each problem; raises ValueError where they are not.
     """
-    rows = rows.sort_values("problem")
-    if rows["problem"].tolist() != list(range(len(rows))):
-        raise TugError("one set has one row for each problem, numbered from 0: select a run, step, permutation, class")
-    lower = rows[f"gram_{name}"].tolist()
+    lower = rows.sort_values("problem")[f"gram_{name}"].tolist()
     if [len(row) for row in lower] != list(range(1, len(lower) + 1)):
-        raise TugError("a list of inner products does not end with its own problem: measure again")
+        raise ValueError("not one row for each problem from 0 on: select a run, step, permutation and class")
     matrix = np.zeros((len(lower), len(lower)))
     matrix[np.tril_indices(len(lower))] = np.concatenate(lower)
     return matrix + np.tril(matrix, -1).T
@@ -121,12 +113,12 @@ def push(table: pd.DataFrame, objective: str, token_class: str = "all") -> Estim
 
 def _estimate(rows: pd.DataFrame, of: Callable[[pd.DataFrame, np.ndarray], np.ndarray]) -> Estimate:
     """A number, given by `of` for one seed's rows and every row of weights, as a mean over seeds with its jackknife
-    interval; NaN where any is.  Raises TugError for several arms or steps, or seeds that were asked other problems."""
+    interval; NaN where any is.  Raises ValueError for several arms or steps, or seeds with different problems."""
     if rows.empty or any(rows[name].nunique() != 1 for name in ("arm", "step")):
-        raise TugError("give the rows of one arm at one step")
+        raise ValueError("give the rows of one arm at one step")
     asked = [own.drop_duplicates("problem").sort_values("problem") for _, own in rows.groupby("seed")]
     if any(o["id"].tolist() != asked[0]["id"].tolist() for o in asked):
-        raise TugError("the seeds were asked different problems: leaving them out together needs the same")
+        raise ValueError("the seeds were asked different problems: leaving them out together needs the same")
     names = asked[0]["benchmark"].to_numpy()
     w = weights(names)
     mean = np.mean([of(own, w) for _, own in rows.groupby("seed")], axis=0)

@@ -229,7 +229,6 @@ def completions(
     """One condition's rows, with everything that is kept, whatever `KEPT` says of it later."""
     model, tokenizer = policy
     words, rows = vocabulary(tokenizer, world.token_classes(tokenizer)), []
-    same = {"scale": world.name, "tokenizer": tokenizer_hash(tokenizer), "arm": arm, "seed": seed}
     cap = scales.config(world.name, arm, seed).cap
     for benchmark, problems in world.benchmarks(PROBLEMS).items():
         start = derived_seed(seed, f"{benchmark}/{condition}", 1.0)
@@ -239,6 +238,7 @@ def completions(
             right = ended and bool(world.correct(tokenizer.decode(ids, skip_special_tokens=True), problem["answer"]))
             place = {"benchmark": benchmark, "id": problem["id"], "sample": i % SAMPLES, "prompt": problem["prompt"]}
             rows.append(place | {"correct": right, "truncated": not ended} | score(ids, own, sampled, words))
+    same = {"scale": world.name, "tokenizer": tokenizer_hash(tokenizer), "arm": arm, "seed": seed}
     return pd.DataFrame(rows).assign(**same, condition=condition)[list(COLUMNS)]
 
 

@@ -53,20 +53,15 @@ def load_rollouts(scale: str, data: Path | None = None) -> pd.DataFrame:
 def check(table: pd.DataFrame, file: Path | str) -> pd.DataFrame:
     """The rollout table as it is, if it is one.
 
-    Raises RecordError, with the row (counted from 1), for no rows, lists that are missing, empty or not of one length,
-    an entropy that is NaN, infinite or negative, and a completion that is there twice.
+    Raises RecordError where it has no rows, or, with the row, counted from 1, where a completion is there twice or its
+    lists are not: filled, of one length, and of finite entropies that are 0 or more.
     """
-    if table.empty:
-        raise RecordError(f"{paths.shown(file)}: no rollouts of the base; record them again")
-    sizes = pd.DataFrame({column: table[column].map(len, na_action="ignore") for column in LISTS})
-    sound = table["entropies"].map(lambda nats: nats is None or bool(np.all(np.isfinite(nats) & (np.array(nats) >= 0))))
-    for what, bad in {
-        f"{', '.join(LISTS)} are not of one length": (sizes.nunique(1, dropna=False) > 1) | ~(sizes["tokens"] > 0),
-        "entropies holds NaN, infinity or a negative number": ~sound,
-        "sample is there twice for this problem and seed": table.duplicated(KEY),
-    }.items():
-        if bad.any():
-            raise RecordError(f"{paths.shown(file)}, row {bad.idxmax() + 1}: {what}; record it again")
+    sizes = table[list(LISTS)].map(lambda entries: 0 if entries is None else len(entries))
+    sound = (sizes.nunique(axis=1) == 1) & (sizes["tokens"] > 0) & ~table.duplicated(KEY)
+    sound &= table["entropies"].map(lambda nats: nats is not None and bool(np.isfinite(nats).all() and min(nats) >= 0))
+    if table.empty or not sound.all():
+        what = f"row {sound.idxmin() + 1} is no rollout, or there twice" if len(table) else "no rollouts of the base"
+        raise RecordError(f"{paths.shown(file)}: {what}; record it again")
     return table
 
 

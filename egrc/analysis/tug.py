@@ -1,4 +1,4 @@
-"""The tug of war, measured: what two objectives do to the adapter, class by class of token, on the same rollouts.
+"""Measurement `tug`: what two objectives do to the adapter, class by class of token, on the same rollouts.
 
     A  the accuracy objective: group-relative advantage of correctness under the cap (the arm `accuracy`)
     C  the compression objective: positive-only absolute advantage of the exponentially shaped reward (`compression`)
@@ -140,7 +140,7 @@ class Group(NamedTuple):
 
 
 def look(
-    model: PreTrainedModel, world: scales.World, config: Config, step: int, work: Path, *say: Say
+    model: PreTrainedModel, world: scales.World, config: Config, step: int, work: Path, say: Say | None = None
 ) -> pd.DataFrame:
     """Everything that is seen of one policy (a peft model in eval mode): sample, freeze, take gradients."""
     (n, permutations), tokenizer = SIZES[config.arm], world.policy()[1]
@@ -149,7 +149,7 @@ def look(
     groups = freeze(model, tokenizer, problems, world.correct, phases, config.group_size, config.cap, seed)
     classes = world.token_classes(tokenizer)
     connectors = classes.ids == CLASSES.index("connector")
-    rows = take(model, groups, by_class(groups, classes, permutations, config.seed), connectors, work, *say)
+    rows = take(model, groups, by_class(groups, classes, permutations, config.seed), connectors, work, say)
     facts = {"scale": config.scale, "arm": config.arm, "seed": config.seed, "step": step}
     return rows.assign(**facts, tokenizer=sampling.tokenizer_hash(tokenizer))[list(COLUMNS)]
 
@@ -241,7 +241,7 @@ def take(
     sets: Sequence[Sets],
     connectors: Tensor,
     work: Path,
-    say: Say = lambda done, total: None,
+    say: Say | None = None,
 ) -> pd.DataFrame:
     """Rows of all groups, set by set.  `connectors`: bool [V].  Does not touch the parameters' .grad.
 
@@ -261,7 +261,8 @@ def take(
                     each = gradients(logp * mask[which, : logp.shape[1]])
                     store[i, :, n] += (weights[:, which].to(each) @ each).numpy()
                     scores[i, n, which] = (each.double() @ uphill.double()).numpy()
-            say(n + 1, len(groups))
+            if say:
+                say(n + 1, len(groups))
     frames = []
     for i, key in enumerate(sets[0]):
         lines = [

@@ -1,4 +1,4 @@
-"""The tug of war on a real model: what the two objectives do to a fresh adapter of SmolLM2, class by class of word.
+"""Measurement `tug_words`: what the two objectives do to a fresh adapter of SmolLM2, class by class of word.
 
 The rollouts are those that the measurement `words` recorded, with its classes: a subword token is of its word's class.
 The rest is that of `egrc.analysis.tug`, with these differences.  The adapter is not yet trained: its B matrices are 0,

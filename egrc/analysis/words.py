@@ -1,9 +1,8 @@
-"""Rollouts of a real pretrained model with the entropy of every word: what claim 4 says of connectors, on real text.
+"""Measurement `words`: rollouts of a real pretrained model with the entropy of every word (claim 4 on real text).
 
 SmolLM2-135M-Instruct, untrained by us, answers grade-school problems written for this project, eight times each.  The
-table has one row per rollout; its lists have one entry per WORD (`egrc.analysis.word_classes`), so that the functions
-that read the pocket world's rollouts read these, too; the subword tokens stand beside them.
-Sampling is at `TEMPERATURE` and cut at the cap of the scale; entropies are those of the policy at T=1, always.
+lists have one entry per WORD (`egrc.analysis.word_classes`), and are read as the pocket world's are; the subword tokens
+stand beside them.  Sampling is at `TEMPERATURE`; entropies are those of the policy at T=1, always.
 """
 
 from __future__ import annotations

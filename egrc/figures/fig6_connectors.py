@@ -66,18 +66,12 @@ def panels(upper: Axes, lower: Axes, drawn: pd.DataFrame) -> None:
     lower.set_xlabel(f"share of all (○) and of the top {tokens.TOP:.0%} by entropy (◆)")
 
 
-def counts(drawn: pd.DataFrame) -> str:
-    """How much stands behind a column."""
-    lines = drawn[drawn["units"].notna()]
-    seeds = int(lines["seeds"].iloc[0])
-    scale, units, problems = lines["scale"].iloc[0], lines["units"].sum(), lines["problems"].iloc[0]
-    return f"{scale}: {units:,.0f} units, {problems:.0f} problems, {seeds} seed{'s' * (seeds > 1)}."
-
-
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from a scale's recorded rollouts.  Raises RecordError."""
     shown = columns(scale, data)
     every = [tidy(s, data) for s in shown]
+    counts = [f"{s}: {own['units'].sum():,.0f} units, {own['problems'].max():.0f} problems, seeds: "
+              f"{own['seeds'].max():.0f}." for s, own in zip(shown, every, strict=True)]  # fmt: skip
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.48 * max(own["class"].nunique() for own in every) + 2.1))
         axes = figure.subplots(2, len(shown), squeeze=False)
@@ -87,7 +81,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         bottom = style.caption(figure, [
             "Bars: 95% intervals, bootstrap over problems; small dots: one seed of sampling. × is the ratio of the two "
             f"shares, at most {1 / tokens.TOP:g}. In the pocket world a step opens with a connector drawn at random: "
-            f"its column checks the method, and is no evidence. {' '.join(counts(own) for own in every)}",
+            f"its column checks the method, and is no evidence. {' '.join(counts)}",
             "" if "smol" in shown else NO_SMOL,
         ])  # fmt: skip
         figure.subplots_adjust(left=0.1, right=0.985, top=0.93, bottom=bottom, hspace=0.42, wspace=0.27)
