@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from egrc.analysis import effects, interventions, tokens
-from egrc.analysis.interventions import CONDITIONS, OF_ARM, Vocabulary, cost, elsewhere, forced, nearest, shift
+from egrc.analysis.interventions import CONDITIONS, OF_ARM, Vocabulary, cost, elsewhere, forced, nearest
 from egrc.evaluation import sampling
 from egrc.experiments import measure, scales
 from egrc.figures import dots, fig8_interventions
@@ -42,18 +42,6 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 # --- the rules ---
-
-
-def test_forbidding_leaves_the_others_in_proportion() -> None:
-    p = left(shift(CONNECTOR, -torch.inf), [0.1, 0.4, 0.2, 0.2, 0.1, 0, 0])[0]
-    assert p.tolist() == pytest.approx([0.25, 0, 0, 0.5, 0.25, 0, 0])
-
-
-def test_raising_multiplies_the_odds() -> None:
-    p = left(shift(CONNECTOR, 2.0), HALF_A_TURN)[0]
-    assert (p[1] / p[3]).item() == pytest.approx(2 * np.exp(2))
-    assert (p[1] / p[2]).item() == pytest.approx(2)
-    assert left(shift(CONNECTOR, 0.0), HALF_A_TURN)[0].tolist() == pytest.approx(HALF_A_TURN)
 
 
 def test_a_connector_is_forced_where_one_is_in_question_and_as_often_as_said() -> None:
@@ -138,6 +126,7 @@ def test_every_condition_has_its_rule(condition: str) -> None:
     }
     if condition in expected:
         assert connectors == pytest.approx(expected[condition], abs=1e-6)
+        assert (p[0, 3] / p[0, 4]).item() == pytest.approx(2)  # the others stay in proportion
     if condition.startswith("random t"):
         assert connectors > 0.5
         with pytest.raises(ValueError, match="decode 'none' first"):
@@ -228,19 +217,16 @@ def test_effects_by_hand() -> None:
     assert at.loc["length", ["problems", "seeds"]].tolist() == [3, 1]
 
 
-def test_sides_of_an_effect_must_be_comparable() -> None:
-    plain, less = answered("none", {"a1": [10]}), answered("suppressed", {"a2": [10]})
-    with pytest.raises(ValueError, match="suppressed: other problems .*a1|suppressed: other problems .*a2"):
-        effects.effects(pd.concat([plain, less]))
-    with pytest.raises(ValueError, match="base: no condition 'none'"):
-        effects.effects(less)
-
-
-def test_each_seed_alone() -> None:
+def test_each_seed_alone_and_sides_that_cannot_be_compared() -> None:
     rows = pd.concat([answered("none", {"a1": [10 * (s + 1)]}, s) for s in range(2)])
     lengths = effects.each_seed(rows).query("quantity == 'length'")
     assert lengths[["seed", "value"]].to_numpy().tolist() == [[0, 10], [1, 20]]
     assert effects.effects(rows).query("quantity == 'length'")["value"].tolist() == [15]
+    plain, less = answered("none", {"a1": [10]}), answered("suppressed", {"a2": [10]})
+    with pytest.raises(ValueError, match="suppressed: other problems"):
+        effects.effects(pd.concat([plain, less]))
+    with pytest.raises(ValueError, match="base: no condition 'none'"):
+        effects.effects(less)
 
 
 # --- figures ---

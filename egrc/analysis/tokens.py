@@ -145,9 +145,9 @@ def top_share(rollouts: pd.DataFrame, top: float = TOP, n_boot: int = N_BOOT) ->
     order = np.argsort(-long["entropy"].to_numpy(), kind="stable")
     nats, problem, kind = -long["entropy"].to_numpy()[order], problem[order], kind[order]
     best = np.zeros_like(counted)
-    for row, own in zip(best, times, strict=True):  # `top_weights`, where each unit is there so many times
+    for row, own in zip(best, times.astype(np.int32), strict=True):  # `top_weights`, each unit there so many times
         n = own[problem]
-        total = np.concatenate([[0], n.cumsum()])
+        total = np.concatenate([[0], n.cumsum(dtype=np.int32)])
         room = top * total[-1]
         last = nats[np.searchsorted(total, room) - 1]
         a, b = np.searchsorted(nats, last, "left"), np.searchsorted(nats, last, "right")

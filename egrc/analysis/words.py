@@ -44,11 +44,10 @@ COLUMNS = (
     *("correct", "truncated", "length", "tokens", "entropies", "entropies_first", "classes", "classes_strict"),
     *("starts", "subwords", "subword_ids", "subword_entropies", "advantage_accuracy", "advantage_compression"),
 )
-"""`length` in subword tokens, end token included.  Lists by word: `tokens` (the words, with the blanks before them;
-joined they are `text` and the end token), `entropies` (sum over the word's subword tokens, nats at T=1),
-`entropies_first` (at its first one), `classes`, `classes_strict` (by the strict list of connectors), `starts` (number
-of its first subword token).  Lists by subword token: `subwords`, `subword_ids`, `subword_entropies`.  Advantages: under
-both objectives of `tug`, a group being the problem's rollouts."""
+"""`length` in subword tokens, end token included.  Lists by word: `tokens` (with the blanks before them; joined:
+`text` and the end token), `entropies` (nats at T=1) and `entropies_first`, `classes`, `classes_strict` (by the strict
+list), `starts` (number of its first subword token).  Lists by subword token: `subwords`, `subword_ids`,
+`subword_entropies`.  Advantages: under both objectives of `tug`, a group being the problem's rollouts."""
 
 
 def asked() -> list[Problem]:

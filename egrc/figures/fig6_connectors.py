@@ -1,6 +1,6 @@
 """Figure 6: which classes of tokens carry the entropy, and their share among the tokens of highest entropy.
 
-The pocket world beside the real model, where that has been recorded: in the pocket world connectors are uncertain by
+The pocket world beside the real model: in the pocket world connectors are uncertain by
 construction, so only the other column can say anything about language.
 """
 
@@ -13,20 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egrc.analysis import tokens
-from egrc.experiments import measure
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
 
 SCALES = ("pocket", "smol")
+COLUMNS = {"pocket": SCALES, "smol": SCALES[1:]}
+"""What stands side by side."""
 TITLES = {"pocket": "pocket world: by construction", "smol": "SmolLM2-135M-Instruct: by word"}
-NO_SMOL = "Missing: the real model (python -m egrc measure words --scale smol)."
-
-
-def columns(scale: str, data: Path) -> tuple[str, ...]:
-    """What stands side by side: the real model beside the pocket world, where it has been recorded."""
-    beside = ("smol",) if scale == "pocket" and measure.file("words", "smol", data).is_file() else ()
-    return (scale, *beside)
 
 
 @once
@@ -67,8 +61,8 @@ def panels(upper: Axes, lower: Axes, drawn: pd.DataFrame) -> None:
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
-    """The figure and the numbers in it, from a scale's recorded rollouts.  Raises RecordError."""
-    shown = columns(scale, data)
+    """The figure and the numbers in it, from recorded rollouts.  Raises RecordError."""
+    shown = COLUMNS[scale]
     every = [tidy(s, data) for s in shown]
     counts = [f"{s}: {own['units'].sum():,.0f} units, {own['problems'].max():.0f} problems, seeds: "
               f"{own['seeds'].max():.0f}." for s, own in zip(shown, every, strict=True)]  # fmt: skip
@@ -82,7 +76,6 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             "Bars: 95% intervals, bootstrap over problems; small dots: one seed of sampling. × is the ratio of the two "
             f"shares, at most {1 / tokens.TOP:g}. In the pocket world a step opens with a connector drawn at random: "
             f"its column checks the method, and is no evidence. {' '.join(counts)}",
-            "" if "smol" in shown else NO_SMOL,
         ])  # fmt: skip
         figure.subplots_adjust(left=0.1, right=0.985, top=0.93, bottom=bottom, hspace=0.42, wspace=0.27)
     return figure, pd.concat(every, ignore_index=True)

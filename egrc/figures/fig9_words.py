@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from egrc.analysis import tokens
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
-from egrc.figures.fig6_connectors import NO_SMOL, TITLES, columns
+from egrc.figures.fig6_connectors import COLUMNS, TITLES
 from egrc.paths import DATA
 
 SCALES = ("pocket", "smol")
@@ -52,8 +52,8 @@ def panel(ax: Axes, drawn: pd.DataFrame) -> None:
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
-    """The figure and the numbers in it, from a scale's recorded rollouts.  Raises RecordError."""
-    shown = columns(scale, data)
+    """The figure and the numbers in it, from recorded rollouts.  Raises RecordError."""
+    shown = COLUMNS[scale]
     drawn = pd.concat([tidy(s, data) for s in shown], ignore_index=True)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.19 * int(drawn["rank"].max() + 1) + 1.4))
@@ -69,7 +69,6 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             "dots: one seed of sampling. Grey: occurrences. Words that occur at least "
             f"{tokens.LEAST} times in at least {tokens.IN_PROBLEMS} problems, the most uncertain first "
             f"({'; '.join(counts)}).",
-            "" if "smol" in shown else NO_SMOL,
         ])  # fmt: skip
         top = 1 - 0.3 / figure.get_figheight()
         figure.subplots_adjust(left=0.15, right=0.985, top=top, bottom=bottom, wspace=0.48)
