@@ -5,6 +5,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import made_up
 import pandas as pd
 import pytest
 import synthetic
@@ -79,6 +80,23 @@ def test_the_hash_follows_the_data(name: str, draw: Callable[[str, bool], Drawn]
     changed = drawn.assign(seed=drawn["seed"] + 1)
     assert style.data_hash(drawn) != style.data_hash(changed)
     assert drawn["config"].nunique() == (2 if name == "fig1_training" else 4)  # fig 1 leaves out the base
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up.write(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("scale", ["pocket", "smol"])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.split("_")[0] in "fig4 fig6 fig7 fig8 fig9"])
+def test_figures_of_measurements_are_legible_and_repeat(name: str, scale: str, measured: Path, tmp_path: Path) -> None:
+    module = import_module(FIGURES[name])
+    if scale not in module.SCALES:
+        return
+    drawn = [module.draw(scale, measured) for _ in range(2)]
+    assert legible(drawn[0][0])
+    once, again = (style.save(*d, tmp_path / str(i) / name) for i, d in enumerate(drawn))
+    assert [f.read_bytes() for f in once] == [f.read_bytes() for f in again]
 
 
 def test_colours_differ_and_no_arm_is_without() -> None:

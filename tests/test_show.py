@@ -17,16 +17,16 @@ from egrc.paper import products
 
 ROW = {
     "prompt": "1 + 2 ?",
-    "tokens": ["so", "1", "<eos>"],
-    "entropies": [math.log(5), 0.0, math.log(2.5)],
+    "tokens": ["so", "1", "2", "<eos>"],
+    "entropies": [math.log(5), 0.0, math.log(1.2), math.log(2.5)],
     "correct": True,
-    "length": 3,
+    "length": 4,
 }
 
 
 def test_source_is_the_functions_own():
-    shown = show.source(show.level)
-    assert "def level(entropy: float) -> int:" in repr(shown)
+    shown = show.source(show.rollout)
+    assert "def rollout(row: pd.Series" in repr(shown)
     assert shown.markdown.startswith("```python\n") and repr(shown) in shown.markdown
     with pytest.raises(TypeError):
         show.source(3)
@@ -42,17 +42,19 @@ def test_header_is_the_docstring_and_by_name_imports_nothing():
             show.header(bare)
 
 
-@pytest.mark.parametrize(("perplexity", "level"), [(1.0, 0), (1.2, 1), (2.5, 2), (5.0, 3)])
-def test_levels_follow_perplexity(perplexity, level):
-    assert show.level(math.log(perplexity)) == level
+def test_a_header_by_name_imports_nothing():
+    code = "import sys, egrc.figures.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "TRL" in shown.stdout
 
 
 def test_uncertain_tokens_differ_by_more_than_colour():
     shown = show.rollout(ROW)
-    assert "so''' 1 <eos>''" in repr(shown)
+    assert "so''' 1 2' <eos>''" in repr(shown)
     assert "font-weight:bold" in shown.html and "text-decoration:underline" in shown.html
     assert "&lt;eos&gt;" in shown.html and "<eos>" not in shown.html
-    assert "[3 tokens, correct]" in repr(shown)
+    assert "[4 tokens, correct]" in repr(shown)
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_in_a_make_paper_the_figure_of_its_file_is_shown(drawn, monkeypatch, tmp
 
 
 def test_a_row_that_is_no_rollout_is_refused():
-    with pytest.raises(ValueError, match="3 tokens with 1 entropies"):
+    with pytest.raises(ValueError):
         show.rollout(ROW | {"entropies": [0.0]})
 
 

@@ -15,12 +15,12 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from egrc.analysis import gradients, measure, tug
+from egrc.analysis import gradients, tug
 from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.entropy import CLASSES, TokenClasses, lexical_classes
 from egrc.evaluation import sampling
-from egrc.experiments import records, run, scales
+from egrc.experiments import records, run
 from egrc.methods.egrc import accuracy, compress
 
 TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number
@@ -29,11 +29,10 @@ TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector
 class Coin(nn.Module):
     """A policy of two words, with logits B A 1 in every context: A = 1, and B = 0 makes both as likely."""
 
-    def __init__(self, b: tuple[float, float] = (0.0, 0.0)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         a_map, b_map = nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False)
-        a_map.weight.data = torch.ones(1, 1)
-        b_map.weight.data = torch.tensor(b).unsqueeze(1)
+        a_map.weight.data, b_map.weight.data = torch.ones(1, 1), torch.zeros(2, 1)
         maps = {"lora_A": a_map, "lora_B": b_map}
         self.layer = nn.ModuleDict({name: nn.ModuleDict({"default": m}) for name, m in maps.items()})
 
@@ -42,11 +41,17 @@ class Coin(nn.Module):
         return SimpleNamespace(logits=b_map(a_map(torch.ones(*input_ids.shape, 1))))
 
 
-def group(completions: list[list[int]], **advantage: list[float]) -> tug.Group:
+def take(model: nn.Module, groups: list[tug.Group], classes: TokenClasses, permutations: int, work: Path) -> Any:
+    sets = tug.by_class(groups, classes, permutations, 0)
+    connectors = classes.ids == CLASSES.index("connector")
+    return tug.take(model, groups, sets, connectors, work).assign(arm="base", seed=0, step=0)
+
+
+def of_coin(work: Path, completions: list[list[int]], permutations: int = 0, **advantage: list[float]) -> pd.DataFrame:
     """One problem's rollouts after a prompt of one token, with advantages as given."""
     rollouts = sampling.batch([[0]] * len(completions), completions, pad=0)
     weighed = {name: torch.tensor(a, dtype=torch.float64) for name, a in advantage.items()}
-    return tug.Group({"benchmark": "hole-2", "id": "p"}, rollouts, 0, weighed)
+    return take(Coin(), [tug.Group("hole-2", "p", rollouts, weighed)], TWO, permutations, work)
 
 
 def one(table: pd.DataFrame, token_class: str, permutation: int = -1) -> pd.Series:
@@ -55,10 +60,9 @@ def one(table: pd.DataFrame, token_class: str, permutation: int = -1) -> pd.Seri
 
 
 @pytest.fixture
-def opposed() -> pd.DataFrame:
+def opposed(tmp_path: Path) -> pd.DataFrame:
     """Two rollouts of one token; accuracy wants the connector, compression the number."""
-    both = [group([[0], [1]], accuracy=[1, 0], compression=[0, 1])]
-    return tug.take(Coin(), both, TWO, 1, 0).assign(arm="base", seed=0, step=0)
+    return of_coin(tmp_path, [[0], [1]], 1, accuracy=[1, 0], compression=[0, 1])
 
 
 def test_opposite_gradients_have_cosine_minus_one(opposed: pd.DataFrame) -> None:
@@ -81,54 +85,38 @@ def test_a_positive_advantage_takes_mass_from_the_tokens_it_does_not_raise(oppos
     assert gradients.push(opposed, "accuracy")[0] == pytest.approx(1 / 4 / math.sqrt(1 / 2))
 
 
-def test_rewards_that_tell_nothing_push_nothing_beyond_chance() -> None:
+def test_rewards_that_tell_nothing_push_nothing_beyond_chance(tmp_path: Path) -> None:
     # every rollout is rewarded alike, and there are more connectors: the raw push is up, the excess is nothing
-    same = [group([[0], [0], [1]], accuracy=[0, 0, 0], compression=[1, 1, 1])]
-    table = tug.take(Coin(), same, TWO, 0, 0).assign(arm="base", seed=0, step=0)
+    table = of_coin(tmp_path, [[0], [0], [1]], accuracy=[0, 0, 0], compression=[1, 1, 1])
     row = one(table, "all")
     assert row["advantage_compression"] @ row["scores"] == pytest.approx(1 / 4)
     assert gradients.push(table, "compression")[0] == pytest.approx(0, abs=1e-7)
 
 
-def test_uniform_and_certain_policies() -> None:
-    rollouts = [group([[0, 1], [1, 0]], accuracy=[1, -1], compression=[1, 0])]
-    uniform = one(tug.take(Coin(), rollouts, TWO, 0, 0), "all")
-    assert (uniform["tokens"], uniform["mass"]) == (4, 2.0)
-    assert uniform["entropy"] == pytest.approx(4 * math.log(2))
-    assert uniform["logit_gradient"] == pytest.approx(4 * math.sqrt(1 / 2))
-    always = [group([[0, 0]] * 2, accuracy=[1, -1], compression=[1, 0])]
-    certain = one(tug.take(Coin((200.0, 0.0)), always, TWO, 0, 0), "all")
-    assert (certain["entropy"], certain["logit_gradient"], certain["mass"]) == (0, 0, 4)
-    assert certain["gram_compression"].tolist() == [0]
-
-
-def test_sets_have_the_classes_sizes_and_padding_belongs_to_none() -> None:
-    rollouts = [group([[0, 1, 1], [1]], accuracy=[1, -1], compression=[1, 0])]
-    table = tug.take(Coin(), rollouts, TWO, 5, 0)
+def test_random_sets_have_the_classes_sizes_and_padding_belongs_to_none(tmp_path: Path) -> None:
+    table = of_coin(tmp_path, [[0, 1, 1], [1]], 5, accuracy=[1, -1], compression=[1, 0])
     sizes = table.pivot(index="permutation", columns="token_class", values="tokens")
     assert sizes["all"].dropna().to_dict() == {-1: 4}
     assert set(sizes["connector"]) == {1} and set(sizes["number"]) == {3} and set(sizes["other"]) == {0}
-    assert table.groupby("permutation")["entropy"].sum()[0] == pytest.approx(4 * math.log(2))
 
 
-# --- on a model -----------------------------------------------------------------------------------------------
+# --- on a model ---------------------------------------------------------------------------------------------------
+
+LENGTHS = Lengths(30, 20, 10, 0.1, EntropyGate())
+PHASES = {"accuracy": accuracy(LENGTHS).phases[0], "compression": compress(LENGTHS)}
+PROBLEMS = [{"benchmark": b, "id": t, "prompt": t, "answer": ""} for b, t in (("a", "1 + 2 ?"), ("b", "3 + 4 * 2 ?"))]
 
 
 @pytest.fixture(scope="module")
 def policy() -> Any:
     """A tiny model whose adapter has moved, in float64 so that differences can be taken."""
     torch.manual_seed(0)
-    config = Config("pocket", "accuracy", accuracy(Lengths(40, 20, 10, 0.1, EntropyGate())))
+    config = Config("pocket", "accuracy", accuracy(LENGTHS))
     model = get_peft_model(tiny.model(layers=1, width=16), run.lora(config)).eval().double()
     for name, p in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(p, std=0.1)
     return model
-
-
-PROBLEMS = [{"benchmark": b, "id": t, "prompt": t, "answer": ""} for b, t in (("a", "1 + 2 ?"), ("b", "3 + 4 * 2 ?"))]
-LENGTHS = Lengths(30, 20, 10, 0.1, EntropyGate())
-PHASES = {"accuracy": accuracy(LENGTHS).phases[0], "compression": compress(LENGTHS)}
 
 
 @pytest.fixture(scope="module")
@@ -148,165 +136,110 @@ def log_probabilities(model: Any, g: tug.Group) -> Tensor:
     return (every * b.mask).sum(1)
 
 
-def mass(model: Any, groups: list[tug.Group], classes: TokenClasses) -> float:
-    """M: the mean probability of a connector over all contexts."""
-    connectors = classes.ids == CLASSES.index("connector")
-    total = sum((sampling.logits(model, g.rollouts).softmax(-1)[g.rollouts.mask][:, connectors]).sum() for g in groups)
-    return total.item() / sum(int(g.rollouts.mask.sum()) for g in groups)
-
-
-@torch.no_grad()
-def move(model: Any, step: tuple[Tensor, ...], length: float) -> None:
-    for p, direction in zip(parameters(model), step, strict=True):
-        p += length * direction
-
-
-def test_gradients_are_autograds_rollout_by_rollout(policy: Any, frozen: list[tug.Group]) -> None:
-    with tug.AdapterGradients(policy) as adapter:
-        values = log_probabilities(policy, frozen[0])
-        found = adapter.of(values)
-    for row, value in zip(found, values, strict=True):
-        expected = torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters(policy), retain_graph=True)])
-        torch.testing.assert_close(row.norm(), expected.norm(), rtol=1e-5, atol=0.0)
-        torch.testing.assert_close(row.sort().values, expected.sort().values, rtol=1e-4, atol=1e-6)  # another order
-
-
-def test_the_push_is_what_a_small_step_does_to_the_mass(policy: Any, frozen: list[tug.Group]) -> None:
+@pytest.mark.parametrize("logits", [tug.LOGITS, 1])  # all rollouts in one pass, or one by one
+def test_the_push_is_what_a_small_step_does_to_the_mass(
+    policy: Any, frozen: list[tug.Group], logits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tug, "LOGITS", logits)
     classes = lexical_classes(tiny.tokenizer())
-    table = tug.take(policy, frozen, classes, 0, 0)
-    whole = table[table["token_class"] == "all"]
-    scores = np.concatenate(whole["scores"].tolist())
+    table = take(policy, frozen, classes, 0, tmp_path)
+    scores = np.concatenate(table[table["token_class"] == "all"]["scores"].tolist())
+    parts = table[table["token_class"] != "all"].groupby("problem")["scores"].sum()
+    np.testing.assert_allclose(np.concatenate(parts.tolist()), scores, rtol=1e-3, atol=1e-6)  # classes add up to all
     wanted = torch.linspace(-1, 1, len(scores)).double()  # any advantages do
+
+    def mass() -> float:
+        connectors, masks = classes.ids == CLASSES.index("connector"), [g.rollouts.mask for g in frozen]
+        each = [sampling.logits(policy, g.rollouts).softmax(-1)[g.rollouts.mask][:, connectors].sum() for g in frozen]
+        return sum(each).item() / int(sum(mask.sum() for mask in masks))
 
     loss = sum((wanted.view(2, -1)[i] * log_probabilities(policy, g)).sum() for i, g in enumerate(frozen))
     step = torch.autograd.grad(loss, parameters(policy))
     length, readings = 1e-3 / max(float(g.norm()) for g in step), []
-    for way in (length, -2 * length):
-        move(policy, step, way)
-        readings.append(mass(policy, frozen, classes))
-    move(policy, step, length)
+    for way in (length, -2 * length, length):
+        with torch.no_grad():
+            for p, direction in zip(parameters(policy), step, strict=True):
+                p += way * direction
+        readings.append(mass())
     assert (readings[0] - readings[1]) / (2 * length) == pytest.approx(float(wanted.numpy() @ scores), rel=1e-3)
 
 
-def test_classes_add_up_to_all(policy: Any, frozen: list[tug.Group]) -> None:
-    table = tug.take(policy, frozen, lexical_classes(tiny.tokenizer()), 2, 0)
-    for problem, rows in table.groupby("problem"):
-        parts = rows[rows["token_class"] != "all"]
-        for permutation, mine in parts.groupby("permutation"):
-            np.testing.assert_allclose(sum(mine["scores"]), one(rows, "all")["scores"], rtol=1e-3, atol=1e-6)
-            assert mine["tokens"].sum() == one(rows, "all")["tokens"], (problem, permutation)
-
-
-def test_looking_changes_nothing(policy: Any, frozen: list[tug.Group]) -> None:
-    before = [p.detach().clone() for p in policy.parameters()]
-    state = torch.get_rng_state()
-    tug.freeze(policy, tiny.tokenizer(), PROBLEMS[:1], tiny.even, PHASES, 4, 8, (0, "again"))
-    tug.take(policy, frozen[:1], lexical_classes(tiny.tokenizer()), 1, 0)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
-    assert all(p.grad is None for p in policy.parameters())
-    assert not any(m._forward_hooks for m in policy.modules())
-
-
 def test_advantages_are_those_of_the_arms() -> None:
-    correct, ended = torch.tensor([True, True, False, True]), torch.tensor([True, True, True, False])
-    length = torch.tensor([10, 20, 5, 30])
-    relative = tug.advantage(PHASES["accuracy"], correct, length, ended)
-    assert relative.sum().item() == pytest.approx(0, abs=1e-5) and (relative[:2] > 0).all() and (relative[2:] < 0).all()
-    absolute = tug.advantage(PHASES["compression"], correct, length, ended)
-    assert absolute.tolist() == pytest.approx([0.1**0.5, 0.1, 0, 0])
+    found = tug.advantages(PHASES, torch.tensor([True, True, False, False]), torch.tensor([10, 20, 5, 30]))
+    assert found["accuracy"].tolist() == pytest.approx([s * 0.5 / (3**-0.5 + 1e-4) for s in (1, 1, -1, -1)])
+    assert found["compression"].tolist() == pytest.approx([0.1**0.5, 0.1, 0, 0])
 
 
 def test_a_policy_without_adapter_is_refused() -> None:
-    with pytest.raises(ValueError, match="no LoRA adapter"):
-        tug.AdapterGradients(tiny.model(layers=1, width=16))
-
-
-# --- training again -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
-    """A training that only calls the observer, recorded steps, and what was looked at."""
-    seen: list[int] = []
-    told = SimpleNamespace(seen=seen, loss="the same", work=tmp_path / "work", upto=tug.STEPS[-1])
-    record = tmp_path / "record"
-    record.mkdir(parents=True)
-    (record / "steps.csv").write_text("step,seconds,loss\n1,2.0,the same\n2,2.0,later\n")
-
-    def train(config: Any, world: Any, work: Path, say: Any, stop_after: int, observe: Any) -> None:
-        assert stop_after == tug.STEPS[-1]
-        for step in range(told.upto + 1):
-            observe(step, nn.Linear(1, 1))
-        if told.upto < stop_after:
-            raise KeyboardInterrupt
-        (work / "steps.csv").write_text(f"step,seconds,loss\n1,3.0,{told.loss}\n2,3.0,later\n")
-
-    def look(model: Any, world: Any, config: Any, step: int) -> pd.DataFrame:
-        seen.append(step)
-        return pd.DataFrame({"step": [step], "apart": [model == "apart"]})
-
-    monkeypatch.setattr(run, "train", train)
-    monkeypatch.setattr(tug, "apart", lambda model, world, config: "apart")
-    monkeypatch.setattr(tug, "look", look)
-    monkeypatch.setattr(records, "load", lambda *names: SimpleNamespace(path=record))
-    told.work.mkdir()
-    return told
-
-
-def test_every_step_is_looked_at_once_even_after_a_kill(pretended: SimpleNamespace) -> None:
-    pretended.upto = 30
-    with pytest.raises(KeyboardInterrupt):
-        tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)
-    assert pretended.seen == [0, 10, 25]
-    pretended.upto = tug.STEPS[-1]
-    table = tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)
-    assert pretended.seen == list(tug.STEPS) == table["step"].tolist()
-    assert table["apart"].all()  # never the one that trains
-    again = tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)  # killed after training
-    assert again.equals(table) and pretended.seen == list(tug.STEPS)
-
-
-def test_a_training_that_does_not_repeat_is_refused(pretended: SimpleNamespace) -> None:
-    pretended.loss = "another"
-    with pytest.raises(records.RecordError, match="other steps"):
-        tug.measure("pocket", "joint/seed-0", pretended.work, lambda done, total: None)
+    with pytest.raises(ValueError, match="no LoRA adapter"), tug.adapter_gradients(tiny.model(layers=1, width=16)):
+        pass
 
 
 def test_a_policy_in_training_is_looked_at_apart(tmp_path: Path) -> None:
     """Under the real trainer, which changes the forward pass of the model that it trains: hooks must still fire."""
     world = SimpleNamespace(policy=lambda: (tiny.model(), tiny.tokenizer()))
-    config = Config("pocket", "accuracy", accuracy(Lengths(40, 20, 10, 0.1, EntropyGate())))
-    found: list[tuple[pd.DataFrame, bool]] = []
+    config, norms = Config("pocket", "accuracy", accuracy(LENGTHS)), []
 
     def observe(step: int, model: Any) -> None:
         state, own = torch.get_rng_state(), tug.apart(model, world, config)
-        assert torch.equal(torch.get_rng_state(), state) and not own.training
+        assert not own.training
+        assert all(torch.equal(a, b) for a, b in zip(parameters(own), parameters(model), strict=True))
         groups = tug.freeze(own, tiny.tokenizer(), PROBLEMS, tiny.even, PHASES, 4, 12, (0, "seen"))
-        table = tug.take(own, groups, lexical_classes(tiny.tokenizer()), 0, 0)
-        same = all(torch.equal(a, b) for a, b in zip(parameters(own), parameters(model), strict=True))
-        found.append((table, same))
+        table = take(own, groups, lexical_classes(tiny.tokenizer()), 0, tmp_path)
+        norms.append(gradients.summary(table)["norm_compression"].max())
+        assert torch.equal(torch.get_rng_state(), state) and not any(m._forward_hooks for m in own.modules())
+        assert all(p.grad is None for p in own.parameters())
 
     recipe = accuracy(Lengths(12, 12, 12, 0.1, EntropyGate()))
     plain, watched = (tiny.trainer(tmp_path / name, recipe, max_steps=2) for name in ("plain", "watched"))
     watched.add_callback(run.observer(observe))
     plain.train()
     watched.train()
-    assert [same for _, same in found] == [True] * 3
-    norms = [gradients.summary(t.assign(arm="a", seed=0, step=0))["norm_compression"].max() for t, _ in found]
-    assert min(norms) > 0
+    assert len(norms) == 3 and min(norms) > 0
     for a, b in zip(parameters(plain.model), parameters(watched.model), strict=True):
         assert torch.equal(a, b)  # looking changed nothing
 
 
-def test_parts_are_known_arms_and_seeds() -> None:
-    names = tug.parts("pocket")
-    assert names[0].startswith("accuracy/") and names[-1].startswith("base/") and len(names) == 12
-    assert {n.split("/")[0] for n in names} == set(tug.SIZES) <= set(scales.runs("pocket")[0])
-    assert all(size.problems % 6 == 0 for size in tug.SIZES.values())
+# --- training again -----------------------------------------------------------------------------------------------
 
 
-# --- reading --------------------------------------------------------------------------------------------------
+def test_every_step_is_looked_at_once_and_a_training_must_repeat(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen, told, recorded = [], {"upto": 30, "loss": "the same"}, tmp_path / "recorded"
+    recorded.mkdir()
+    (recorded / "steps.csv").write_text("step,seconds,loss\n1,2.0,the same\n2,2.0,later\n")
+
+    def train(config: Any, world: Any, work: Path, say: Any, stop_after: int, observe: Any) -> None:
+        for step in range(told["upto"] + 1):
+            observe(step, "the one that trains")
+        if told["upto"] < stop_after:
+            raise KeyboardInterrupt
+        (work / "steps.csv").write_text(f"step,seconds,loss\n1,3.0,{told['loss']}\n2,3.0,later\n")
+
+    def look(model: Any, world: Any, config: Any, step: int, work: Path) -> pd.DataFrame:
+        assert model == "apart"
+        seen.append(step)
+        return pd.DataFrame({"step": [step]})
+
+    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(tug, "apart", lambda model, world, config: "apart")
+    monkeypatch.setattr(tug, "look", look)
+    monkeypatch.setattr(records, "load", lambda *names: SimpleNamespace(path=recorded))
+    measure = ("pocket", "joint/seed-0", tmp_path, lambda done, total: None)
+    with pytest.raises(KeyboardInterrupt):
+        tug.measure(*measure)
+    assert seen == [0, 10, 25]
+    told["upto"] = tug.STEPS[-1]
+    table = tug.measure(*measure)
+    assert seen == list(tug.STEPS) == table["step"].tolist()
+    (tmp_path / "steps.csv").unlink()
+    told["loss"] = "another"
+    with pytest.raises(records.RecordError, match="other steps"):
+        tug.measure(*measure)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
 
 
 def rows(vectors: dict[int, list[list[float]]], benchmarks: str = "ab", seed: int = 0) -> pd.DataFrame:
@@ -317,9 +250,8 @@ def rows(vectors: dict[int, list[list[float]]], benchmarks: str = "ab", seed: in
         for i in range(len(v)):
             lines.append({
                 "arm": "base", "seed": seed, "step": 0, "permutation": permutation, "token_class": "connector",
-                "problem": i, "id": f"p{i}", "benchmark": benchmarks[i], "tokens": 1,
-                "gram_accuracy": v[: i + 1] @ v[i], "gram_compression": v[: i + 1] @ v[i],
-                "gram_cross": -(v[: i + 1] @ v[i]),
+                "problem": i, "id": f"p{i}", "benchmark": benchmarks[i], "gram_accuracy": v[: i + 1] @ v[i],
+                "gram_compression": v[: i + 1] @ v[i], "gram_cross": -(v[: i + 1] @ v[i]),
             })  # fmt: skip
     return pd.DataFrame(lines)
 
@@ -331,7 +263,7 @@ def test_norms_are_of_the_sum_over_problems() -> None:
     assert gradients.norm_ratio(table) == pytest.approx((2, 2, 2))  # one problem a benchmark: no spread
     assert gradients.cosine(table, "connector") == pytest.approx((-1, -1, -1))
     cancelled = rows({-1: [[3, 0], [-3, 0]], 0: [[1, 0], [0, 0]]})
-    assert gradients.norm_ratio(cancelled)[0] == 0
+    assert gradients.norm_ratio(cancelled)[0] == 0 and np.isnan(gradients.cosine(cancelled, "connector")).all()
 
 
 def test_problems_are_left_out_within_their_benchmark() -> None:
@@ -340,6 +272,8 @@ def test_problems_are_left_out_within_their_benchmark() -> None:
     table = rows({-1: [[1, 0], [3, 0]], 0: [[1, 0], [1, 0]]}, benchmarks="aa")
     # over random sets of norm 2: (1 + 3) / 2 = 2; without one 3 + 3 or 1 + 1, so 3 or 1: variance 1/2 (1 + 1) = 1
     assert gradients.norm_ratio(table) == pytest.approx((2, 2 - 1.959964, 2 + 1.959964))
+    other = rows({-1: [[3, 0], [1, 0]], 0: [[1, 0], [1, 0]]}, "aa", seed=1)
+    assert gradients.norm_ratio(pd.concat([table, other])) == pytest.approx((2, 2, 2))  # seeds leave out the same one
 
 
 def test_the_jackknife_covers_the_true_norm() -> None:
@@ -347,43 +281,21 @@ def test_the_jackknife_covers_the_true_norm() -> None:
     rng, held = np.random.default_rng(0), 0
     for _ in range(200):
         own = [1.0, 0.0] + rng.normal(size=(24, 2)) * [0.5, 0.02]
-        one = [[1.0, 0.0]] * 24
-        _, low, high = gradients.norm_ratio(rows({-1: own.tolist(), 0: one}, benchmarks="abcd" * 6))
+        _, low, high = gradients.norm_ratio(rows({-1: own.tolist(), 0: [[1.0, 0.0]] * 24}, benchmarks="abcd" * 6))
         held += low <= 1 <= high
     assert 180 <= held <= 198
-
-
-def test_where_a_gradient_vanishes_there_is_no_cosine() -> None:
-    vanished = rows({-1: [[3, 0], [-3, 0]]})
-    assert np.isnan(gradients.cosine(vanished, "connector")).all()
-
-
-def test_seeds_leave_out_the_same_problem_and_are_averaged() -> None:
-    a = rows({-1: [[1, 0], [3, 0]], 0: [[1, 0], [1, 0]]}, "aa")
-    b = rows({-1: [[3, 0], [1, 0]], 0: [[1, 0], [1, 0]]}, "aa", seed=1)
-    assert gradients.norm_ratio(pd.concat([a, b])) == pytest.approx((2, 2, 2))
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t: t.iloc[1:], "numbered from 0"),
-        (lambda t: t.assign(gram_accuracy=[np.ones(2)] * len(t)), "does not end with its own problem"),
+        (lambda t: t.iloc[1:], "not one row for each problem"),
+        (lambda t: t.assign(gram_accuracy=[np.ones(2)] * len(t)), "not one row for each problem"),
         (lambda t: pd.concat([t, t.assign(step=10)]), "one arm at one step"),
         (lambda t: t.iloc[:0], "one arm at one step"),
         (lambda t: pd.concat([t, t.assign(seed=1, id="q")]), "different problems"),
     ],
 )
 def test_rows_that_do_not_fit_together_are_refused(spoil: Any, message: str) -> None:
-    table = rows({-1: [[3, 0], [0, 4]]})
-    with pytest.raises(gradients.TugError, match=message):
-        gradients.cosine(spoil(table), "connector")
-
-
-def test_the_table_survives_its_file(opposed: pd.DataFrame, tmp_path: Path) -> None:
-    from egrc.atomic import write_parquet
-
-    write_parquet(tmp_path / "tug.parquet", opposed)
-    back = pd.read_parquet(tmp_path / "tug.parquet")
-    assert back.equals(opposed)  # so that `measure --verify` can compare
-    assert "tug" in measure.MEASUREMENTS
+    with pytest.raises(ValueError, match=message):
+        gradients.cosine(spoil(rows({-1: [[3, 0], [0, 4]]})), "connector")

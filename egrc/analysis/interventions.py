@@ -1,17 +1,14 @@
 """Measurement `interventions`: what happens when connectors are taken away, or asked for, at decoding.  [ours]
 
 The paper's mechanism [summary]: connectors open new steps, so more of them make longer chains and more entropy.  Here
-that is tried: the same policy answers the same held-out problems at T = 1, and one thing is changed (`CONDITIONS`).
-
-Taking connectors away costs likelihood, so a change may come from the force alone.  Two controls, fixed in advance:
+the same policy answers the same held-out problems at T = 1, and one thing is changed (`CONDITIONS`).  Taking connectors
+away costs likelihood, so a change may come from the force alone.  Two controls, fixed in advance:
 
 * `random tokens`: in each completion another random set of token types is forbidden that holds the same share of the
-  plain rollouts as all connectors do, that is, the same mean probability mass per position.  It meets words that the
-  procedure needs, and is the harsher control;
+  plain rollouts as all connectors do.  It meets words that the procedure needs, and is the harsher control;
 * `random places`: what forbidding the connectors WOULD cost at a place, -log(1 - their mass) nats, is noted, and paid
   at the next place where connectors are not in question: a random set of other tokens of the same cost (within
-  `TOLERANCE`) is forbidden there.  It can act only where the policy hesitates between other tokens, so it removes as
-  much as it can find; what it did remove is recorded (`cost`).
+  `TOLERANCE`) is forbidden there.  What it found to remove is recorded (`cost`).
 
 Neither touches `PROTECTED`, without which no completion can end.
 """
@@ -19,9 +16,8 @@ Neither touches `PROTECTED`, without which no completion can end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,9 +25,9 @@ import torch
 from torch import Tensor
 
 from egrc.analysis import parts as of
-from egrc.entropy import logit_gradient_norm, token_entropy
+from egrc.entropy import TokenClasses, logit_gradient_norm, token_entropy
 from egrc.evaluation.sampling import derived_seed, tokenizer_hash
-from egrc.experiments import scales
+from egrc.experiments import run, scales
 from egrc.experiments.records import load
 
 if TYPE_CHECKING:
@@ -51,102 +47,81 @@ TOLERANCE = 1.25
 """Factor by which a set's cost may miss the one it stands for."""
 PROTECTED = ("#", "<eos>", "<pad>", "<bos>")
 
-CONDITIONS = {
-    "none": "the policy as it is",
-    "suppressed": "connectors forbidden",
-    "random tokens": "other token types of the same share forbidden",
-    "random places": "other tokens of the same cost forbidden, elsewhere",
-    "logits -1": "connectors' logits lowered by 1",
-    "logits +1": "connectors' logits raised by 1",
-    "logits +2": "connectors' logits raised by 2",
-    "random logits +2": "logits of other token types of the same share raised by 2",
-    "forced": "a connector forced at half the places where one is in question",
-}
-OF_ARM = {
-    "base": tuple(CONDITIONS),
-    "accuracy": ("none", "suppressed", "random places", "logits +2"),
-    "compression": ("none", "suppressed", "random places", "logits +2"),
-}
+CONDITIONS = (
+    *("none", "suppressed", "random tokens", "random places"),
+    *("logits -1", "logits +1", "logits +2", "random logits +2", "forced"),
+)
+"""'suppressed': connectors are forbidden; 'logits': theirs, or those of random types, are changed by an amount;
+'forced': a connector at half the places where one is in question."""
+FEW = ("none", "suppressed", "random places", "logits +2")
+OF_ARM = {"base": CONDITIONS, "accuracy": FEW, "compression": FEW}
 """Conditions of the base, and of two trained arms."""
 KEPT = ("prompt", "tokens", "entropies", "classes")
 """Kept of the base's plain completions only, which are a rollout table (`egrc.analysis.tokens`); else empty."""
 COLUMNS = (
-    *("scale", "tokenizer", "arm", "seed", "condition", "benchmark", "id", "sample"),
-    *("correct", "truncated", "length", "connectors"),
-    *("entropy", "entropy_sampled", "cost", "touched", "gradient_square", "disagreement"),
-    *KEPT,
+    *("scale", "tokenizer", "arm", "seed", "condition", "benchmark", "id", "sample", "correct", "truncated", "length"),
+    *("connectors", "entropy", "entropy_sampled", "cost", "gradient_square", "disagreement", *KEPT),
 )
 """One row a completion.  In nats, summed over its tokens: `entropy` of the policy itself (T = 1), `entropy_sampled` of
-the distribution that was sampled, `cost` KL(sampled || policy).  `touched`: places where that is above 0.01.
-`gradient_square`: |d log q(token) / d logits|^2, `disagreement`: 1 - sum q^2, both summed; q what was sampled from."""
+the distribution that was sampled, `cost` KL(sampled || policy).  `gradient_square`: |d log q(token) / d logits|^2,
+`disagreement`: 1 - sum q^2, both summed; q what was sampled from."""
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """What the interventions need to know of the tokens; masks bool [V]."""
+class Vocabulary(NamedTuple):
+    """Tokens and their classes; masks bool [V] of the connectors, and of what a control may forbid."""
 
     words: list[str]
     classes: list[str]
     connector: Tensor
     free: Tensor
-    """What a control may forbid: no connector, not `PROTECTED`."""
 
 
-def vocabulary(tokenizer: Any, classes: Any) -> Vocabulary:
-    """Tokens with their classes.  Raises ValueError where the classes know no connector."""
-    if "connector" not in classes.names:
-        raise ValueError(f"classes {classes.names}: none is called connector")
+def vocabulary(tokenizer: Any, classes: TokenClasses) -> Vocabulary:
+    """What the interventions need to know of the tokens."""
     words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     connector = classes.ids[: len(words)] == classes.names.index("connector")
     free = ~connector & ~torch.tensor([w in PROTECTED for w in words])
     return Vocabulary(words, [classes.names[i] for i in classes.ids[: len(words)].tolist()], connector, free)
 
 
-# --- interventions --------------------------------------------------------------------------------
+# --- interventions ------------------------------------------------------------------------------------------------
 
 
-class Shift:
+def shift(chosen: Tensor, amount: float) -> Rule:
     """Adds an amount to the logits of chosen tokens ([V], or [B, V] by row); -inf forbids them."""
-
-    def __init__(self, chosen: Tensor, amount: float) -> None:
-        self.chosen, self.amount = chosen, amount
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return torch.where(self.chosen, scores + self.amount, scores)
+    return lambda input_ids, scores: torch.where(chosen, scores + amount, scores)
 
 
-class Forced:
+def forced(connector: Tensor, chance: float, rng: torch.Generator) -> Rule:
     """Forbids all but connectors with a chance, where they are in question; the policy still says which."""
 
-    def __init__(self, connector: Tensor, chance: float, rng: torch.Generator) -> None:
-        self.connector, self.chance, self.rng = connector, chance, rng
+    def rule(input_ids: Tensor, scores: Tensor) -> Tensor:
+        now = torch.rand(len(scores), generator=rng) < chance
+        now &= scores.softmax(-1)[:, connector].sum(-1) >= PLACE
+        return scores.masked_fill(now[:, None] & ~connector, -torch.inf)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        now = torch.rand(len(scores), generator=self.rng) < self.chance
-        now &= scores.softmax(-1)[:, self.connector].sum(-1) >= PLACE
-        return scores.masked_fill(now[:, None] & ~self.connector, -torch.inf)
+    return rule
 
 
-class Elsewhere:
+def elsewhere(words: Vocabulary, rows: int, rng: torch.Generator) -> Rule:
     """The control `random places`: what forbidding connectors would cost is paid where none is in question."""
+    owed = torch.empty(rows, 0)
 
-    def __init__(self, words: Vocabulary, rng: torch.Generator) -> None:
-        self.words, self.rng, self.owed = words, rng, torch.empty(0, 0)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def rule(input_ids: Tensor, scores: Tensor) -> Tensor:
+        nonlocal owed
         p = scores.softmax(-1)
-        mass = p[:, self.words.connector].sum(-1)
-        if not self.owed.numel():
-            self.owed = torch.empty(len(p), 0)
-        order = torch.rand(p.shape, generator=self.rng).masked_fill(~self.words.free, 2).argsort(-1)
-        offered = cost(torch.where(self.words.free, p, 0).gather(-1, order).cumsum(-1))  # of the first, first two, ...
-        row, last, debt = nearest(offered, self.owed, mass < PLACE)
-        self.owed[row, debt] = torch.nan  # paid
-        self.owed = torch.cat([self.owed, torch.where(mass >= PLACE, cost(mass), torch.nan)[:, None]], 1)
+        mass = p[:, words.connector].sum(-1)
+        order = torch.rand(p.shape, generator=rng).masked_fill(~words.free, 2).argsort(-1)
+        offered = cost(torch.where(words.free, p, 0).gather(-1, order).cumsum(-1))  # of the first, first two, ...
+        row, last, debt = nearest(offered, owed, mass < PLACE)
+        owed[row, debt] = torch.nan  # paid
+        owed = torch.cat([owed, torch.where(mass >= PLACE, cost(mass), torch.nan)[:, None]], 1)
         forbidden = torch.zeros_like(p, dtype=torch.bool)
         first = torch.arange(p.shape[1]) <= last[:, None]
-        forbidden[row] = torch.zeros_like(first).scatter(-1, order[row], first) & self.words.free
+        forbidden[row] = torch.zeros_like(first).scatter(-1, order[row], first) & words.free
         return scores.masked_fill(forbidden, -torch.inf)
+
+    return rule
 
 
 def cost(mass: Tensor) -> Tensor:
@@ -184,22 +159,20 @@ def random_types(share: np.ndarray, words: Vocabulary, rows: int, rng: np.random
 
 def processor(condition: str, words: Vocabulary, share: np.ndarray | None, rows: int, seed: int) -> Rule:
     """The intervention of a name, for a batch of so many rows.  `share`: see `random_types`."""
-    numbers, rng = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    if condition in ("random tokens", "random logits +2"):
-        if share is None:
-            raise ValueError(f"{condition!r} needs the shares of token types in plain rollouts: decode 'none' first")
-        amount = -torch.inf if condition == "random tokens" else 2.0
-        return Shift(random_types(share, words, rows, numbers), amount)
-    made: dict[str, Callable[[], Rule]] = {
-        "none": lambda: Shift(words.connector, 0.0),
-        "suppressed": lambda: Shift(words.connector, -torch.inf),
-        "random places": lambda: Elsewhere(words, rng),
-        "forced": lambda: Forced(words.connector, FORCED, rng),
-    }
-    return made[condition]() if condition in made else Shift(words.connector, float(condition.removeprefix("logits ")))
+    if condition == "forced":
+        return forced(words.connector, FORCED, torch.Generator().manual_seed(seed))
+    if condition == "random places":
+        return elsewhere(words, rows, torch.Generator().manual_seed(seed))
+    amounts = {"none": 0.0, "suppressed": -torch.inf, "random tokens": -torch.inf}
+    amount = amounts[condition] if condition in amounts else float(condition.split()[-1])
+    if not condition.startswith("random"):
+        return shift(words.connector, amount)
+    if share is None:
+        raise ValueError(f"{condition!r} needs the shares of token types in plain rollouts: decode 'none' first")
+    return shift(random_types(share, words, rows, np.random.default_rng(seed)), amount)
 
 
-# --- decoding -------------------------------------------------------------------------------------
+# --- decoding -----------------------------------------------------------------------------------------------------
 
 
 def decode(
@@ -232,16 +205,17 @@ def score(ids: list[int], own: Tensor, sampled: Tensor, words: Vocabulary) -> di
     """Sums over one completion, and its tokens' entropies: the numbers of `COLUMNS`."""
     p, q, tokens = own.log_softmax(-1), sampled.log_softmax(-1), torch.tensor(ids)
     entropies = token_entropy(own)
-    spent = torch.where(q > -torch.inf, q.exp() * (q - p), 0.0).sum(-1)
+    sums = {
+        "entropy": entropies,
+        "entropy_sampled": token_entropy(sampled),
+        "cost": torch.where(q > -torch.inf, q.exp() * (q - p), 0.0).sum(-1),
+        "gradient_square": logit_gradient_norm(sampled, tokens).double().square(),
+        "disagreement": 1 - q.exp().square().sum(-1),
+    }
     return {
         "length": len(ids),
         "connectors": int(words.connector[tokens].sum()),
-        "entropy": float(entropies.double().sum()),
-        "entropy_sampled": float(token_entropy(sampled).double().sum()),
-        "cost": float(spent.double().sum()),
-        "touched": int((spent > 0.01).sum()),
-        "gradient_square": float(logit_gradient_norm(sampled, tokens).double().square().sum()),
-        "disagreement": float((1 - q.exp().square().sum(-1)).double().sum()),
+        **{name: float(values.double().sum()) for name, values in sums.items()},
         "tokens": [words.words[i] for i in ids],
         "entropies": entropies.numpy(),
         "classes": [words.classes[i] for i in ids],
@@ -254,29 +228,20 @@ def completions(
     """One condition's rows, with everything that is kept, whatever `KEPT` says of it later."""
     model, tokenizer = policy
     words, rows = vocabulary(tokenizer, world.token_classes(tokenizer)), []
-    same = {"scale": world.name, "tokenizer": tokenizer_hash(tokenizer), "arm": arm, "seed": seed}
     cap = scales.config(world.name, arm, seed).cap
     for benchmark, problems in world.benchmarks(PROBLEMS).items():
         start = derived_seed(seed, f"{benchmark}/{condition}", 1.0)
         rule = processor(condition, words, share, len(problems) * SAMPLES, start)
         for i, (problem, ids, own, sampled) in enumerate(decode(model, tokenizer, problems, rule, cap, start)):
             ended = ids[-1] == tokenizer.eos_token_id
-            text = tokenizer.decode(ids, skip_special_tokens=True)
-            rows.append(
-                {**same, "condition": condition, "benchmark": benchmark, "id": problem["id"], "sample": i % SAMPLES,
-                 "correct": ended and bool(world.correct(text, problem["answer"])), "truncated": not ended,
-                 "prompt": problem["prompt"], **score(ids, own, sampled, words)}
-            )  # fmt: skip
-    return pd.DataFrame(rows)[list(COLUMNS)]
+            right = ended and bool(world.correct(tokenizer.decode(ids, skip_special_tokens=True), problem["answer"]))
+            place = {"benchmark": benchmark, "id": problem["id"], "sample": i % SAMPLES, "prompt": problem["prompt"]}
+            rows.append(place | {"correct": right, "truncated": not ended} | score(ids, own, sampled, words))
+    same = {"scale": world.name, "tokenizer": tokenizer_hash(tokenizer), "arm": arm, "seed": seed}
+    return pd.DataFrame(rows).assign(**same, condition=condition)[list(COLUMNS)]
 
 
-def shares(plain: pd.DataFrame, words: list[str]) -> np.ndarray:
-    """Share of every token type among all tokens of plain completions: float [V]; its mean mass per position."""
-    counts = pd.Series(np.concatenate(plain["tokens"].to_list())).value_counts()
-    return (counts.reindex(words).fillna(0) / counts.sum()).to_numpy()
-
-
-# --- the measurement ------------------------------------------------------------------------------
+# --- the measurement ----------------------------------------------------------------------------------------------
 
 
 def parts(scale: str) -> list[str]:
@@ -291,18 +256,14 @@ def inputs(scale: str) -> dict[str, str]:
 
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
     """All conditions of one arm and seed.  Raises RecordError without the arm's record."""
-    from egrc.experiments.run import policy
-
     arm, seed = of.split(part)
     world, record = scales.world(scale), load(scale, arm, seed)
-    model, tokenizer = policy(record.config, world, record.path / "adapter")
-    tables: list[pd.DataFrame] = []
-    share = None
-    for done, condition in enumerate(OF_ARM[arm]):
-        say(done, len(OF_ARM[arm]))
-        rows = completions((model, tokenizer), world, arm, seed, condition, share)
-        if condition == "none":
-            share = shares(rows, tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    policy, tables, share = run.policy(record.config, world, record.path / "adapter"), [], None
+    for done, condition in enumerate(OF_ARM[arm], 1):
+        rows = completions(policy, world, arm, seed, condition, share)
+        if condition == "none":  # shares of token types among all tokens of plain completions
+            counts = pd.Series(np.concatenate(rows["tokens"].to_list())).value_counts(normalize=True)
+            share = counts.reindex(policy[1].convert_ids_to_tokens(range(len(policy[1]))), fill_value=0.0).to_numpy()
         tables.append(rows if (arm, condition) == ("base", "none") else rows.assign(**dict.fromkeys(KEPT)))
-    say(len(OF_ARM[arm]), len(OF_ARM[arm]))
+        say(done, len(OF_ARM[arm]))
     return pd.concat(tables, ignore_index=True)

@@ -1,40 +1,25 @@
-"""The tug of war, measured: what two objectives do to the adapter, class by class of token, on the same rollouts.
+"""Measurement `tug`: what two objectives do to the adapter, class by class of token, on the same rollouts.
 
     A  the accuracy objective: group-relative advantage of correctness under the cap (the arm `accuracy`)
     C  the compression objective: positive-only absolute advantage of the exponentially shaped reward (`compression`)
 
-The current policy answers a fixed batch of training problems, a group of rollouts each, at temperature 1; then the
-rollouts are frozen.  The gradient of an objective,  sum_rollouts A_rollout sum_tokens grad log pi(token),  is taken
-with respect to the adapter's parameters: on-policy the trainer's loss follows just this, up to a constant.  Restricted
-to the tokens of one class it says what reaches the adapter from that class after its tokens have cancelled each
-other.  Against it stand random sets of the same sizes: the class labels permuted among the tokens of the same problem.
+The policy answers fixed training problems, a group of rollouts each, at T=1, on-policy.  An objective's gradient,
+sum_rollouts A_rollout sum_tokens grad log pi(token),  is taken with respect to the adapter and restricted to sets of
+tokens: the classes, and random sets of the same sizes (the labels permuted among the tokens of a problem).
 
-The push on the connectors: M is the mean over the batch's contexts of P(connector | context), and
+The push on the connectors: M is the mean over the contexts of P(connector | context), and  s_t = <grad log pi_t,
+grad M>  its first-order change when token t is followed; an objective pushes by the sum of A s_t.  C never pushes a
+sampled token down, yet it can penalise: raising one token lowers the others, and shorter rollouts have larger
+advantages.  So the sign of an advantage says nothing; what counts is the push less that of shuffled advantages.
 
-    s_t = <grad log pi_t, grad M>
-
-says how M changes, to first order, when the log-probability of token t is followed.  An objective's push is the sum of
-A s_t.  What all of it would be for rewards that tell nothing is its expectation under shuffled advantages.
-
-How a positive-only advantage can penalise.  C never pushes a sampled token down: every term is a non-negative advantage
-times grad log pi.  But probabilities add up to 1, so raising one token lowers all others in its context; and shorter
-rollouts have larger advantages.  Where short rollouts say other words than long ones, the words of the long ones lose
-mass although nobody pushed them.  So the sign of the advantage says nothing: what counts is the push on the MASS, less
-what shuffled advantages would do.
-
-Parts: three arms, trained AGAIN and watched at `STEPS`; and the base with a fresh adapter, on more problems and more
-permutations.  Training repeats to the bit on the machine that made the records.  On another it is the recorded run up
-to rounding, which sampling may carry apart in the end; its beginning has to agree, or nothing is returned.
-
-Not measured: Adam's step.  It divides each parameter's gradient by its own recent size, and so is not this gradient.
+Arms are trained AGAIN to be watched, and must begin as recorded.  Not measured: Adam's step, which rescales all this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,10 +35,13 @@ from egrc.entropy import CLASSES, TokenClasses
 from egrc.evaluation import sampling
 from egrc.experiments import records, run, scales
 from egrc.objective import Objective, Rollouts
-from egrc.scoring import score_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Say = Callable[[int, int], None]
+Sets = dict[tuple[int, str], Tensor]
+"""Sets of one problem's tokens, by permutation (-1: none) and class: bool [rollouts, T]."""
 
 SCALES = ("pocket",)
 ARMS = ("accuracy", "compression", "joint")
@@ -61,28 +49,20 @@ OBJECTIVES = ("accuracy", "compression")
 """The first phase of the arm of that name is the objective."""
 STEPS = (0, 10, 25, 50)
 """Steps taken when the policy is looked at; by the last, lengths have settled in every compressing arm."""
+SIZES = {"base": (48, 12), **dict.fromkeys(ARMS, (24, 2))}
+"""Problems asked (a multiple of the benchmarks), and permutations of the classes."""
 PROBLEM_SEED = 1000
 """Of the training problems that are asked; no run is trained in this order."""
+LOGITS = 2**25
+"""In a pass: the graph of a rollout of a real model takes about half a gigabyte."""
 COLUMNS = (
     *("scale", "tokenizer", "arm", "seed", "step", "permutation", "token_class", "problem", "benchmark", "id"),
-    *("correct", "tokens", "entropy", "logit_gradient", "mass", "advantage_accuracy", "advantage_compression"),
-    *("scores", "gram_accuracy", "gram_compression", "gram_cross"),
+    *("tokens", "scores", *(f"advantage_{o}" for o in OBJECTIVES), *(f"gram_{o}" for o in (*OBJECTIVES, "cross"))),
 )
 """A row is a set of tokens in one problem's rollouts: of a class (`permutation` -1), of a permuted class (from 0), or
-'all'.  `correct`: rollouts; `tokens`; sums over the set of `entropy` (nats, T=1), `logit_gradient` (norm of
-d log pi / d logits) and `mass` (P(connector | context)).  Lists, one entry a rollout: both advantages; `scores`, the
-sum of s_t over its tokens in the set.  Lists, one entry for each problem up to this one: inner products of the
-problems' gradients under A, under C, and (symmetrised) under A and C."""
-
-
-class Size(NamedTuple):
-    """How much is looked at: problems (a multiple of the benchmarks), and permutations of the classes."""
-
-    problems: int
-    permutations: int
-
-
-SIZES = {"base": Size(48, 12), **dict.fromkeys(ARMS, Size(24, 2))}
+'all'.  Lists, one entry a rollout: both advantages; `scores`, the sum of s_t over its tokens in the set.  Lists, one
+entry for each problem up to this one: inner products of the problems' gradients under A, under C, and (symmetrised)
+under A and C."""
 
 
 def parts(scale: str) -> list[str]:
@@ -95,7 +75,7 @@ def inputs(scale: str) -> dict[str, str]:
     return of.inputs(scale, parts(scale))
 
 
-def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
+def measure(scale: str, part: str, work: Path, say: Say) -> pd.DataFrame:
     """One part's rows; see `COLUMNS`.  A training that was killed begins again, but does not look twice.
 
     Raises RecordError if the run is missing, or if training it again does not begin as the recorded steps do.
@@ -103,11 +83,25 @@ def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) 
     arm, seed = of.split(part)
     config, world = scales.config(scale, arm, seed), scales.world(scale)
     if arm == "base":
-        return look(fresh_adapter(world, config), world, config, 0, say)
-    recorded = records.load(scale, arm, seed)
-    _train_again(config, world, work, say)
+        return look(fresh_adapter(world, config), world, config, 0, work, say)
+    recorded, seen = records.load(scale, arm, seed), {step: work / f"seen-{step}.parquet" for step in STEPS}
+
+    def observe(step: int, model: Any) -> None:
+        if step in seen and not seen[step].exists():
+            write_parquet(seen[step], look(apart(model, world, config), world, config, step, work))
+
+    if not (work / "steps.csv").exists():
+        run.train(config, world, work, lambda stage, done, _: say(done, STEPS[-1]), STEPS[-1], observe)
     _require_same(work / "steps.csv", recorded.path / "steps.csv")
-    return pd.concat([pd.read_parquet(_seen(work, step)) for step in STEPS], ignore_index=True)
+    return pd.concat([pd.read_parquet(file) for file in seen.values()], ignore_index=True)
+
+
+def _require_same(made: Path, recorded: Path) -> None:
+    if found := records.differing_steps(made, recorded):
+        raise records.RecordError(
+            f"{paths.shown(recorded)}: training this run again gave other steps ({found}), so what was seen on the way "
+            "is not this run's: train the runs anew (`make paper FRESH=1`)"
+        )
 
 
 def fresh_adapter(world: scales.World, config: Config) -> PreTrainedModel:
@@ -131,60 +125,42 @@ def apart(model: Any, world: scales.World, config: Config) -> PreTrainedModel:
     return own
 
 
-def _train_again(config: Config, world: scales.World, work: Path, say: Callable[[int, int], None]) -> None:
-    """The run's own training, up to the last of `STEPS`: a file for each, so that a killed one need not look again."""
-
-    def observe(step: int, model: Any) -> None:
-        if step in STEPS and not _seen(work, step).exists():
-            write_parquet(_seen(work, step), look(apart(model, world, config), world, config, step))
-
-    if not (work / "steps.csv").exists():
-        run.train(config, world, work, lambda stage, done, _: say(done, STEPS[-1]), STEPS[-1], observe)
+# --- frozen rollouts ----------------------------------------------------------------------------------------------
 
 
-def _seen(work: Path, step: int) -> Path:
-    return work / f"seen-{step}.parquet"
+class Group(NamedTuple):
+    """The rollouts of one problem, and their advantages under each objective, [rollouts]."""
 
-
-def _require_same(made: Path, recorded: Path) -> None:
-    if found := records.differing_steps(made, recorded):
-        raise records.RecordError(
-            f"{paths.shown(recorded)}: training this run again gave other steps ({found}), so what was seen on the way "
-            "is not this run's: train the runs anew (`make paper FRESH=1`)"
-        )
-
-
-# --- frozen rollouts ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Group:
-    """The rollouts of one problem, and their advantages under each objective."""
-
-    problem: dict[str, Any]
+    benchmark: str
+    id: str
     rollouts: sampling.Batch
-    correct: int
-    """How many are correct."""
     advantage: dict[str, Tensor]
-    """Objective to float64 [rollouts]."""
 
 
 def look(
-    model: PreTrainedModel,
-    world: scales.World,
-    config: Config,
-    step: int,
-    say: Callable[[int, int], None] | None = None,
+    model: PreTrainedModel, world: scales.World, config: Config, step: int, work: Path, say: Say | None = None
 ) -> pd.DataFrame:
     """Everything that is seen of one policy (a peft model in eval mode): sample, freeze, take gradients."""
-    size, tokenizer = SIZES[config.arm], world.policy()[1]
-    problems = world.train_problems(PROBLEM_SEED).select(range(size.problems)).to_list()
-    phases = {name: scales.config(config.scale, name).recipe.phases[0] for name in OBJECTIVES}
-    seed = (config.seed, f"tug/{config.arm}/{step}")
+    (n, permutations), tokenizer = SIZES[config.arm], world.policy()[1]
+    problems = world.train_problems(PROBLEM_SEED).select(range(n)).to_list()
+    seed, phases = (config.seed, f"tug/{config.arm}/{step}"), objectives(config.scale)
     groups = freeze(model, tokenizer, problems, world.correct, phases, config.group_size, config.cap, seed)
-    rows = take(model, groups, world.token_classes(tokenizer), size.permutations, config.seed, say)
+    classes = world.token_classes(tokenizer)
+    connectors = classes.ids == CLASSES.index("connector")
+    rows = take(model, groups, by_class(groups, classes, permutations, config.seed), connectors, work, say)
     facts = {"scale": config.scale, "arm": config.arm, "seed": config.seed, "step": step}
     return rows.assign(**facts, tokenizer=sampling.tokenizer_hash(tokenizer))[list(COLUMNS)]
+
+
+def objectives(scale: str) -> dict[str, Objective]:
+    """The two objectives with a scale's settings."""
+    return {name: scales.config(scale, name).recipe.phases[0] for name in OBJECTIVES}
+
+
+def advantages(phases: dict[str, Objective], correct: Tensor, length: Tensor) -> dict[str, Tensor]:
+    """Of ONE group's rollouts under each objective, float32 [rollouts]; a cut rollout is not `correct`."""
+    group = Rollouts(correct, length, len(length))
+    return {name: phase.advantages(group, phase.rewards(group)) for name, phase in phases.items()}
 
 
 def freeze(
@@ -193,148 +169,126 @@ def freeze(
     problems: Sequence[dict[str, Any]],
     correct: Callable[[str, str], bool],
     phases: dict[str, Objective],
-    group_size: int,
+    size: int,
     cap: int,
     seed: tuple[int, str],
 ) -> list[Group]:
-    """Sample `group_size` rollouts of each problem (keys prompt, answer) at T=1, and weigh them by each objective."""
-    prompts = [p for p in tokenizer([p["prompt"] for p in problems])["input_ids"] for _ in range(group_size)]
-    found = sampling.sample(model, tokenizer, prompts, cap, seed)
-    groups = []
+    """Sample `size` rollouts of each problem (keys benchmark, id, prompt, answer) at T=1; weigh by each objective."""
+    prompts = [p for p in tokenizer([p["prompt"] for p in problems])["input_ids"] for _ in range(size)]
+    completions, groups = sampling.sample(model, tokenizer, prompts, cap, seed), []
     for i, problem in enumerate(problems):
-        mine = found[i * group_size : (i + 1) * group_size]
-        texts = tokenizer.batch_decode(mine, skip_special_tokens=True)
-        ended = torch.tensor([ids[-1] == tokenizer.eos_token_id for ids in mine])
+        mine = slice(i * size, (i + 1) * size)
+        texts = tokenizer.batch_decode(completions[mine], skip_special_tokens=True)
+        ended = torch.tensor([ids[-1] == tokenizer.eos_token_id for ids in completions[mine]])
         right = torch.tensor([bool(correct(text, problem["answer"])) for text in texts]) & ended
-        length = torch.tensor([len(ids) for ids in mine])
-        weighed = {name: advantage(phase, right, length, ended).double() for name, phase in phases.items()}
-        rollouts = sampling.batch(prompts[i * group_size : (i + 1) * group_size], mine, tokenizer.pad_token_id)
-        groups.append(Group(problem, rollouts, int(right.sum()), weighed))
+        weighed = advantages(phases, right, torch.tensor([len(ids) for ids in completions[mine]]))
+        rollouts = sampling.batch(prompts[mine], completions[mine], tokenizer.pad_token_id)
+        groups.append(Group(problem["benchmark"], problem["id"], rollouts, weighed))
     return groups
 
 
-def advantage(phase: Objective, correct: Tensor, length: Tensor, ended: Tensor) -> Tensor:
-    """Advantages of one group's rollouts under a phase, float32 [N]; by the functions that train."""
-    rollouts = Rollouts(correct & ended, length, len(length))
-    return phase.advantages(rollouts, phase.rewards(rollouts))
+def by_class(groups: Sequence[Group], classes: TokenClasses, permutations: int, seed: int) -> list[Sets]:
+    """Each group's tokens by their class and all of them, then by their class as each permutation has it."""
+    drawn, every = [np.random.default_rng([seed, k + 1]) for k in range(permutations)], []
+    for group in groups:
+        mask, sets = group.rollouts.mask, {(-1, "all"): group.rollouts.mask}
+        for k, rng in enumerate([None, *drawn], -1):
+            labels = classes.ids[group.rollouts.tokens]
+            if rng:
+                labels[mask] = labels[mask][torch.from_numpy(rng.permutation(int(mask.sum())))]
+            sets |= {(k, name): (labels == i) & mask for i, name in enumerate(CLASSES)}
+        every.append(sets)
+    return every
 
 
-# --- gradients ------------------------------------------------------------------------------------
+# --- gradients ----------------------------------------------------------------------------------------------------
 
 
-class AdapterGradients:
+@contextmanager
+def adapter_gradients(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Tensor]]:
     """Gradients of a LoRA adapter, rollout by rollout, from one backward pass over a batch of them.
 
+    Gives a function: values [B, ...] of the last forward pass -> gradient of each row's sum [B, adapter parameters].
     An adapter is made of linear maps y = W x, so a rollout's gradient of W is the sum over its positions of
-    (dl/dy) x^T.  Hooks keep x and y of the last forward pass, as long as the `with` lasts.
+    (dl/dy) x^T; hooks keep x and y.  Left out is an A matrix whose B is still 0: it has no gradient.  Raises ValueError
+    for a policy without an adapter.
     """
+    modules = dict(model.named_modules())
+    trained = {name for name, m in modules.items() if ".lora_B." in name and m.weight.any()}
+    maps = [m for name, m in modules.items() if ".lora_B." in name or name.replace("lora_A", "lora_B") in trained]
+    if not maps:
+        raise ValueError("the policy has no LoRA adapter: pass a peft model whose adapter is not merged")
+    seen: dict[torch.nn.Module, tuple[Tensor, Tensor]] = {}
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.maps = {n: m for n, m in model.named_modules() if ".lora_A." in n or ".lora_B." in n}
-        if not self.maps:
-            raise ValueError("the policy has no LoRA adapter: pass a peft model whose adapter is not merged")
-        self.seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def __enter__(self) -> AdapterGradients:
-        self.hooks = [m.register_forward_hook(self._keep(name)) for name, m in self.maps.items()]
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
-    def _keep(self, name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: self.seen.update({name: (inputs[0].detach(), output)})
-
-    def of(self, values: Tensor) -> Tensor:
-        """values [B, ...], of the last forward pass -> gradient of each row's sum: [B, adapter parameters]."""
-        outputs = [y for _, y in self.seen.values()]
-        backward = torch.autograd.grad(values.sum(), outputs, retain_graph=True)
-        pairs = zip(backward, (x for x, _ in self.seen.values()), strict=True)
+    def gradients(values: Tensor) -> Tensor:
+        backward = torch.autograd.grad(values.sum(), [y for _, y in seen.values()], retain_graph=True)
+        pairs = zip(backward, (x for x, _ in seen.values()), strict=True)
         return torch.cat([torch.einsum("bto,bti->boi", g, x).flatten(1) for g, x in pairs], dim=1)
+
+    hooks = [m.register_forward_hook(lambda m, x, y: seen.update({m: (x[0].detach(), y)})) for m in maps]
+    try:
+        yield gradients
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def take(
     model: PreTrainedModel,
     groups: Sequence[Group],
-    classes: TokenClasses,
-    permutations: int,
-    seed: int,
-    say: Callable[[int, int], None] | None = None,
+    sets: Sequence[Sets],
+    connectors: Tensor,
+    work: Path,
+    say: Say | None = None,
 ) -> pd.DataFrame:
-    """Rows of all groups: the true classes and 'all', then each permutation.  Does not touch the parameters' .grad."""
-    frames = []
-    with AdapterGradients(model) as gradients:
-        uphill = _gradient_of_mass(model, gradients, groups, classes)
-        for permutation in range(-1, permutations):
-            found = list(_sets(model, gradients, groups, classes, uphill, permutation, seed))
-            for token_class in dict.fromkeys(row["token_class"] for row, _ in found):
-                mine = [(row, g) for row, g in found if row["token_class"] == token_class]
-                frames.append(pd.DataFrame([row for row, _ in mine]).assign(**_grams([g for _, g in mine])))
+    """Rows of all groups, set by set.  `connectors`: bool [V].  Does not touch the parameters' .grad.
+
+    Gradients stand in a file in `work` meanwhile: of a real model they are more than memory holds.
+    """
+    with adapter_gradients(model) as gradients:
+        passes = (some for group in groups for _, *some in _passes(model, group, len(connectors)))
+        total = sum(gradients(_mass(logits, connectors) * b.mask).sum(0) for b, logits in passes)
+        uphill = total / sum(int(group.rollouts.mask.sum()) for group in groups)  # grad M
+        store = np.memmap(work / "gradients", np.float32, "w+", shape=(len(sets[0]), 2, len(groups), len(uphill)))
+        scores = np.zeros((len(sets[0]), len(groups), max(len(group.rollouts.tokens) for group in groups)), np.float32)
+        for n, group in enumerate(groups):
+            weights = torch.stack([group.advantage[o] for o in OBJECTIVES])
+            for which, b, logits in _passes(model, group, len(connectors)):
+                logp = logits.log_softmax(-1).gather(-1, b.tokens.unsqueeze(-1)).squeeze(-1)
+                for i, mask in enumerate(sets[n].values()):
+                    each = gradients(logp * mask[which, : logp.shape[1]])
+                    store[i, :, n] += (weights[:, which].to(each) @ each).numpy()
+                    scores[i, n, which] = (each.double() @ uphill.double()).numpy()
             if say:
-                say(permutation + 2, permutations + 1)
+                say(n + 1, len(groups))
+    frames = []
+    for i, key in enumerate(sets[0]):
+        lines = [
+            {"permutation": key[0], "token_class": key[1], "problem": n, "benchmark": group.benchmark, "id": group.id,
+             "tokens": int(sets[n][key].sum()), "scores": scores[i, n, : len(group.rollouts.tokens)],
+             **{f"advantage_{o}": a.float().numpy() for o, a in group.advantage.items()}}
+            for n, group in enumerate(groups)
+        ]  # fmt: skip
+        a, c = np.asarray(store[i])
+        grams = {"gram_accuracy": a @ a.T, "gram_compression": c @ c.T, "gram_cross": (a @ c.T + c @ a.T) / 2}
+        lists = {name: [row[: n + 1] for n, row in enumerate(matrix)] for name, matrix in grams.items()}
+        frames.append(pd.DataFrame(lines).assign(**lists))
     return pd.concat(frames, ignore_index=True)
 
 
-def _gradient_of_mass(
-    model: PreTrainedModel, gradients: AdapterGradients, groups: Sequence[Group], classes: TokenClasses
-) -> Tensor:
-    """grad M [adapter parameters]: M is the mean over all contexts of P(connector | context)."""
-    total = sum(
-        gradients.of(_mass(sampling.logits(model, g.rollouts), classes) * g.rollouts.mask).sum(0) for g in groups
-    )
-    return total / sum(int(g.rollouts.mask.sum()) for g in groups)
+def _passes(model: PreTrainedModel, group: Group, words: int) -> Iterator[tuple[slice, sampling.Batch, Tensor]]:
+    """As many rollouts as memory takes after the other, cut where they end: which, a batch, and logits [B, T, V]."""
+    b = group.rollouts
+    together = max(1, LOGITS // (words * b.tokens.shape[1]))
+    for start in range(0, len(b.tokens), together):
+        which = slice(start, start + together)
+        longest = int(b.mask[which].sum(1).max())
+        end = b.input_ids.shape[1] - b.tokens.shape[1] + longest
+        some = sampling.Batch(b.input_ids[which, :end], b.attention[which, :end], b.tokens[which, :longest],
+                              b.mask[which, :longest])  # fmt: skip
+        yield which, some, sampling.logits(model, some)
 
 
-def _mass(logits: Tensor, classes: TokenClasses) -> Tensor:
+def _mass(logits: Tensor, connectors: Tensor) -> Tensor:
     """P(connector | context): logits [B, T, V] -> [B, T]."""
-    return logits.softmax(-1)[..., classes.ids[: logits.shape[-1]] == CLASSES.index("connector")].sum(-1)
-
-
-def _sets(
-    model: PreTrainedModel,
-    gradients: AdapterGradients,
-    groups: Sequence[Group],
-    classes: TokenClasses,
-    uphill: Tensor,
-    permutation: int,
-    seed: int,
-) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
-    """Every set of every group: its facts, and its gradient [adapter parameters] under each objective."""
-    rng = np.random.default_rng([seed, permutation + 1])
-    for number, group in enumerate(groups):
-        b = group.rollouts
-        logits = sampling.logits(model, b)
-        scores = score_tokens(logits, b.tokens, temperature=1.0)
-        nats = torch.stack([scores.entropy, scores.gradient, _mass(logits, classes).detach()]).double()
-        labels = classes.ids[b.tokens]
-        if permutation >= 0:
-            labels[b.mask] = labels[b.mask][torch.from_numpy(rng.permutation(int(b.mask.sum())))]
-        members = {name: (labels == i) & b.mask for i, name in enumerate(CLASSES)}
-        by_class = {name: gradients.of(scores.logp * member) for name, member in members.items()}
-        if permutation < 0:
-            members["all"], by_class["all"] = b.mask, sum(by_class.values())
-        for name, rollouts in by_class.items():
-            entropy, logit_gradient, mass = (nats * members[name]).sum((1, 2)).tolist()
-            yield {
-                "permutation": permutation,
-                "token_class": name,
-                "problem": number,
-                "benchmark": group.problem["benchmark"],
-                "id": group.problem["id"],
-                "correct": group.correct,
-                "tokens": int(members[name].sum()),
-                "entropy": entropy,
-                "logit_gradient": logit_gradient,
-                "mass": mass,
-                **{f"advantage_{o}": a.float().numpy() for o, a in group.advantage.items()},
-                "scores": (rollouts.double() @ uphill.double()).float().numpy(),
-            }, {o: a @ rollouts.double() for o, a in group.advantage.items()}
-
-
-def _grams(found: Sequence[dict[str, Tensor]]) -> dict[str, list[np.ndarray]]:
-    """Inner products of one set's gradients, problem by problem with all up to it: three columns of lists."""
-    a, c = (torch.stack([g[o] for g in found]) for o in OBJECTIVES)
-    cross = a @ c.T
-    grams = {"gram_accuracy": a @ a.T, "gram_compression": c @ c.T, "gram_cross": (cross + cross.T) / 2}
-    return {name: [row[: i + 1].float().numpy() for i, row in enumerate(m)] for name, m in grams.items()}
+    return logits.softmax(-1)[..., connectors[: logits.shape[-1]]].sum(-1)

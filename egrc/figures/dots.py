@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from egrc.figures import style
 
 CONNECTOR = style.OKABE_ITO["vermillion"]
 PLAIN = "0.25"
-SEED: dict[str, Any] = {"markersize": 2.4, "markeredgecolor": "white", "markeredgewidth": 0.35, "zorder": 4}
+SEED: dict[str, Any] = {"markersize": 2.2, "markeredgecolor": "white", "markeredgewidth": 0.3, "zorder": 4}
 """A seed's dot: over the mean, and still apart from it."""
 
 
@@ -20,16 +22,15 @@ def colour(token_class: str) -> Any:
     return CONNECTOR if token_class.startswith("connector") else PLAIN
 
 
-def dot(ax: Axes, y: float, value: float, low: float, high: float, tint: Any, marker: str = "o", **more: Any) -> None:
-    """One estimate with its interval, along x."""
+def dot(
+    ax: Axes, y: float, value: float, low: float, high: float, tint: Any, marker: str = "o",
+    seeds: Sequence[float] = (), below: float = 0.27, **more: Any,
+) -> None:  # fmt: skip
+    """One estimate with its interval, along x; a little `below`, the same quantity of each seed alone."""
     ax.plot([low, high], [y, y], color=tint, linewidth=1.0, zorder=2, solid_capstyle="butt")
     ax.plot(value, y, marker, color=tint, **{"markersize": 4.6, "markeredgewidth": 0.9, "zorder": 3, **more})
-
-
-def seeds(ax: Axes, y: float, values: Iterable[float], tint: Any) -> None:
-    """The same quantity of each seed alone, a little below the mean."""
-    for value in values:
-        ax.plot(value, y + 0.27, "o", color=tint, **SEED)
+    if len(seeds):
+        ax.plot(seeds, [y + below] * len(seeds), "o", color=tint, **SEED)
 
 
 def name_rows(ax: Axes, names: Sequence[str], tints: Sequence[Any] | None = None) -> None:
@@ -44,7 +45,8 @@ def name_rows(ax: Axes, names: Sequence[str], tints: Sequence[Any] | None = None
         label.set_color(tint)
 
 
-def say(ax: Axes, text: str) -> None:
-    """A panel that has nothing to show says why."""
-    ax.axis("off")
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=style.GREY, style="italic")
+def legend(figure: Figure, shapes: Mapping[str, str], name: str = "{}") -> None:
+    """One line above the panels: arms with their colours and shapes."""
+    entries = [Line2D([], [], color=style.colour(arm), marker=marker, markersize=4, linewidth=1, label=name.format(arm))
+               for arm, marker in shapes.items()]  # fmt: skip
+    figure.legend(handles=entries, loc="upper center", ncols=len(entries), frameon=False, fontsize=7.5)

@@ -19,19 +19,23 @@ from egrc.figures import style
 from egrc.paths import DATA
 
 SCALES = ("pocket",)
-
 ARMS = ("accuracy", "compression", "joint")
-SETS = ("all", *CLASSES)
-TITLES = {"all": "all tokens", "other": "other tokens", **{c: f"{c}s" for c in ("connector", "number", "operator")}}
+TITLES = {"all": "all tokens", **{c: f"{c}s" for c in CLASSES[:-1]}, "other": "other tokens"}
 
 
 @once
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """The numbers drawn: a line per arm, step and set (`seed` empty: mean over seeds, with its interval and the range
     of permuted classes), then the same cosine of each seed."""
-    trained = table[table["arm"].isin(ARMS)]
-    seeds = gradients.summary(trained[trained["permutation"] == -1])
-    return pd.concat([gradients.tug(trained), seeds.drop(columns="permutation")], ignore_index=True)
+    sets, keys = gradients.summary(table[table["arm"].isin(ARMS)]), ["arm", "step", "token_class"]
+    permuted = sets[sets["permutation"] >= 0].groupby(keys)["cosine"].agg(permuted_low="min", permuted_high="max")
+    lines = [
+        (arm, step, name, *gradients.cosine(own, name))
+        for (arm, step), own in table[table["arm"].isin(ARMS)].groupby(["arm", "step"], sort=False) for name in TITLES
+    ]  # fmt: skip
+    means = pd.DataFrame(lines, columns=[*keys, "cosine", "low", "high"]).merge(permuted.reset_index(), "left", keys)
+    seeds = sets.loc[sets["permutation"] == -1, [*keys, "seed", "cosine"]]
+    return pd.concat([means, seeds], ignore_index=True)
 
 
 def panel(ax: Axes, drawn: pd.DataFrame, arm: str) -> None:
@@ -45,36 +49,28 @@ def panel(ax: Axes, drawn: pd.DataFrame, arm: str) -> None:
     ax.plot(means["step"], means["cosine"], color=tint, linewidth=1.7, marker="o", markersize=2.8)
 
 
-def caption(drawn: pd.DataFrame) -> list[str]:
-    """How to read the figure, and what is missing from it."""
-    runs = drawn.dropna(subset="seed")[["arm", "seed"]].drop_duplicates().itertuples(index=False, name=None)
-    lacking = tables.missing(ARMS, runs)
-    return [
-        "Thin: one seed; thick: mean over seeds with its 95% interval (jackknife over problems). Grey band: the same "
-        "cosine of random sets of as many tokens of the same problems, lowest to highest. 1: both objectives move the "
-        "adapter alike; 0: they do not touch each other; −1: what one does the other undoes. A gap: a gradient "
-        "vanishes. Each row is the policy of one arm while it trains; the two objectives are the same in all rows.",
-        f"Missing: {'; '.join(lacking)}." if lacking else "",
-    ]
-
-
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the measurement `tug`.  Raises RecordError."""
     drawn = tidy(rows.load("tug", scale, data))
+    runs = drawn.dropna(subset="seed")[["arm", "seed"]].drop_duplicates().itertuples(index=False, name=None)
+    lacking = tables.missing(ARMS, runs)
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 5.0))
-        axes = figure.subplots(len(ARMS), len(SETS), sharex=True, sharey=True, squeeze=False)
-        for i, arm in enumerate(ARMS):
-            for ax, name in zip(axes[i], SETS, strict=True):
+        figure = Figure(figsize=(style.WIDTH, 4.6))
+        axes = figure.subplots(len(ARMS), len(TITLES), sharex=True, sharey=True, squeeze=False)
+        for row, arm in zip(axes, ARMS, strict=True):
+            for ax, name in zip(row, TITLES, strict=True):
                 panel(ax, drawn[(drawn["arm"] == arm) & (drawn["token_class"] == name)], arm)
-            axes[i, 0].set_ylabel("cosine of the two\nobjectives' gradients")
-            axes[i, 0].annotate(f"arm {arm}", (0, 1), (2, 2), xycoords="axes fraction", textcoords="offset points",
-                                color=style.colour(arm), fontweight="bold", fontsize=7.5)  # fmt: skip
+            row[0].set_ylabel(f"arm {arm}", color=style.colour(arm), fontweight="bold")
         axes[0, 0].set_ylim(-1.05, 1.05)
-        for ax, name in zip(axes[0], SETS, strict=True):
-            ax.set_title(TITLES[name], pad=14)
+        for ax, title in zip(axes[0], TITLES.values(), strict=True):
+            ax.set_title(title)
         for ax in axes[-1]:
             ax.set_xlabel("training step")
-        bottom = style.caption(figure, caption(drawn))
-        figure.subplots_adjust(left=0.1, right=0.99, top=0.92, bottom=bottom, hspace=0.25, wspace=0.1)
+        bottom = style.caption(figure, [
+            "Cosine of the two objectives' gradients. Thin: one seed; thick: mean over seeds with its 95% interval "
+            "(jackknife over problems). Grey: random sets of as many tokens, lowest to highest. 1: both move the "
+            "adapter alike; −1: each undoes the other. A gap: a gradient vanishes.",
+            f"Missing: {'; '.join(lacking)}." if lacking else "",
+        ])  # fmt: skip
+        figure.subplots_adjust(left=0.08, right=0.99, top=0.94, bottom=bottom, hspace=0.2, wspace=0.1)
     return figure, drawn

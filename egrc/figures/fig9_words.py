@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from egrc.analysis import tokens
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
-from egrc.figures.fig6_connectors import TITLES, columns
+from egrc.figures.fig6_connectors import COLUMNS, TITLES
 from egrc.paths import DATA
 
 SCALES = ("pocket", "smol")
@@ -38,47 +38,38 @@ def tidy(scale: str, data: Path) -> pd.DataFrame:
 def panel(ax: Axes, drawn: pd.DataFrame) -> None:
     """Words by falling mean entropy; how often they occur stands beside them."""
     lines = drawn[drawn["ranked"].notna()]
-    for _, line in lines.iterrows():
-        y, tint = line["rank"], dots.colour(line["class"])
-        filled = {} if line["class"] == "connector" else {"markerfacecolor": "white"}
-        dots.dot(ax, y, line["mean"], line["low"], line["high"], tint, markersize=3.8, **filled)
-        own = drawn[(drawn["rank"] == y) & drawn["ranked"].isna()]
-        dots.seeds(ax, y, own["mean"], tint)
-        ax.annotate(f"{line['units']:.0f}", (1.0, y), xycoords=("axes fraction", "data"), ha="right", va="center",
-                    fontsize=6.2, color=style.GREY)  # fmt: skip
-    dots.name_rows(ax, list(lines["word"]), [dots.colour(c) for c in lines["class"]])
+    tints = [dots.colour(c) for c in lines["class"]]
+    for tint, (_, line) in zip(tints, lines.iterrows(), strict=True):
+        seeds = drawn["mean"][(drawn["rank"] == line["rank"]) & drawn["ranked"].isna()]
+        face = tint if line["class"] == "connector" else "white"
+        dots.dot(ax, line["rank"], *line[["mean", "low", "high"]], tint, seeds=seeds, markersize=3.8,
+                 markerfacecolor=face)  # fmt: skip
+        ax.annotate(f"{line['units']:.0f}", (1.0, line["rank"]), xycoords=("axes fraction", "data"), ha="right",
+                    va="center", fontsize=6.2, color=style.GREY)  # fmt: skip
+    dots.name_rows(ax, list(lines["word"]), tints)
     ax.set_xlim(0, 1.15 * drawn[["high", "mean"]].max().max())  # room for the counts
     ax.set_xlabel("mean entropy (nats, T = 1)")
 
 
-def caption(drawn: pd.DataFrame, shown: tuple[str, ...]) -> list[str]:
-    """How to read the figure, and what is missing from it."""
-    first = drawn[drawn["ranked"].notna()].groupby("scale")
-    tops = "; ".join(
-        f"{TITLES[s].split(':')[0]}: {min(MOST, int(first.get_group(s)['ranked'].iloc[0]))} of "
-        f"{first.get_group(s)['ranked'].iloc[0]:.0f}, {(first.get_group(s)['class'] == 'connector').sum()} connectors"
-        for s in shown
-    )
-    return [
-        "Filled, coloured: connectors; hollow: other words. Bars: 95% intervals, bootstrap over problems; small dots: "
-        "one seed of sampling. Grey, at the right: occurrences. Words that occur at least "
-        f"{tokens.LEAST} times in at least {tokens.IN_PROBLEMS} problems, the most uncertain first ({tops}).",
-        "" if "smol" in shown else "Missing: the real model (python -m egrc measure words --scale smol).",
-    ]
-
-
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
-    """The figure and the numbers in it, from a scale's recorded rollouts.  Raises RecordError."""
-    shown = columns(scale, data)
+    """The figure and the numbers in it, from recorded rollouts.  Raises RecordError."""
+    shown = COLUMNS[scale]
     drawn = pd.concat([tidy(s, data) for s in shown], ignore_index=True)
-    rows = int(drawn["rank"].max()) + 1
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 0.19 * rows + 1.4))
-        axes = figure.subplots(1, len(shown), squeeze=False)[0]
-        for ax, s in zip(axes, shown, strict=True):
+        figure = Figure(figsize=(style.WIDTH, 0.19 * int(drawn["rank"].max() + 1) + 1.4))
+        counts = []
+        for ax, s in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             panel(ax, drawn[drawn["scale"] == s])
             ax.set_title(TITLES[s])
-        bottom = style.caption(figure, caption(drawn, shown))
-        height = figure.get_figheight()
-        figure.subplots_adjust(left=0.15, right=0.985, top=1 - 0.3 / height, bottom=bottom, wspace=0.48)
+            own = drawn[(drawn["scale"] == s) & drawn["ranked"].notna()]
+            counts.append(f"{s}: {len(own)} of {own['ranked'].iloc[0]:.0f}, "
+                          f"{(own['class'] == 'connector').sum()} connectors")  # fmt: skip
+        bottom = style.caption(figure, [
+            "Filled, coloured: connectors; hollow: other words. Bars: 95% intervals, bootstrap over problems; small "
+            "dots: one seed of sampling. Grey: occurrences. Words that occur at least "
+            f"{tokens.LEAST} times in at least {tokens.IN_PROBLEMS} problems, the most uncertain first "
+            f"({'; '.join(counts)}).",
+        ])  # fmt: skip
+        top = 1 - 0.3 / figure.get_figheight()
+        figure.subplots_adjust(left=0.15, right=0.985, top=top, bottom=bottom, wspace=0.48)
     return figure, drawn

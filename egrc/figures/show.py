@@ -23,16 +23,14 @@ from egrc.analysis.shown import Shown
 from egrc.experiments import shared
 from egrc.figures import FIGURES, picture, style
 
-# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into four levels.
+# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into levels.
 # They differ in weight or underline as well as in colour: print and colour-blind readers see them too.
-PERPLEXITY_LEVELS = (1.1, 2.0, 4.0)
-STYLES = (
-    "",
-    "background:#fff3cd;color:#222;text-decoration:underline dotted",
-    "background:#ffd07a;color:#222;text-decoration:underline",
-    "background:#f79d5c;color:#222;text-decoration:underline;font-weight:bold",
+LEVELS = (
+    (1.1, "'", "background:#fff3cd;color:#222;text-decoration:underline dotted"),
+    (2.0, "''", "background:#ffd07a;color:#222;text-decoration:underline"),
+    (4.0, "'''", "background:#f79d5c;color:#222;text-decoration:underline;font-weight:bold"),
 )
-MARKS = ("", "'", "''", "'''")  # the same levels in plain text
+"""From which perplexity on, its mark in plain text, its style in HTML."""
 
 
 def source(*objects: Any) -> Shown:
@@ -47,13 +45,17 @@ def source(*objects: Any) -> Shown:
 def header(*modules: ModuleType | str) -> Shown:
     """Docstrings of modules: what each is about, in its own words.  Raises ValueError where there is none.
 
-    Given by name, a module is read and not imported (the trainer's would import TRL, which takes seconds).
+    A module is read and not imported (the trainer's would import TRL, which takes seconds).
     """
-    texts = [ast.get_docstring(ast.parse(_code(module))) for module in modules]
-    if None in texts:
-        raise ValueError(f"{modules[texts.index(None)]} has no docstring to show")
-    text = "\n\n\n".join(map(str, texts))
-    return Shown(text, markdown=f"```text\n{text}\n```")
+    texts = []
+    for module in modules:
+        spec = find_spec(module if isinstance(module, str) else module.__name__)
+        text = ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) if spec and spec.origin else None
+        if text is None:
+            raise ValueError(f"{module} has no docstring to show")
+        texts.append(text)
+    whole = "\n\n\n".join(texts)
+    return Shown(whole, markdown=f"```text\n{whole}\n```")
 
 
 def figure(name: str, scale: str) -> Shown:
@@ -68,25 +70,20 @@ def figure(name: str, scale: str) -> Shown:
     return Shown(name, png=drawn)
 
 
-def level(entropy: float) -> int:
-    """0 (sure) to 3 (hesitates between four words or more) for an entropy in nats."""
-    return sum(exp(entropy) >= bound for bound in PERPLEXITY_LEVELS)
-
-
 def rollout(row: pd.Series | dict[str, Any]) -> Shown:
     """One recorded rollout with its tokens marked by their entropy.
 
-    ``row`` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct,
-    length.
-    Raises ValueError when tokens and entropies differ in number.
+    ``row`` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct, length.
     """
-    tokens, levels = list(row["tokens"]), [level(h) for h in row["entropies"]]
-    if len(tokens) != len(levels):
-        raise ValueError(f"{len(tokens)} tokens with {len(levels)} entropies: this row is not one rollout")
+    tokens = [(str(token), sum(exp(nats) >= bound for bound, *_ in LEVELS))
+              for token, nats in zip(row["tokens"], row["entropies"], strict=True)]  # fmt: skip
     title = f"{row['prompt']}   [{row['length']} tokens, {'correct' if row['correct'] else 'not correct'}]"
-    plain = " ".join(token + MARKS[k] for token, k in zip(tokens, levels, strict=True))
-    spans = " ".join(_span(token, k) for token, k in zip(tokens, levels, strict=True))
-    return Shown(f"{title}\n{plain}\n{legend_text()}", html=_block(title, spans + _legend()))
+    plain = " ".join(token + (LEVELS[k - 1][1] if k else "") for token, k in tokens)
+    legend = ", ".join(f"{mark} from {bound:g}" for bound, mark, _ in LEVELS)
+    words = " ".join(_span(f"from {bound:g}", k) for k, (bound, *_) in enumerate(LEVELS, 1))
+    note = f'<div style="font-size:85%;margin-top:0.3em">hesitates between about so many words: {words}</div>'
+    html = _block(title, " ".join(_span(token, k) for token, k in tokens) + note)
+    return Shown(f"{title}\n{plain}\n(exp of the entropy: {legend})", html=html)
 
 
 def texts(titles: Sequence[str], bodies: Sequence[str]) -> Shown:
@@ -110,14 +107,8 @@ def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     return pairs.iloc[(length - length.median()).abs().argsort(kind="stable")].reset_index(drop=True)
 
 
-def _code(module: ModuleType | str) -> str:
-    """The source of a module, which is not imported for it; nothing where there is no such module."""
-    spec = find_spec(module if isinstance(module, str) else module.__name__)
-    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-
-
 def _span(token: str, k: int) -> str:
-    return f'<span style="{STYLES[k]}">{escape(token)}</span>' if STYLES[k] else escape(token)
+    return f'<span style="{LEVELS[k - 1][2]}">{escape(token)}</span>' if k else escape(token)
 
 
 def _block(title: str, body: str) -> str:
@@ -125,14 +116,3 @@ def _block(title: str, body: str) -> str:
         f'<div style="margin:0.6em 0"><b>{escape(title)}</b>'
         f'<div style="font-family:monospace;line-height:1.7;white-space:normal">{body}</div></div>'
     )
-
-
-def legend_text() -> str:
-    """What the marks mean: perplexity of the token's distribution."""
-    bounds = zip(MARKS[1:], PERPLEXITY_LEVELS, strict=True)
-    return f"(exp of the entropy: {', '.join(f'{mark} from {bound:g}' for mark, bound in bounds)})"
-
-
-def _legend() -> str:
-    words = " ".join(_span(f"from {bound:g}", k) for k, bound in enumerate(PERPLEXITY_LEVELS, start=1))
-    return f'<div style="font-size:85%;margin-top:0.3em">hesitates between about so many words: {words}</div>'

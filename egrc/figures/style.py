@@ -21,13 +21,8 @@ from matplotlib.figure import Figure
 
 from egrc.atomic import write_bytes
 
-OKABE_ITO = dict(
-    zip(
-        ("black", "orange", "sky", "green", "yellow", "blue", "vermillion", "purple"),
-        mpl.color_sequences["okabe_ito"],
-        strict=True,
-    )
-)
+NAMES = ("black", "orange", "sky", "green", "yellow", "blue", "vermillion", "purple")
+OKABE_ITO = dict(zip(NAMES, mpl.color_sequences["okabe_ito"], strict=True))
 """Okabe and Ito's palette, told apart under the common colour-vision deficiencies."""
 
 COLOURS = {
@@ -48,18 +43,10 @@ DIGITS = 9  # of the numbers that a figure's stamp is made of: more than are see
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on installed fonts
     "font.size": 7.5,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.titlepad": 4,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
+    **{"axes.titlesize": 8.5, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7},
+    **{"axes.linewidth": 0.6, "axes.titlepad": 4, "axes.spines.top": False, "axes.spines.right": False},
+    **dict.fromkeys(("xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 2.5),
     "lines.solid_capstyle": "round",
     "figure.dpi": 100,
     "savefig.dpi": 300,
@@ -90,21 +77,18 @@ def caption(figure: Figure, paragraphs: Sequence[str]) -> float:
 
 
 def data_hash(drawn: pd.DataFrame) -> str:
-    """SHA-256 of the numbers a figure shows, the runs' config hashes among them; other processors get the same one."""
-    return hashlib.sha256(rounded(drawn).to_csv(index=False).encode()).hexdigest()
+    """SHA-256 of the numbers a figure shows, the runs' config hashes among them; other processors get the same one.
 
-
-def rounded(drawn: pd.DataFrame) -> pd.DataFrame:
-    """Every column of floats to `DIGITS` digits of its largest number.
-
-    Sums differ in their last bits from one processor or library to the next; a zero that came out as 1e-17 is a zero.
+    Sums differ in their last bits from one processor or library to the next, so every column of floats is rounded to
+    `DIGITS` digits of its largest number; a zero that came out as 1e-17 is a zero.
     """
     drawn = drawn.infer_objects()  # a column of floats may have been joined as one of objects
     numbers = drawn.select_dtypes("float")
     largest = numbers.abs().where(np.isfinite(numbers)).max()
     whole = {name: float(f"{top:.{DIGITS}g}") for name, top in largest.items() if top > 0}  # 0.99...9 is 1.0
     places = {name: DIGITS - 1 - math.floor(math.log10(top)) for name, top in whole.items()}
-    return drawn.assign(**(numbers[list(places)].round(places) + 0.0))  # + 0.0: no -0.0
+    rounded = drawn.assign(**(numbers[list(places)].round(places) + 0.0))  # + 0.0: no -0.0
+    return hashlib.sha256(rounded.to_csv(index=False).encode()).hexdigest()
 
 
 def save(figure: Figure, drawn: pd.DataFrame, stem: Path) -> list[Path]:
@@ -117,12 +101,9 @@ def save(figure: Figure, drawn: pd.DataFrame, stem: Path) -> list[Path]:
         "pdf": {"Title": stem.name, "Subject": digest, "CreationDate": None},  # a date would differ every time
         "png": {"Title": stem.name, "Description": digest},
     }
-    written = []
     for kind, facts in metadata.items():
-        path = stem.with_name(f"{stem.name}.{kind}")
-        write_bytes(path, rendered(figure, kind, facts))
-        written.append(path)
-    return written
+        write_bytes(stem.with_name(f"{stem.name}.{kind}"), rendered(figure, kind, facts))
+    return [stem.with_name(f"{stem.name}.{kind}") for kind in metadata]
 
 
 def rendered(figure: Figure, kind: str, metadata: dict[str, Any] | None = None) -> bytes:
