@@ -7,8 +7,8 @@ makes pairs (w, l) of them; TRL's `DPOTrainer` trains a LoRA adapter on
     DPO-L = -log sigmoid(beta [ratio(w) - ratio(l)] + lambda log(len_l / len_w))
     SFT = -log pi(w|x), mean over tokens;   ratio(y) = log pi(y|x) - log pi_base(y|x);   lengths in tokens, end included
 
-beta and lambda are [ours]; LoRA and its rate are those of all arms.  As the formula is written, lambda makes the loss of
-a pair that saves much length smaller; a margin that it must reach would take the other sign.
+beta and lambda are [ours]; LoRA and its rate are those of all arms.  As the formula is written, lambda makes the loss
+of a pair that saves much length smaller; a margin that it must reach would take the other sign.
 Trains in one process, and not on a GPU.
 """
 
@@ -209,9 +209,9 @@ def _record(
     always |= {"truncated": math.nan, "generated_tokens": int(samples["ids"].map(len).sum())}
     for of_step, logs in zip(means, (each for each in history if "loss" in each), strict=False):
         decision = gate.update(logs["step"], Reading(logs["entropy"]))
-        row = always | of_step | {k: logs[k] for k in ("step", "entropy", "loss", "grad_norm", "learning_rate", "seconds")}
-        row |= {"entropy_smoothed": decision.smoothed, "margin": logs["rewards/margins"]}
-        row |= {"margin_positive": logs["rewards/accuracies"]}
+        row = always | of_step | {"entropy_smoothed": decision.smoothed}
+        row |= {name: logs[name] for name in ("step", "entropy", "loss", "grad_norm", "learning_rate", "seconds")}
+        row |= {"margin": logs["rewards/margins"], "margin_positive": logs["rewards/accuracies"]}
         row["entropy_total"] = row["entropy"] * (row["tokens_mean"] + row["tokens_rejected_mean"]) / 2
         recorder.step(row, decision)
     recorder.flush()

@@ -19,11 +19,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from egrc.checks import ConfigError
+from egrc.checks import ConfigError, require
 from egrc.config import Config
 
-DTYPES = {"float32": 4, "bfloat16": 2}
-"""Bytes of an element."""
 LONGEST_PROMPT = 1024
 """Tokens of a prompt that vLLM makes room for."""
 
@@ -52,25 +50,19 @@ class Hardware:
     """Answers that are generated at once in the evaluation."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype={self.dtype!r}: choose one of {', '.join(DTYPES)}")
-        if self.vllm not in ("", "colocate", "server"):
-            raise ConfigError(f"vllm={self.vllm!r}: choose colocate or server, or '' for none")
-        if self.micro_batch < 0 or self.evaluation_batch < 1:
-            raise ConfigError("micro_batch starts at 0, evaluation_batch at 1")
-        if not 0 < self.vllm_share < 1:
-            raise ConfigError(f"vllm_share={self.vllm_share}: a share lies between 0 and 1")
+        require(self.dtype in ("float32", "bfloat16"), f"dtype={self.dtype!r}: choose one of float32, bfloat16")
+        known = self.vllm in ("", "colocate", "server")
+        require(known, f"vllm={self.vllm!r}: choose colocate or server, or '' for none")
+        counts = self.micro_batch >= 0 and self.evaluation_batch >= 1
+        require(counts, "micro_batch starts at 0, evaluation_batch at 1")
+        require(0 < self.vllm_share < 1, f"vllm_share={self.vllm_share}: a share lies between 0 and 1")
 
     def on(self, given: Mapping[str, Any]) -> Hardware:
         """With other values for the machine at hand.  Raises ConfigError for unknown names and bad values."""
         known = [f.name for f in fields(self)]
         unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise ConfigError(f"no hardware setting {unknown}: choose from {known}")
+        require(not unknown, f"no hardware setting {unknown}: choose from {known}")
         return replace(self, **given)
-
-
-# --- ranks --------------------------------------------------------------------------------------------------------
 
 
 def ranks() -> int:
@@ -117,9 +109,6 @@ def micro_batches(config: Config, hardware: Hardware, world_size: int) -> tuple[
     return at_once, share // at_once
 
 
-# --- what the trainer is told -------------------------------------------------------------------------------------
-
-
 def trainer_settings(config: Config, hardware: Hardware, world_size: int = 1) -> dict[str, Any]:
     """Fields of `EGRCConfig` (TRL's and transformers' names) for this hardware.  Raises ConfigError."""
     at_once, times = micro_batches(config, hardware, world_size)
@@ -147,9 +136,6 @@ def trainer_settings(config: Config, hardware: Hardware, world_size: int = 1) ->
     }
 
 
-# --- before any long work -----------------------------------------------------------------------------------------
-
-
 def check(config: Config, hardware: Hardware, world: Any) -> None:
     """Stop with one clear line if this machine cannot make this run, before anything is loaded.
 
@@ -157,18 +143,31 @@ def check(config: Config, hardware: Hardware, world: Any) -> None:
     (scale gpu's looks at vLLM, the GPU, its memory, the hub and the problems).  Raises ConfigError.
     """
     micro_batches(config, hardware, ranks())
-    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    if fsdp or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
-        raise ConfigError(
-            "FSDP and DeepSpeed ZeRO-3 shard the base weights, which the entropy's scoring does not support: use "
-            "configs/accelerate/ddp.yaml or configs/accelerate/zero2.yaml"
-        )
-    preflight = getattr(world, "preflight", None)
-    if preflight is not None:
-        preflight(config, hardware)
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    require(
+        not sharded and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") != "3",
+        "FSDP and DeepSpeed ZeRO-3 shard the base weights, which the entropy's scoring does not support: use "
+        "configs/accelerate/ddp.yaml or configs/accelerate/zero2.yaml",
+    )
+    if hasattr(world, "preflight"):
+        world.preflight(config, hardware)
 
 
 # --- a rank that dies ---------------------------------------------------------------------------------------------
+
+PEER_IS_GONE = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited"),
+    *("ncclRemoteError", "NCCL communicator was aborted", "connection to other rank"),
+)
+"""Words of gloo, NCCL or torch's store.  (NCCL reports our own faults, too.)"""
+
+
+class _Stopped(BaseException):
+    """The launcher's SIGTERM, as an exception."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise _Stopped
 
 
 @contextmanager
@@ -184,36 +183,18 @@ def as_one(checkpoints: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, _Stopped) as error:
-        if not isinstance(error, _Stopped) and not _of_a_lost_rank(error):
+        if not isinstance(error, _Stopped) and not any(sign in str(error) for sign in PEER_IS_GONE):
             raise
         # from here on the launcher's SIGTERM must not interrupt: one message is enough
         before = signal.SIG_IGN
         signal.signal(signal.SIGTERM, before)
-        raise RankError(_where_it_goes_on(checkpoints)) from error
+        from egrc.resume import last_checkpoint  # loads the trainer's libraries, which only a trainer has at hand
+
+        newest = last_checkpoint(checkpoints)
+        there = f"{Path(newest).name} is whole" if newest else "no checkpoint was complete yet"
+        raise RankError(
+            f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "
+            "the same command goes on from there"
+        ) from error
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Stopped(BaseException):
-    """The launcher's SIGTERM, as an exception."""
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise _Stopped
-
-
-def _of_a_lost_rank(error: RuntimeError) -> bool:
-    """Do the words of gloo, NCCL or torch's store say that a peer is gone?  (NCCL reports our own faults, too.)"""
-    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-    signs += ("ncclRemoteError", "NCCL communicator was aborted", "connection to other rank")
-    return any(sign in str(error) for sign in signs)
-
-
-def _where_it_goes_on(checkpoints: Path) -> str:
-    complete = [p.parent for p in checkpoints.glob("checkpoint-*/egrc_state.json")]
-    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
-    there = f"{newest.name} is whole" if newest else "no checkpoint was complete yet"
-    return (
-        f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "
-        "the same command goes on from there"
-    )

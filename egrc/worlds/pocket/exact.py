@@ -1,11 +1,11 @@
 """The teacher as a known process: the exact distribution of its next token, given only what can be SEEN.  [ours]
 
-`teacher` draws styles, connectors, candidates, whether to re-check; a reader of its trace sees words.  Here its own code
-is run on every choice that agrees with the words read so far, and the probabilities of what it says next are added up.
-So nothing is sampled, nothing fitted: no model can have a smaller expected loss on the teacher's traces than this
+`teacher` draws styles, connectors, candidates, whether to re-check; a reader of its trace sees words.  Here its own
+code is run on every choice that agrees with the words read so far, and the probabilities of what it says next are added
+up.  So nothing is sampled, nothing fitted: no model can have a smaller expected loss on the teacher's traces than this
 distribution has, and that is its entropy, the *floor*.
 
-What stays hidden for a while: after a forward problem's last step, whether a turner opens a re-check or all of it again.
+What stays hidden for a while: after a forward problem's last step, whether a turner opens a re-check or all anew.
 """
 
 from __future__ import annotations
