@@ -56,7 +56,7 @@ class OldRefusal(Exception):
         (errors.RepositoryNotFoundError("none", response=RESPONSE), "is not on the hub, or is private"),
         (errors.RevisionNotFoundError("none", response=RESPONSE), "does not exist: put a commit"),
         (errors.OfflineModeIsEnabled("x"), "HF_HUB_OFFLINE is set: unset it, or run `hf download .* --revision"),
-        (httpx2.ConnectError("refused"), "is not in the cache, and the hub cannot be reached: check network"),
+        (httpx2.ConnectError("refused"), "is not cached, and the hub cannot be reached: run `hf download"),
         (OldRefusal(), "cannot be reached"),
         (errors.HfHubHTTPError("500 Server Error", response=RESPONSE), "cannot be had: 500 Server Error"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: free some space.*HF_HOME"),
@@ -71,7 +71,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_way_out(
 
     monkeypatch.setitem(sys.modules, "httpx", SimpleNamespace(TransportError=OldRefusal))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", refuse)
+    monkeypatch.setattr(huggingface_hub, "model_info", refuse)
     with pytest.raises(HubError, match=remedy) as raised:
         hub.snapshot("owner/model", "a" * 40)
     assert "\n" not in str(raised.value) and "owner/model" in str(raised.value)
@@ -80,7 +80,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_way_out(
 def test_only_data_are_fetched_and_what_is_cached_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **how: asked.append(how) or "there")
-    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: pytest.fail("asked the network"))
     assert hub.snapshot("owner/model", "rev") == Path("there") and asked[-1]["revision"] == "rev"
     names = ["modeling_x.py", "model.bin", "model.pt", "model-1.safetensors", "tokenizer.json", "config.json"]
     fetched = list(huggingface_hub.utils.filter_repo_objects(names, allow_patterns=asked[-1]["allow_patterns"]))

@@ -47,28 +47,30 @@ DILEMMA_R = (0.8, 0.2)
 
 OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
 
+
+def _weights(phase: str, *weights: float) -> dict[str, dict[str, Any]]:
+    return {f"w{w}": {phase: {"length_weight": w}} for w in weights}
+
+
 LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
     "egrc": OTHER_R,
     **dict.fromkeys(("truncation", "dler"), {"L160": {"compress_budget": 160}, "L50": {"compress_budget": 50}}),
     "da-dler": {f"cut{share}": {"truncate": {"cut_at": share}} for share in (0.15, 0.35)},
     "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
-    "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.2, 0.4, 0.6, 0.95)},
-    "laser-d": {f"w{w}": {"train": {"length_weight": w}} for w in (0.25, 1.0)},
-    "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 1.0)},
-    "deepcompress": {f"w{w}": {"train": {"length_weight": w}} for w in (0.05, 0.4)},
-    "tokensqueeze": {f"w{w}": {"squeeze": {"length_weight": w}} for w in (0.3, 3.0)},
+    "arora-zanette": _weights("train", 0.2, 0.4, 0.6, 0.95),
+    "laser-d": _weights("train", 0.25, 1.0),
+    "lc-r1": _weights("train", 0.5, 1.0),
+    "deepcompress": _weights("train", 0.05, 0.4),
+    "tokensqueeze": _weights("squeeze", 0.3, 3.0),
     **dict.fromkeys(("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"), OTHER_R),
 }
 """Two more length settings of each method, by the variant's suffix, so that fronts are compared and not points; four of
 the peer that comes closest to `egrc-plus`, because its first two hardly shortened."""
 
-NEIGHBOURS = ("deepcompress", "tokensqueeze")
-"""The two peers that are closest to the paper in kind."""
 STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
 """The three peers whose fronts are compared: their trials came closest to what `egrc-plus` is for, which is to remove
 most without a collapsed benchmark (`egrc.analysis.search.strongest`, on training problems)."""
-RIVALS = STRONGEST[:2]
-"""The two closest of them: as many seeds as `egrc` itself."""
+RIVALS = STRONGEST[:2]  # the two closest of them: as many seeds as `egrc` itself
 FIVE = (0, 1, 2, 3, 4)
 PLUS = "egrc-selective"
 """Which of `methods.OURS` is called `egrc-plus`, and recorded under that name only: `analysis.search.plus` chooses, on
@@ -146,7 +148,7 @@ SCALES: dict[str, Scale] = {
             "fronts": dict.fromkeys(("egrc-plus", *RIVALS), FIVE),
         },
         deciding=(
-            *("egrc", *RIVALS, *NEIGHBOURS, "egrc-plus"),
+            *("egrc", *RIVALS, "deepcompress", "tokensqueeze", "egrc-plus"),  # and the peers nearest to the paper in kind
             *("compression", "joint-r0.8"),  # the simplest rivals: phase 1 alone, one objective with less pressure
             *("lc-r1", "lc-r1-w1.0"),  # its first setting: its first run stood at or above that of `egrc-plus`
         ),

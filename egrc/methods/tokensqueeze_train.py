@@ -37,10 +37,8 @@ from egrc.methods.tokensqueeze import Grammar, Trace, pairs, rewrite, split
 from egrc.recorder import Recorder
 from egrc.resume import STATE_FILE, last_checkpoint
 
-ETA = 0.5
-"""Weight of DPO-L; the rest is SFT's."""
-AT_ONCE = 256
-"""Rollouts in a file of samples: what a killed run loses at most."""
+ETA = 0.5  # weight of DPO-L; the rest is SFT's
+AT_ONCE = 256  # rollouts in a file of samples: what a killed run loses at most
 COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
 
 

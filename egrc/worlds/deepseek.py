@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # the dry run needs none of them
     from egrc.entropy import TokenClasses
 
 NOT_RUN = "not yet run on a GPU"
-GB = 1e9
 PAD = "<|vision_pad|>"
 """A token of the vocabulary that a text model has no use for.  The published tokenizer pads with the end token; then
 padding could not be told from an end."""
@@ -84,7 +83,7 @@ class Gpu:
 
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(self.model_config())
-        return 2 * sum(p.numel() for p in model.parameters()) / GB
+        return 2 * sum(p.numel() for p in model.parameters()) / 1e9
 
     def model_config(self) -> Qwen2Config:
         """Enough of the model's config to build it on the meta device."""
@@ -93,7 +92,6 @@ class Gpu:
         return Qwen2Config(**self.NUMBERS, rms_norm_eps=1e-6, max_position_embeddings=131072)
 
     def policy_path(self) -> str:
-        """The hub id."""
         return self.HUB
 
     def preflight(self, config: Config, hardware: Hardware) -> None:
@@ -157,18 +155,13 @@ class Gpu:
         """Of each of the six sets the same n problems, or all; 'search' takes n training problems."""
         if split != "test":
             return {"deepscaler": _rows(base.drawn(self.training, n, split), benchmarks.PROMPT)}
-        sets = {name: base.drawn(self.tests[name], n, split) for name in benchmarks.SIX}
+        sets = {name: base.drawn(benchmarks.load(name), n, split) for name in benchmarks.SIX}
         return {name: _rows(problems, benchmarks.REGISTRY[name].prompt) for name, problems in sets.items()}
-
-    @cached_property
-    def tests(self) -> dict[str, list[Problem]]:
-        """Every registered benchmark."""
-        return {name: benchmarks.load(name) for name in benchmarks.REGISTRY}
 
     @cached_property
     def training(self) -> list[Problem]:
         """The training set without what stands in a test set."""
-        clean = decontaminate(read_training(*TRAIN), [p for problems in self.tests.values() for p in problems])
+        clean = decontaminate(read_training(*TRAIN), [p for name in benchmarks.REGISTRY for p in benchmarks.load(name)])
         log.warning("%s", str(clean).splitlines()[0])
         return list(clean.kept)
 
@@ -180,12 +173,10 @@ class Gpu:
         return lexical_classes(tokenizer, CONNECTORS, size=self.NUMBERS["vocab_size"])
 
     def probe_prefixes(self) -> list[str]:
-        """See `egrc.worlds.base.probes`; the worked steps are thinking."""
         return base.probes(prompt)
 
     def floor_tokens(self, benchmark: str) -> float | None:
-        """None: nobody knows the shortest correct procedure here."""
-        return None
+        return None  # nobody knows the shortest correct procedure here
 
 
 class Gpu7B(Gpu):
@@ -258,7 +249,7 @@ def require_memory(weights: float, hardware: Hardware) -> None:
     import torch
 
     own = int(os.environ.get("LOCAL_RANK", "0"))  # asking another rank's GPU would take memory there
-    free, total = (b / GB for b in torch.cuda.mem_get_info(own))
+    free, total = (b / 1e9 for b in torch.cuda.mem_get_info(own))
     needed = weights + (hardware.vllm_share * total if hardware.vllm == "colocate" else 0.0)
     require(
         needed <= free,

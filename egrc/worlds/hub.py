@@ -19,52 +19,39 @@ class HubError(ConfigError):
 def snapshot(repo: str, revision: str) -> Path:
     """Folder of a model's files at one commit, fetched at the first call, then from the cache.  Raises HubError."""
     require(repo, revision)  # one question, where fetching would try again and again
-    return Path(_download(repo, revision))
+    return Path(_ask("snapshot_download", repo, revision, allow_patterns=list(FILES)))
 
 
 def require(repo: str, revision: str) -> None:
     """Stop if a model can neither be read from the cache nor asked for; fetches nothing.  Raises HubError."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    import huggingface_hub
 
     try:
-        _download(repo, revision, local_files_only=True)
-    except HubError as error:
-        if not isinstance(error.__cause__, LocalEntryNotFoundError):
-            raise
-        _asked(repo, revision, HfApi().repo_info, timeout=20)  # it is to be fetched
+        huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=list(FILES), local_files_only=True)
+    except huggingface_hub.errors.LocalEntryNotFoundError:  # it is to be fetched
+        _ask("model_info", repo, revision, timeout=20)
 
 
-def _download(repo: str, revision: str, **how: Any) -> str:
-    from huggingface_hub import snapshot_download
-
-    return _asked(repo, revision, snapshot_download, allow_patterns=list(FILES), **how)
-
-
-def _asked(repo: str, revision: str, call: Any, **how: Any) -> Any:
-    """`call`'s answer; whatever the hub library raises becomes a `HubError`."""
+def _ask(what: str, repo: str, revision: str, **how: Any) -> Any:
+    """A function of the hub library's; whatever that raises becomes a `HubError`."""
+    import huggingface_hub
     from huggingface_hub import errors
 
     # it asks by httpx2, before its version 2 by httpx, whose errors are no OSError
     silent = tuple(sys.modules[name].TransportError for name in ("httpx", "httpx2") if name in sys.modules)
     try:
-        return call(repo, revision=revision, **how)
+        return getattr(huggingface_hub, what)(repo, revision=revision, **how)
     except (OSError, errors.HfHubHTTPError, *silent) as error:
-        offline = errors.OfflineModeIsEnabled
+        kinds, text = (error, error.__cause__), " ".join(str(error).split())[:200]
         elsewhere = f"run `hf download {repo} --revision {revision}` where there is a network, and copy HF_HOME"
-        match error, error.__cause__:
-            case errors.GatedRepoError(), _:
-                said = f"is gated: accept its terms at https://huggingface.co/{repo} and log in with `hf auth login`"
-            case errors.RevisionNotFoundError(), _:
-                said = "does not exist: put a commit of its page on the hub into egrc/worlds/deepseek.py"
-            case errors.RepositoryNotFoundError(), _:
-                said = "is not on the hub, or is private: check the name, or log in with `hf auth login`"
-            case (offline(), _) | (_, offline()):
-                said = f"is not in the cache, and HF_HUB_OFFLINE is set: unset it, or {elsewhere}"
-            case _, _ if isinstance(error, (errors.LocalEntryNotFoundError, *silent)):
-                said = f"is not in the cache, and the hub cannot be reached: check network and proxy, or {elsewhere}"
-            case errors.HfHubHTTPError(), _:
-                said = f"cannot be had: {' '.join(str(error).split())[:200]}: try again later, or {elsewhere}"
-            case _:
-                said = f"cannot be kept: {error.strerror or error}: free some space, or move the cache (HF_HOME)"
+        reasons = {
+            (errors.GatedRepoError,): f"is gated: accept its terms at https://huggingface.co/{repo} and `hf auth login`",
+            (errors.RevisionNotFoundError,): "does not exist: put a commit of its page into egrc/worlds/deepseek.py",
+            (errors.RepositoryNotFoundError,): "is not on the hub, or is private: check the name, or `hf auth login`",
+            (errors.OfflineModeIsEnabled,): f"is not cached, and HF_HUB_OFFLINE is set: unset it, or {elsewhere}",
+            (errors.LocalEntryNotFoundError, *silent): f"is not cached, and the hub cannot be reached: {elsewhere}",
+            (errors.HfHubHTTPError,): f"cannot be had: {text}: try again later, or {elsewhere}",
+            (OSError,): f"cannot be kept: {text}: free some space, or move the cache (HF_HOME)",
+        }
+        said = next(reason for types, reason in reasons.items() if any(isinstance(e, types) for e in kinds))
         raise HubError(f"{repo} at revision {revision[:12]} {said}") from error

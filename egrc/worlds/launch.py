@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from egrc.checks import ConfigError, require
+from egrc.checks import require
 from egrc.config import Config
 
 LONGEST_PROMPT = 1024
@@ -34,20 +34,13 @@ class RankError(ConnectionError):
 class Hardware:
     """What a scale asks of a machine.  Each may be set for the machine at hand: `train --on NAME=VALUE`."""
 
-    dtype: str = "float32"
-    """Of the base weights and of activations; adapters stay float32."""
-    micro_batch: int = 0
-    """Rollouts that a rank puts through the model at once in the update; 0: all of its share."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, a third more arithmetic."""
-    vllm: str = ""
-    """'colocate' (on the training GPUs), 'server' (on others), or '' (transformers generates)."""
-    vllm_share: float = 0.45
-    """Share of a GPU for colocated vLLM, its weights included; given back while the update runs."""
-    vllm_server: str = "http://localhost:8000"
-    """Address of the server in server mode."""
-    evaluation_batch: int = 256
-    """Answers that are generated at once in the evaluation."""
+    dtype: str = "float32"  # of the base weights and of activations; adapters stay float32
+    micro_batch: int = 0  # rollouts that a rank puts through the model at once in the update; 0: all of its share
+    gradient_checkpointing: bool = False  # activations anew in the backward pass: less memory, a third more arithmetic
+    vllm: str = ""  # 'colocate' (on the training GPUs), 'server' (on others), or '' (transformers generates)
+    vllm_share: float = 0.45  # of a GPU, for colocated vLLM, weights included; given back while the update runs
+    vllm_server: str = "http://localhost:8000"  # in server mode
+    evaluation_batch: int = 256  # answers that are generated at once in the evaluation
 
     def __post_init__(self) -> None:
         require(self.dtype in ("float32", "bfloat16"), f"dtype={self.dtype!r}: choose one of float32, bfloat16")
@@ -94,18 +87,18 @@ def micro_batches(config: Config, hardware: Hardware, world_size: int) -> tuple[
     Raises ConfigError where they do not divide.
     """
     total = config.prompts_per_step * config.group_size
-    if total % world_size:
-        raise ConfigError(
-            f"{config.prompts_per_step} problems x {config.group_size} rollouts do not divide among {world_size} "
-            f"ranks: start a number of processes that divides {total}"
-        )
+    require(
+        total % world_size == 0,
+        f"{config.prompts_per_step} problems x {config.group_size} rollouts do not divide among {world_size} ranks: "
+        f"start a number of processes that divides {total}",
+    )
     share = total // world_size
     at_once = hardware.micro_batch or share
-    if share % at_once:
-        raise ConfigError(
-            f"micro_batch={at_once} does not divide the {share} rollouts of a rank ({total} on {world_size} ranks): "
-            "choose one that does, with --on micro_batch=N"
-        )
+    require(
+        share % at_once == 0,
+        f"micro_batch={at_once} does not divide the {share} rollouts of a rank ({total} on {world_size} ranks): choose "
+        "one that does, with --on micro_batch=N",
+    )
     return at_once, share // at_once
 
 
@@ -165,9 +158,9 @@ PEER_IS_GONE = (
 class _Stopped(BaseException):
     """The launcher's SIGTERM, as an exception."""
 
-
-def _stop(number: int, frame: Any) -> None:
-    raise _Stopped
+    @classmethod
+    def handle(cls, number: int, frame: Any) -> None:
+        raise cls
 
 
 @contextmanager
@@ -179,7 +172,7 @@ def as_one(checkpoints: Path) -> Iterator[None]:
     if ranks() == 1:
         yield
         return
-    before = signal.signal(signal.SIGTERM, _stop)
+    before = signal.signal(signal.SIGTERM, _Stopped.handle)
     try:
         yield
     except (RuntimeError, _Stopped) as error:

@@ -103,12 +103,10 @@ class Smol:
         return lexical_classes(tokenizer, CONNECTORS)
 
     def probe_prefixes(self) -> list[str]:
-        """See `egrc.worlds.base.probes`."""
         return base.probes(prompt)
 
     def floor_tokens(self, benchmark: str) -> float | None:
-        """None: nobody knows the shortest correct procedure here."""
-        return None
+        return None  # nobody knows the shortest correct procedure here
 
 
 def prompt(problem: str) -> str:
