@@ -148,7 +148,7 @@ SCALES: dict[str, Scale] = {
             "fronts": dict.fromkeys(("egrc-plus", *RIVALS), FIVE),
         },
         deciding=(
-            *("egrc", *RIVALS, "deepcompress", "tokensqueeze", "egrc-plus"),  # and the peers nearest to the paper in kind
+            *("egrc", *RIVALS, "deepcompress", "tokensqueeze", "egrc-plus"),  # the peers nearest in kind, too
             *("compression", "joint-r0.8"),  # the simplest rivals: phase 1 alone, one objective with less pressure
             *("lc-r1", "lc-r1-w1.0"),  # its first setting: its first run stood at or above that of `egrc-plus`
         ),

@@ -45,7 +45,7 @@ def _ask(what: str, repo: str, revision: str, **how: Any) -> Any:
         kinds, text = (error, error.__cause__), " ".join(str(error).split())[:200]
         elsewhere = f"run `hf download {repo} --revision {revision}` where there is a network, and copy HF_HOME"
         reasons = {
-            (errors.GatedRepoError,): f"is gated: accept its terms at https://huggingface.co/{repo} and `hf auth login`",
+            (errors.GatedRepoError,): f"is gated: accept its terms at https://huggingface.co/{repo}, `hf auth login`",
             (errors.RevisionNotFoundError,): "does not exist: put a commit of its page into egrc/worlds/deepseek.py",
             (errors.RepositoryNotFoundError,): "is not on the hub, or is private: check the name, or `hf auth login`",
             (errors.OfflineModeIsEnabled,): f"is not cached, and HF_HUB_OFFLINE is set: unset it, or {elsewhere}",
