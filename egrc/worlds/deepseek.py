@@ -97,7 +97,7 @@ class Gpu:
     def preflight(self, config: Config, hardware: Hardware) -> None:
         """Before anything long: the GPU, vLLM (to train), the GPU's memory, the model on the hub, the problems.
 
-        Raises ConfigError (`HubError` and `BenchmarkError` are such), in one line that says what to do.
+        Raises ConfigError (whatever hub and problems lack is one, too), in one line that says what to do.
         """
         require_gpu(self.name)
         if config.arm != "base":
@@ -148,7 +148,7 @@ class Gpu:
     # --- problems and tokens
 
     def train_problems(self, seed: int) -> Dataset:
-        """Columns prompt, answer, benchmark; shuffled.  Raises `HubError` or `BenchmarkError`."""
+        """Columns prompt, answer, benchmark; shuffled.  Raises ConfigError where the sets are out of reach."""
         return base.dataset(self.training, prompt).remove_columns("id").shuffle(seed=seed)
 
     def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
@@ -197,7 +197,7 @@ def _rows(problems: list[Problem], template: str) -> Dataset:
 
 def read_training(repo: str, revision: str) -> list[Problem]:
     """The training set's usable rows: a problem, a readable answer, a prompt of at most `LONGEST_PROMPT` bytes (and so
-    at most as many tokens).  How many these are is logged.  Raises `BenchmarkError`; ConfigError where none is left.
+    at most as many tokens).  How many these are is logged.  Raises ConfigError where none is left.
     """
     table = benchmarks.fetch(repo, revision, "train")  # at that revision and no other
     missing = {"problem", "answer"} - set(table.column_names)
