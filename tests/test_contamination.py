@@ -1,11 +1,16 @@
-"""Problems are compared by what they say: which spellings are one problem, which are two."""
+"""Problems are compared by what they say: which spellings are one problem, which are two, and what may stand around."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egrc.evaluation.contamination import Contamination, decontaminate, normalise, words
-from egrc.evaluation.problems import Problem
+from egrc.evaluation.problems import HANDMADE, Problem, load
+from egrc.paths import ROOT
 
 
 def problem(id: str, text: str) -> Problem:
@@ -16,7 +21,7 @@ SAME = [
     ("How many eggs?", "  how many\n\tEGGS ?"),
     ("Find $x \\le 1{,}000$.", "Find X <= 1,000"),
     ("Find $x \\leq 1000$", "Find x \u2264 1000"),
-    ("$\\dfrac{1}{2}$ of it", "$\\frac12$ of it".replace("12", "{1}{2}")),
+    ("$\\dfrac{1}{2}$ of it", "$\\frac{1}{2}$ of it"),
     ("$11,\\! 111$", "11,111"),
     ("$x\\,dx$", "x dx"),
     ("$\\left( 3, \\frac{\\pi}{2} \\right)$", "(3,\\frac{\u03c0}{2})"),
@@ -55,6 +60,7 @@ def test_spellings_of_one_problem(one: str, two: str) -> None:
 @pytest.mark.parametrize(("one", "two"), OTHER)
 def test_two_problems(one: str, two: str) -> None:
     assert normalise(one) != normalise(two)
+    assert decontaminate([problem("t/1", one)], [problem("a/1", two)]).dropped == ()
 
 
 def test_worked_by_hand() -> None:
@@ -62,12 +68,14 @@ def test_worked_by_hand() -> None:
     assert normalise("Add 1, 2 and 30.") == "add1;2and30"
 
 
-@given(st.text())
-def test_what_is_normalised_stays(text: str) -> None:
+@given(st.text(), st.text(st.characters(codec="ascii")))
+def test_what_is_normalised_stays_and_both_ways_through_ascii_agree(text: str, plain: str) -> None:
+    """ASCII takes a shorter way; a mark that says nothing sends the same text the long way."""
     assert normalise(normalise(text)) == normalise(text)
+    assert normalise(plain) == normalise(plain + " \u00ab")
 
 
-pieces = st.sampled_from(["x", "of", "12", "3.5", "+", "=", "$", r"\frac", "{", "}", r"\le", "(", "é", "²", r"\pi"])
+pieces = st.sampled_from(["x", "of", "12", "3.5", "+", "=", "$", r"\frac", "{", "}", r"\le", "(", "\u00e9", "\u00b2"])
 
 
 @given(st.lists(pieces), st.lists(st.sampled_from([" ", "\n", "\t ", r"\ ", r"\;", r"\quad ", "~", " . ", " , "])))
@@ -77,10 +85,52 @@ def test_spacing_and_punctuation_between_words_make_no_difference(parts: list[st
     assert normalise(other) == normalise(" ".join(parts))
 
 
-@given(st.text(st.characters(codec="ascii")))
-def test_both_ways_through_ascii_agree(text: str) -> None:
-    """ASCII takes a shorter way; a mark that says nothing sends the same text the long way."""
-    assert normalise(text) == normalise(text + " \u00ab")
+AROUND = [
+    "3. {p}",
+    "(12) {p}",
+    "Problem: {p}",
+    "**Problem 3.** {p}",
+    "### Question\n{p}\n\n### Answer\n",
+    "Q: {p}\nA:",
+    "2024 AIME I, problem 3. {p}",
+    "{p} (10 points)",
+    "Solve the following math problem. {p}\nPlease reason step by step, and put your final answer within \\boxed{{}}.",
+    "Imagine you teach a class of gifted pupils. {p} Answer with an integer between 0 and 999.",
+    "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n{p}<|im_end|>\n<|im_start|>assistant\n",
+    "<\uff5cUser\uff5c>{p}<\uff5cAssistant\uff5c><think>\n",
+    "<s>[INST] {p} [/INST]",
+    "<start_of_turn>user\n{p}<end_of_turn>\n<start_of_turn>model\n",
+    "Human: {p}\n\nAssistant:",
+]
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_what_stands_around_and_inside_a_problem_hides_nothing(around: str) -> None:
+    """Shipped problems, and published ones beside the repository where there are any (short ones, too)."""
+    tests = load(HANDMADE)
+    for file in (ROOT.parent / "shared" / "benchmarks").glob("m*/test.jsonl"):
+        rows = map(json.loads, Path(file).read_text(encoding="utf-8").splitlines())
+        tests += [problem(f"a/{i}", row["problem"]) for i, row in enumerate(rows)]
+    train = [replace(p, id=f"t/{p.id}", text=around.format(p=p.text.replace(". ", ". <|sep|> "))) for p in tests]
+    dropped = decontaminate(train, tests).dropped
+    assert len(dropped) >= 0.99 * len(tests) and all(a == f"t/{b}" for a, b in dropped)
+    inside = [replace(p, text=p.text.replace(". ", ". Think hard about this one! ")) for p in tests]
+    assert len(decontaminate(inside, tests).dropped) >= 0.99 * len(tests)
+
+
+@pytest.mark.parametrize(
+    ("before", "test", "after"),
+    [
+        ("", "Compute the sum of the first terms, which are 1 + 2 + 3", " + 4"),
+        ("", "Find the least common multiple of all the numbers 6, 8", ", 10"),
+        ("", "What is the largest prime factor of the number 202", "4"),
+        ("I have 1", "12 eggs and give away half of them to all my neighbours", ""),
+        ("", "Solve for $x$.", " Then add 3 to $x$"),
+    ],
+)
+def test_a_problem_that_goes_on_is_another(before: str, test: str, after: str) -> None:
+    found = decontaminate([problem("t/1", before + test.rstrip(".") + after)], [problem("a/1", test)])
+    assert found.dropped == ()
 
 
 def test_training_problems_of_a_test_set_are_dropped_and_named() -> None:
@@ -88,28 +138,8 @@ def test_training_problems_of_a_test_set_are_dropped_and_named() -> None:
              problem("t/4", "???")]  # fmt: skip
     tests = [problem("a/1", "What is $2 + 2$"), problem("b/9", "What is 2+2?"), problem("b/3", "...")]
     found = decontaminate(iter(train), iter(tests))
-    assert found == Contamination((train[1], train[3]), (("t/1", "a/1"), ("t/3", "a/1")), None)
+    assert found == Contamination((train[1], train[3]), (("t/1", "a/1"), ("t/3", "a/1")))
     assert str(found).splitlines() == [
         "2 of 4 training problems stand in a test set and are dropped", "  t/1 is a/1", "  t/3 is a/1",
     ]  # fmt: skip
-
-
-def test_overlap_is_counted_and_drops_nothing() -> None:
-    test = problem("a/1", "one two three four five six")
-    train = [
-        problem("t/1", "Say: Two, three; FOUR five!"),  # four words in a row
-        problem("t/2", "two three four and five six"),  # three
-        problem("t/3", "one two three"),  # too short
-        problem("t/4", test.text),
-    ]
-    found = decontaminate(train, [test], ngram=4)
-    assert found.kept == tuple(train[:3])
-    assert found.overlapping == ("t/1",)
-    assert "1 of 4" in str(found) and "; 1 more share" in str(found)
-    assert decontaminate(train, [test], ngram=3).overlapping == ("t/1", "t/2", "t/3")
-    with pytest.raises(ValueError, match="ngram=0"):
-        decontaminate(train, [test], ngram=0)
-
-
-def test_nothing_in_nothing() -> None:
-    assert decontaminate([], []) == Contamination((), (), None)
+    assert decontaminate([], []) == Contamination((), ())

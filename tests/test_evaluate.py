@@ -1,28 +1,79 @@
-"""Evaluation: against models whose answers are known by hand, and intervals against their own definition."""
+"""Evaluation: against models and backends whose answers are known by hand; a summary by hand."""
 
-from itertools import combinations
+from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import model as tiny_model
 from tiny import tokenizer as tiny_tokenizer
 
-from egrc.evaluation.evaluate import (
-    KEPT_TEXTS,
-    derived_seed,
-    evaluate,
-    pass_at_k,
-    summarise,
-)
+from egrc.evaluation.answers import Grade
+from egrc.evaluation.evaluate import COLUMNS, KEPT_TEXTS, RUN_COLUMNS, ask, count, evaluate, summarise
+from egrc.evaluation.sampling import Backend, Sampling
 
 TOKENIZER = tiny_tokenizer()
+TOKENIZER.add_tokens(["<think>", "</think>"])
 MODEL = tiny_model()
 PROMPTS = ["3 + 4 * 6 ?", "1 + 1 ?", "2 - 1 * 3 ?", "5 * 5 ?", "6 + 6 ?"]
+END, CLOSE = 2, 7  # of thinking
+
+
+# --- one benchmark, by a backend ---
+
+
+def asked(answers, samples=2):
+    """Rows of `ask` where each prompt gets prepared answers, and the texts that were graded."""
+    problems = [{"id": p, "prompt": p, "answer": ("7",)} for p in answers]
+    flat = [TOKENIZER.convert_tokens_to_ids(text.split()) for p in answers for text in answers[p]]
+    seen = []
+
+    def grade(pairs):
+        seen.extend(text for text, _ in pairs)
+        return [Grade(text.split()[-1:] == list(gold), text.split()[-1], "equal") for text, gold in pairs]
+
+    backend = Backend(TOKENIZER, [END], lambda *_: flat)
+    return ask("sums", problems, backend, grade, Sampling(0.6, 1.0, 6), samples, 0), seen
+
+
+def test_one_row_for_each_problem_and_sample_and_a_cut_answer_is_wrong_unasked():
+    rows, seen = asked({"3 + 4 ?": ["so 7 <eos>", "so 8 <eos>"], "1 + 6 ?": ["7 <eos>", "so so so so so 7"]})
+    assert list(rows.columns) == [*COLUMNS, "text"]
+    assert rows[["id", "sample", "correct", "reason", "tokens", "truncated"]].values.tolist() == [
+        ["3 + 4 ?", 0, True, "equal", 3, False],
+        ["3 + 4 ?", 1, False, "equal", 3, False],
+        ["1 + 6 ?", 0, True, "equal", 2, False],
+        ["1 + 6 ?", 1, False, "truncated", 6, True],  # although its last word is right
+    ]
+    assert seen == ["so 7", "so 8", "7"] and rows["extracted"].fillna("-").tolist() == ["7", "8", "7", "-"]
+    assert set(rows["benchmark"]) == {"sums"} and set(rows["temperature"]) == {0.6}
+
+
+def test_thinking_that_the_prompt_began_is_counted_apart_and_graded_as_thinking():
+    rows, seen = asked({"1 ? <think>\n": ["so </think> 7 <eos>", "so 7 <eos>"], "1 ?": ["so </think> 7 <eos>"] * 2})
+    counts = rows[["tokens", "thinking_tokens", "answer_tokens"]].values.tolist()
+    assert counts == [[4, 2, 2], [3, 3, 0], *[[4, 0, 4]] * 2]
+    assert [text.startswith("<think>") for text in seen] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("ids", "thinks", "expected"),
+    [
+        ([5, 6, END], False, (3, 0, 3, False)),
+        ([5, 6], False, (2, 0, 2, True)),
+        ([5, CLOSE, 6, CLOSE, 8, 9, END], True, (7, 4, 3, False)),  # the last one counts
+        ([5, 6, 8], True, (3, 3, 0, True)),
+        ([5, 6, END], True, (3, 3, 0, False)),  # ended without an answer
+        ([5, CLOSE], True, (2, 2, 0, True)),
+        ([], True, (0, 0, 0, True)),
+    ],
+)
+def test_tokens_of_thinking_and_answer(ids, thinks, expected):
+    assert count(ids, [END, 99], CLOSE if thinks else None) == expected
+
+
+# --- several benchmarks, by a model ---
 
 
 def problems(prompts=PROMPTS):
@@ -30,15 +81,14 @@ def problems(prompts=PROMPTS):
 
 
 def sampled(benchmarks, temperatures=(1.0, 0.0), samples=3, cap=12, seed=0, batch=4, **kwargs):
-    grader = kwargs.pop("correct", lambda text, answer: len(text.split()) % 2 == 0)
-    arguments = (benchmarks, grader, temperatures, samples, cap, seed)
+    arguments = (benchmarks, lambda text, answer: len(text.split()) % 2 == 0, temperatures, samples, cap, seed)
     return evaluate(MODEL, TOKENIZER, *arguments, batch=batch, **kwargs)
 
 
 class Scripted(torch.nn.Module):
     """Always says the same tokens; only `generate` is asked of it."""
 
-    device = torch.device("cpu")
+    device, generation_config = torch.device("cpu"), SimpleNamespace(eos_token_id=[END, 15])
 
     def __init__(self, said):
         super().__init__()
@@ -60,85 +110,36 @@ class Scripted(torch.nn.Module):
     ],
 )
 def test_known_answers_are_counted_and_graded(said, cap, tokens, truncated, correct):
-    rows = evaluate(
-        *(Scripted(said), TOKENIZER, {"b": problems()}, lambda text, answer: text.endswith(f"# {answer}")),
-        *((0.0,), 1, cap, 0),
-    )
-    assert rows["tokens"].tolist() == [tokens] * len(PROMPTS)
-    assert rows["truncated"].tolist() == [truncated] * len(PROMPTS)
-    assert rows["correct"].tolist() == [correct] * len(PROMPTS)
+    def right(text, answer):
+        return text.endswith(f"# {answer}")
+
+    rows = evaluate(Scripted(said), TOKENIZER, {"b": problems()}, right, (0.0,), 1, cap, 0)
+    assert list(rows.columns) == list(RUN_COLUMNS)
+    assert rows[["tokens", "truncated", "correct"]].values.tolist() == [[tokens, truncated, correct]] * len(PROMPTS)
     assert rows["text"].notna().sum() == KEPT_TEXTS
 
 
 def test_each_problem_gets_its_samples_and_greedy_gets_one():
-    rows = sampled({"b": problems()})
+    seen = []
+    rows = sampled({"b": problems()}, on_progress=lambda done, total: seen.append((done, total)), cap=7)
     assert rows.groupby("temperature").size().to_dict() == {1.0: 15, 0.0: 5}
     assert set(rows.loc[rows["temperature"] == 1.0, "sample"]) == {0, 1, 2}
     assert rows["id"].unique().tolist() == PROMPTS
+    assert rows["tokens"].max() <= 7 and (rows["tokens"] == 7)[rows["truncated"]].all()
+    assert seen[-1] == (20, 20) and seen == sorted(seen)
 
 
-def test_the_cap_and_the_pad_token_hold():
-    rows = sampled({"b": problems()}, cap=7)
-    assert rows["tokens"].max() <= 7
-    assert (rows["tokens"] == 7)[rows["truncated"]].all()
-    assert not rows["text"].dropna().str.contains("pad").any()
-
-
-def test_results_do_not_depend_on_what_else_is_evaluated():
+def test_results_depend_on_the_seed_and_not_on_what_else_is_evaluated():
     alone = sampled({"b": problems()}, temperatures=(1.0,))
     together = sampled({"a": problems(PROMPTS[:2]), "b": problems()}, temperatures=(0.5, 1.0))
     same = together[(together["benchmark"] == "b") & (together["temperature"] == 1.0)].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, same)
-
-
-def test_another_seed_gives_other_samples_and_the_global_state_is_left_alone():
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    first, second = sampled({"b": problems()}), sampled({"b": problems()}, seed=1)
-    assert torch.equal(torch.rand(3), expected)
-    hot = first["temperature"] == 1.0
-    assert first.loc[hot, "tokens"].tolist() != second.loc[hot, "tokens"].tolist()
-    assert first.loc[~hot, "tokens"].tolist() == second.loc[~hot, "tokens"].tolist()
-
-
-def test_padding_does_not_change_a_greedy_answer():
-    one_by_one, batched = (sampled({"b": problems()}, temperatures=(0.0,), batch=n) for n in (1, 5))
-    pd.testing.assert_frame_equal(one_by_one, batched)
-
-
-def test_progress_ends_at_the_total():
-    seen = []
-    sampled({"b": problems()}, on_progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (20, 20)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-
-
-def test_an_empty_benchmark_is_named():
+    assert alone["tokens"].tolist() != sampled({"b": problems()}, temperatures=(1.0,), seed=1)["tokens"].tolist()
     with pytest.raises(ValueError, match="'nothing' has no problems"):
         sampled({"nothing": problems([])})
 
 
-def test_derived_seeds_differ():
-    seeds = {derived_seed(s, b, t) for s in (0, 1) for b in ("x", "y") for t in (0.0, 1.0)}
-    assert len(seeds) == 8
-
-
 # --- summaries ---
-
-
-@given(st.integers(1, 6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(1, n))))
-def test_pass_at_k_is_the_share_of_subsets_with_a_correct_one(case):
-    correct, samples, k = case
-    answers = [i < correct for i in range(samples)]
-    subsets = [any(chosen) for chosen in combinations(answers, k)]
-    assert pass_at_k(*case) == pytest.approx(np.mean(subsets))
-
-
-@pytest.mark.parametrize("k", [0, 4])
-def test_pass_at_k_refuses_a_k_out_of_range(k):
-    with pytest.raises(ValueError, match=f"k={k}"):
-        pass_at_k(1, 3, k)
 
 
 def rows_of(correct, tokens, benchmark="b", temperature=1.0):
@@ -158,12 +159,6 @@ def test_a_summary_by_hand():
     b = rows_of([[0, 0]], [[5, 7]], benchmark="c")
     table = summarise(pd.concat([a, b])).set_index("benchmark")
     first, mean = table.loc["b"], table.loc["mean"]
-    assert (first["problems"], first["samples"], first["accuracy"], first["pass@k"]) == (2, 2, 0.25, 0.5)
-    assert (first["mean_tokens"], first["mean_tokens_correct"], first["truncated"]) == (40, 10, 0.25)
-    assert np.isnan(table.loc["c", "mean_tokens_correct"])
+    assert (first["problems"], first["samples"], first["accuracy"]) == (2, 2, 0.25)
+    assert (first["mean_tokens"], first["truncated"]) == (40, 0.25)
     assert (mean["problems"], mean["accuracy"], mean["mean_tokens"]) == (3, 0.125, 23)
-
-
-def test_pass_at_1_is_the_accuracy():
-    table = summarise(rows_of([[1, 0], [1, 1]], [[1, 1], [1, 1]]), k=1)
-    assert table["pass@k"].tolist() == table["accuracy"].tolist()

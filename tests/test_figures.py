@@ -145,7 +145,7 @@ def test_the_frontier_shows_every_benchmark_the_base_at_three_temperatures_and_t
     panels = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
     assert set(panels) == {*synthetic.BENCHMARKS, "mean"}
     ax = panels["hole-3"]
-    base = drawn.query("benchmark == 'hole-3' and arm == 'base' and tokens == tokens")
+    base = drawn.query("benchmark == 'hole-3' and arm == 'base' and tokens_low == tokens_low")
     assert sorted(base["temperature"]) == sorted(synthetic.TEMPERATURES)
     shapes = {c.lines[0].get_marker(): c.lines[0].get_xdata()[0] for c in ax.containers
               if c.lines[0].get_color() == style.COLOURS["base"]}  # fmt: skip

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from peft import PeftModel
 
 from egrc.__main__ import main
 from egrc.checks import ConfigError
+from egrc.evaluation import sampling
 from egrc.experiments import records, scales
 from egrc.experiments.export import ADAPTER, export
 from egrc.experiments.generate import before_and_after, check_adapter
@@ -28,28 +28,13 @@ def problem() -> str:
     return scales.world("pocket").benchmarks(1)["forward-3"][0]["id"]
 
 
-def by_hand(problem: str, adapter: Path | None, cap: int) -> list[int]:
-    """Greedy, token by token, end included."""
-    model, tokenizer = scales.world("pocket").policy()
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter)).eval()
-    ids = tokenizer(problem, return_tensors="pt").input_ids
-    said: list[int] = []
-    while len(said) < cap and tokenizer.eos_token_id not in said:
-        with torch.no_grad():
-            logits = model(ids).logits[0, -1]
-        logits[tokenizer.pad_token_id] = -torch.inf
-        said.append(int(logits.argmax()))
-        ids = torch.cat([ids, torch.tensor([said[-1:]])], 1)
-    return said
-
-
 def test_text_and_length_before_and_after(problem: str, adapter: Path) -> None:
     found = before_and_after("pocket", problem, adapter, temperature=0.0)
-    tokenizer = scales.world("pocket").policy()[1]
-    for who, folder in (("base", None), ("adapter", adapter)):
-        said = by_hand(problem, folder, 320)
-        assert (found[who].tokens, found[who].text) == (len(said), tokenizer.decode(said, skip_special_tokens=True))
+    model, tokenizer = scales.world("pocket").policy()
+    for who in ("base", "adapter"):
+        model = PeftModel.from_pretrained(model, str(adapter)).eval() if who == "adapter" else model
+        (ids,) = sampling.sample(model, tokenizer, [tokenizer(problem).input_ids], 320, (0, "question"), 0.0)
+        assert (found[who].tokens, found[who].text) == (len(ids), tokenizer.decode(ids, skip_special_tokens=True))
         assert not found[who].truncated
     assert list(found) == ["base", "adapter"] and found["base"] != found["adapter"]
 
@@ -58,9 +43,6 @@ def test_without_an_adapter_only_the_base_answers(problem: str) -> None:
     short = before_and_after("pocket", problem, temperature=0.0, cap=3)
     assert list(short) == ["base"] and short["base"].tokens == 3 and short["base"].truncated
     assert str(short["base"]).startswith("3 tokens, cut at the cap\n")
-
-
-def test_the_seed_decides(problem: str) -> None:
     one, again, other = (before_and_after("pocket", problem, seed=s, temperature=1.0)["base"] for s in (1, 1, 2))
     assert one == again != other
 
@@ -80,36 +62,32 @@ def test_what_the_model_cannot_read(asked: str) -> None:
 # --- adapters from outside ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (None, "has no adapter_config.json"),
+        ("{", "not an adapter's settings.*export it again"),
+        ("[]", "not an adapter's settings"),
+        ("{}", "not an adapter's settings"),
+        ('{"base_model_name_or_path": "owner/other"}', "was trained on 'owner/other', but scale pocket starts from"),
+        ('{"base_model_name_or_path": "../../secret"}', "starts from 'data/pocket/base'"),  # it is not followed
+    ],
+)
+def test_what_is_no_adapter_of_this_base_is_refused(
+    adapter: Path, tmp_path: Path, settings: str | None, message: str
+) -> None:
+    shutil.copy(adapter / ADAPTER[1], tmp_path)
+    if settings is not None:
+        (tmp_path / ADAPTER[0]).write_text(settings)
+    with pytest.raises(ConfigError, match=message):
+        before_and_after("pocket", "3 + 4 ?", tmp_path)
+
+
 def test_weights_in_another_format_are_not_read(adapter: Path, tmp_path: Path) -> None:
     shutil.copy(adapter / ADAPTER[0], tmp_path)
     (tmp_path / "adapter_model.bin").write_bytes(b"a pickle")
     with pytest.raises(ConfigError, match="has no adapter_model.safetensors.*other formats are not read"):
         check_adapter(tmp_path, "pocket")
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_damaged_settings(adapter: Path, tmp_path: Path, text: str) -> None:
-    shutil.copy(adapter / ADAPTER[1], tmp_path)
-    (tmp_path / ADAPTER[0]).write_text(text)
-    with pytest.raises(ConfigError, match="not an adapter's settings.*export it again"):
-        check_adapter(tmp_path, "pocket")
-
-
-@pytest.mark.parametrize("named", ["owner/other", "../../secret"])
-def test_an_adapter_of_another_base_is_refused_and_its_path_not_followed(
-    adapter: Path, tmp_path: Path, named: str
-) -> None:
-    shutil.copytree(adapter, tmp_path / "a")
-    said = json.loads((adapter / ADAPTER[0]).read_text()) | {"base_model_name_or_path": named}
-    (tmp_path / "a" / ADAPTER[0]).write_text(json.dumps(said))
-    with pytest.raises(ConfigError, match="was trained on .*, but scale pocket starts from 'data/pocket/base'"):
-        before_and_after("pocket", "3 + 4 ?", tmp_path / "a")
-
-
-def test_a_missing_folder_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["generate", "--adapter", str(tmp_path / "none"), "3 + 4 ?"]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("egrc: ") and "has no adapter_config.json" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("rank", [None, 3])
@@ -124,4 +102,4 @@ def test_weights_that_are_cut_or_of_another_shape_are_one_line(
         (tmp_path / "a" / ADAPTER[0]).write_text(json.dumps(said))
     assert main(["generate", "--adapter", str(tmp_path / "a"), "5 *4 -2 +3 ?"]) == 2
     err = capsys.readouterr().err
-    assert "cannot be used: " in err and err.endswith("copy or export it again\n") and "Traceback" not in err
+    assert err.startswith("egrc: ") and "cannot be used: " in err and err.endswith("copy or export it again\n")

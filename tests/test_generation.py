@@ -1,4 +1,4 @@
-"""Generation: tokens come from the right distribution, by seeds of their own, and both backends count them one way."""
+"""Generation: tokens come from the model's distribution and end by one rule, also by a stand-in of vLLM."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -6,41 +6,21 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import tiny
 import torch
+from transformers import GenerationConfig
+from trl import GRPOConfig, GRPOTrainer
 
 from egrc.checks import ConfigError
-from egrc.evaluation import generation
-from egrc.evaluation.generation import Ask, Count, Sampling, Transformers, Vllm, count, draw
+from egrc.evaluation.sampling import Sampling, by_transformers, by_vllm, end_tokens, generate
 
-END, CLOSE = 2, 7  # of thinking
+END, OTHER = 2, 15
+TOKENIZER = tiny.tokenizer()
+PROMPTS = TOKENIZER(["3 + 4 ?", "1 + 2 + 3 + 4 ?", "1 ?"])["input_ids"]
 LOOSE = Sampling(1.0, 1.0, 12)
 
 
-@pytest.fixture(scope="module")
-def backend():
-    return Transformers(tiny.model(), tiny.tokenizer())
-
-
-def asks(tokenizer, seeds=((1, 2), (3, 4))):
-    prompts = ("3 + 4 ?", "1 + 2 + 3 + 4 ?")
-    return [Ask(tokenizer(p)["input_ids"], s) for p, s in zip(prompts, seeds, strict=True)]
-
-
-@pytest.mark.parametrize(
-    ("ids", "thinks", "expected"),
-    [
-        ([5, 6, END], False, Count(3, 0, 3, False)),
-        ([5, 6], False, Count(2, 0, 2, True)),
-        ([5, CLOSE, 6, END], True, Count(4, 2, 2, False)),
-        ([5, CLOSE, 6, CLOSE, 8, 9, END], True, Count(7, 4, 3, False)),  # the last one counts
-        ([5, 6, 8], True, Count(3, 3, 0, True)),
-        ([5, 6, END], True, Count(3, 3, 0, False)),  # ended without an answer
-        ([5, CLOSE], True, Count(2, 2, 0, True)),
-        ([5, CLOSE, END], True, Count(3, 2, 1, False)),
-        ([], True, Count(0, 0, 0, True)),
-    ],
-)
-def test_tokens_of_thinking_and_answer(ids, thinks, expected):
-    assert count(ids, END, CLOSE if thinks else None) == expected
+@pytest.fixture
+def model():
+    return tiny.model()
 
 
 @pytest.mark.parametrize(
@@ -53,153 +33,117 @@ def test_sampling_out_of_range_is_refused(values, message):
         Sampling(*values)
 
 
-# --- drawing ---
-
-
-def test_a_uniform_number_goes_through_the_inverse_of_the_cumulative_distribution():
-    logits = torch.tensor([0.2, 0.5, 0.3]).log().repeat(6, 1)
-    u = torch.tensor([0.1, 0.19, 0.21, 0.69, 0.71, 1.0], dtype=torch.double)
-    assert draw(logits, LOOSE, u).tolist() == [0, 0, 1, 1, 2, 2]
-
-
-def test_temperature_flattens_and_zero_is_greedy():
-    logits = torch.tensor([[0.0, 2.0, 0.0]])
-    half = torch.tensor([0.2])  # softmax at T=1: 0.107, 0.787, 0.107; at T=4: 0.274, 0.452, 0.274
-    assert draw(logits, Sampling(1.0, 1.0, 1), half).item() == 1
-    assert draw(logits, Sampling(4.0, 1.0, 1), half).item() == 0
-    assert draw(logits, Sampling(0, 1.0, 1), half).item() == 1
-
-
-TOP_P = [(0.49, {1}), (0.51, {1, 2}), (0.81, {1, 2}), (0.82, {0, 1, 2}), (1, {0, 1, 2})]
-
-
-@pytest.mark.parametrize(("top_p", "kept"), TOP_P)
-def test_top_p_keeps_the_fewest_tokens_that_reach_it(top_p, kept, monkeypatch):
-    u = torch.linspace(0.001, 1, 500, dtype=torch.double)
-    logits = torch.tensor([0.1875, 0.5, 0.3125]).log().repeat(500, 1)
-    for candidates in (1, 256):  # where the first look does not suffice, all tokens are sorted
-        monkeypatch.setattr(generation, "CANDIDATES", candidates)
-        assert set(draw(logits, Sampling(1.0, top_p, 1), u).tolist()) == kept
-
-
-def test_a_token_of_probability_zero_is_never_drawn():
-    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]]).repeat(2, 1)
-    assert draw(logits, LOOSE, torch.tensor([1e-300, 1.0], dtype=torch.double)).tolist() == [1, 1]
-
-
-# --- transformers ---
-
-
-def test_greedy_answers_are_those_of_generate(backend):
-    found = backend.generate(asks(backend.tokenizer, ((1,), (2,))), Sampling(0, 1.0, 12))
-    for ask, (answer,) in zip(asks(backend.tokenizer), found, strict=True):
-        out = backend.model.generate(
-            torch.tensor([ask.prompt]), max_new_tokens=12, do_sample=False, eos_token_id=END, pad_token_id=0,
-            suppress_tokens=[0],
-        )  # fmt: skip
-        assert answer == out[0, len(ask.prompt) :].tolist()
-
-
-def test_an_answer_depends_on_its_seed_and_not_on_its_batch(backend):
-    together = backend.generate(asks(backend.tokenizer), LOOSE)
-    alone = [backend.generate([a], LOOSE)[0] for a in asks(backend.tokenizer)]
-    swapped = backend.generate(asks(backend.tokenizer)[::-1], LOOSE)[::-1]
-    single = [[backend.generate([Ask(a.prompt, [s])], LOOSE)[0][0] for s in a.seeds] for a in asks(backend.tokenizer)]
-    assert together == alone == swapped == single
-    assert together[0][0] != together[0][1]
-    other = backend.generate(asks(backend.tokenizer, ((1, 5), (3, 4))), LOOSE)
-    assert other[0][0] == together[0][0] and other[0][1] != together[0][1]
-
-
-def test_answers_end_at_their_end_or_at_the_cap(backend):
-    many = backend.generate([Ask(backend.tokenizer("1 + 1 ?")["input_ids"], range(60))], LOOSE)[0]
-    assert all(END not in answer[:-1] and 1 <= len(answer) <= 12 and 0 not in answer for answer in many)
-    assert all(answer[-1] == END or len(answer) == 12 for answer in many)
-    assert {answer[-1] == END for answer in many} == {True, False}
-
-
-def test_sampled_tokens_have_the_models_frequencies(backend):
-    """First tokens of 3000 answers against the softmax, each within five standard errors."""
-    prompt, n = backend.tokenizer("3 + 4 ?")["input_ids"], 3000
-    firsts = [a[0] for a in backend.generate([Ask(prompt, range(n))], Sampling(0.7, 1.0, 1))[0]]
+def test_sampled_tokens_have_the_models_frequencies(model):
+    """First tokens of 3000 answers against softmax and top_p, each within five standard errors; never the pad."""
+    n = 3000
     with torch.no_grad():
-        logits = backend.model(torch.tensor([prompt])).logits[0, -1]
+        logits = model(torch.tensor(PROMPTS[:1])).logits[0, -1]
     logits[0] = -torch.inf
-    p = torch.softmax(logits / 0.7, -1)
-    seen = torch.bincount(torch.tensor(firsts), minlength=len(p)) / n
-    assert ((seen - p).abs() <= 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+    for top_p in (1.0, 0.5):
+        p, order = torch.softmax(logits / 0.7, -1).sort(descending=True)
+        p = torch.zeros_like(p).scatter(0, order, p * (p.cumsum(0) - p < top_p))
+        p /= p.sum()
+        firsts = [a[0] for a in generate(model, TOKENIZER, PROMPTS[:1] * n, Sampling(0.7, top_p, 1), 0, batch=n)]
+        seen = torch.bincount(torch.tensor(firsts), minlength=len(p)) / n
+        assert ((seen - p).abs() <= 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+
+
+def test_greedy_answers_are_the_likeliest_tokens_whatever_the_batch(model):
+    found = generate(model, TOKENIZER, PROMPTS, Sampling(0, 1.0, 12), 0)
+    assert found == [generate(model, TOKENIZER, [p], Sampling(0, 1.0, 12), 0)[0] for p in PROMPTS]
+    for prompt, answer in zip(PROMPTS, found, strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        logits[:, 0] = -torch.inf
+        assert answer == logits.argmax(-1).tolist()
+
+
+def test_a_seed_repeats_and_the_global_state_is_left_alone(model):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (generate(model, TOKENIZER, PROMPTS, LOOSE, seed) for seed in (0, 0, 1))
+    assert first == again != other and torch.equal(torch.rand(3), expected)
+
+
+def test_a_models_own_generation_config_gives_end_tokens_and_nothing_else(model, tmp_path):
+    """TRL's rule in training, here and for vLLM: every end token of the config, and the tokenizer's."""
+    before = generate(model, TOKENIZER, PROMPTS * 20, LOOSE, 0)
+    model.generation_config = GenerationConfig(repetition_penalty=9.0, top_k=1, do_sample=True, min_new_tokens=5)
+    assert generate(model, TOKENIZER, PROMPTS * 20, LOOSE, 0) == before
+    model.generation_config.eos_token_id = [OTHER, END]
+    found = generate(model, TOKENIZER, PROMPTS * 20, LOOSE, 0)
+    assert {a[-1] for a in found if len(a) < 12} == {END, OTHER}
+    assert not any({END, OTHER, 0} & set(a[:-1]) for a in found)
+    assert model.generation_config.top_k == 1
+    args = GRPOConfig(str(tmp_path), report_to="none", use_cpu=True, per_device_train_batch_size=8)
+    trainer = GRPOTrainer(model, lambda **_: 0, args, tiny.dataset(), processing_class=TOKENIZER)
+    assert set(trainer.eos_token_ids) == set(by_transformers(model, TOKENIZER).ends) == {END, OTHER}
+    assert end_tokens(None, TOKENIZER) == [END]
 
 
 # --- vLLM, by a stand-in ---
 
 
-class StandIn:
-    """What `Vllm` uses of vLLM; it answers with given ids, leaving out or keeping the end token."""
-
-    def __init__(self, answers, lists_end=True):
-        self.answers, self.lists_end, self.made, self.asked = answers, lists_end, {}, []
-
-    def module(self):
-        vllm = ModuleType("vllm")
-        vllm.__spec__ = SimpleNamespace(name="vllm")
-        vllm.LLM, vllm.SamplingParams = self._llm, lambda **settings: SimpleNamespace(**settings)
-        request = ModuleType("vllm.lora.request")
-        request.LoRARequest = lambda *words: words
-        return {"vllm": vllm, "vllm.lora": ModuleType("vllm.lora"), "vllm.lora.request": request}
-
-    def _llm(self, **settings):
-        self.made = settings
-        return SimpleNamespace(generate=self._generate)
-
-    def _generate(self, prompts, settings, use_tqdm, lora_request):
-        self.asked += [(p["prompt_token_ids"], s, lora_request) for p, s in zip(prompts, settings, strict=True)]
-        return [SimpleNamespace(outputs=[self._output(i)]) for i in range(len(prompts))]
-
-    def _output(self, i):
-        ids, ended = self.answers[i], self.answers[i][-1] == END
-        said = ids[:-1] if ended and not self.lists_end else ids
-        return SimpleNamespace(token_ids=said, finish_reason="stop" if ended else "length")
-
-
 @pytest.fixture
 def stand_in(monkeypatch):
+    """What `by_vllm` uses of vLLM: it answers with given ids, leaving out or keeping the end token."""
+
     def install(answers, lists_end=True):
-        made = StandIn(answers, lists_end)
-        for name, module in made.module().items():
-            monkeypatch.setitem(sys.modules, name, module)
+        made = SimpleNamespace(settings={}, asked=[])
+
+        def output(ids):
+            ended = ids[-1] in (END, OTHER)
+            said = ids[:-1] if ended and not lists_end else ids
+            return SimpleNamespace(token_ids=said, finish_reason="stop" if ended else "length", stop_reason=ids[-1])
+
+        def answer(prompts, settings, use_tqdm, lora_request):
+            made.asked += [(p["prompt_token_ids"], s, lora_request) for p, s in zip(prompts, settings, strict=True)]
+            return [SimpleNamespace(outputs=[output(ids)]) for ids in answers]
+
+        def llm(**settings):
+            made.settings = settings
+            return SimpleNamespace(generate=answer)
+
+        vllm, request = ModuleType("vllm"), ModuleType("vllm.lora.request")
+        vllm.__spec__ = SimpleNamespace(name="vllm")
+        vllm.LLM, vllm.SamplingParams = llm, lambda **settings: SimpleNamespace(**settings)
+        request.LoRARequest = lambda *words: words
+        for module in (vllm, ModuleType("vllm.lora"), request):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
         return made
 
     return install
 
 
 @pytest.mark.parametrize("lists_end", [True, False])
-def test_both_backends_count_the_same_tokens(backend, stand_in, lists_end):
+def test_both_backends_end_answers_alike(model, stand_in, lists_end, tmp_path):
     """vLLM, saying what transformers said, gives the same ids, whether or not it lists the token it stopped at."""
-    wanted = asks(backend.tokenizer, (range(9), range(9)))
-    ours = backend.generate(wanted, LOOSE)
-    stand_in([ids for answers in ours for ids in answers], lists_end)
-    theirs = Vllm("folder", backend.tokenizer, "bfloat16", 99).generate(wanted, LOOSE)
-    assert theirs == ours
-    counts = [count(ids, END, CLOSE) for answers in theirs for ids in answers]
-    assert {c.truncated for c in counts} == {True, False}
+    model.generation_config.eos_token_id = [END, OTHER]
+    model.save_pretrained(tmp_path)
+    ours = by_transformers(model, TOKENIZER).generate(PROMPTS * 9, LOOSE, 0)
+    made = stand_in(ours, lists_end)
+    theirs = by_vllm(str(tmp_path), TOKENIZER, "bfloat16", 99)
+    assert theirs.generate(PROMPTS * 9, LOOSE, 0) == ours and theirs.ends == [END, OTHER]
+    assert made.asked[0][1].stop_token_ids == [END, OTHER] and {a[-1] for a in ours} > {END, OTHER}
 
 
-def test_vllm_gets_every_setting_and_a_seed_for_each_answer(backend, stand_in):
-    vllm = stand_in([[5, END]] * 4)
-    made = Vllm("folder", backend.tokenizer, "bfloat16", 99, adapter="lora", rank=32)
-    made.generate(asks(backend.tokenizer), Sampling(0.6, 0.95, 12))
-    assert vllm.made == {
-        **{"model": "folder", "dtype": "bfloat16", "max_model_len": 99, "generation_config": "vllm"},
+def test_vllm_gets_every_setting_and_a_seed_for_each_answer(stand_in):
+    made = stand_in([[5, END]] * 3)
+    backend = by_vllm("nowhere", TOKENIZER, "bfloat16", 99, adapter="lora", rank=32)
+    backend.generate(PROMPTS, Sampling(0.6, 0.95, 12), 7)
+    assert made.settings == {
+        **{"model": "nowhere", "dtype": "bfloat16", "max_model_len": 99, "generation_config": "vllm"},
         **{"trust_remote_code": False, "enable_lora": True, "max_lora_rank": 32},
     }
-    assert [s.seed for _, s, _ in vllm.asked] == [1, 2, 3, 4]
-    prompt, settings, adapter = vllm.asked[0]
-    assert prompt == asks(backend.tokenizer)[0].prompt and adapter == ("adapter", 1, "lora")
+    assert [s.seed for _, s, _ in made.asked] == [7, 8, 9]
+    prompt, settings, adapter = made.asked[0]
+    assert prompt == PROMPTS[0] and adapter == ("adapter", 1, "lora")
     rest = {k: v for k, v in vars(settings).items() if k != "seed"}
     assert rest == {"temperature": 0.6, "top_p": 0.95, "max_tokens": 12, "stop_token_ids": [END],
                     "detokenize": False, "logit_bias": {0: -100.0}}  # fmt: skip
 
 
-def test_without_vllm_one_line_says_so(backend):
+def test_without_vllm_one_line_says_so():
     with pytest.raises(ConfigError, match="vLLM is not installed: .*leave out --backend vllm"):
-        Vllm("folder", backend.tokenizer, "bfloat16", 99)
+        by_vllm("folder", TOKENIZER, "bfloat16", 99)

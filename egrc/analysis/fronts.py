@@ -18,8 +18,7 @@ import pandas as pd
 from egrc.analysis import dilemma
 from egrc.analysis.confirm import NOT_BELOW
 from egrc.analysis.dilemma import Means
-from egrc.analysis.headline import REMOVED
-from egrc.analysis.search import PLUS_REMOVED, WORST
+from egrc.analysis.search import PLUS_REMOVED, REMOVED, WORST
 from egrc.evaluation.intervals import estimate
 
 GAPS = "Accuracy at equal length, minus that of"

@@ -30,8 +30,7 @@ from torch import Tensor
 
 from egrc.analysis import parts as of
 from egrc.entropy import logit_gradient_norm, token_entropy
-from egrc.evaluation.evaluate import derived_seed
-from egrc.evaluation.sampling import tokenizer_hash
+from egrc.evaluation.sampling import derived_seed, tokenizer_hash
 from egrc.experiments import scales
 from egrc.experiments.records import load
 

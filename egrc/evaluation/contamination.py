@@ -2,35 +2,36 @@ r"""Training problems that also stand in a test set are found and dropped, with 
 
 Two problems are the same where their normalised texts are: without case, spacing, punctuation, dollar signs, braces
 and the LaTeX commands that only lay out, with one spelling of operators.  Digits, operators and decimal points stay,
-so that 2 + 3 is not 2 - 3.  A second, looser measure is reported and drops nothing: sharing a run of 13 words.
+so that 2 + 3 is not 2 - 3.  Chat marks, numbering and labels ('Problem:') are left out first; and a training problem
+that holds a test problem whole is that problem, whatever instructions are written around its sentences.
 
-A paraphrase, a translation and other numbers in the same words are not found by either.
+A paraphrase, a translation and other numbers in the same words are not found.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from egrc.evaluation.problems import Problem
 
-NGRAM = 13
-"""Words in a run, as in the overlap analysis of GPT-3's authors (Brown et al. 2020, appendix C)."""
-
+LONG = 40
+"""Normalised characters (about eight words) from which on a text is looked for inside others."""
+_LAYOUT = (
+    "left right big bigl bigr bigg biggl biggr limits displaystyle textstyle quad qquad hspace vspace enspace "
+    "thinspace text textbf textit textrm mbox hbox emph operatorname mathrm mathbf mathit mathsf rm bf it dots ldots "
+    "cdots"
+)
+"""LaTeX commands that only lay out; what stands in their braces stays."""
 _COMMANDS = {
     **dict.fromkeys(("times", "cdot", "ast"), "*"),
     **dict.fromkeys(("leq", "le", "leqslant"), "<="),
     **dict.fromkeys(("geq", "ge", "geqslant"), ">="),
-    **dict.fromkeys(("neq", "ne"), "!="),
-    **dict.fromkeys(("dfrac", "tfrac"), " frac "),
-    **{"div": "/", "lt": "<", "gt": ">", "pm": "+-"},
-    # these only lay out; what stands in their braces stays
-    **dict.fromkeys(("left", "right", "big", "bigl", "bigr", "bigg", "biggl", "biggr", "limits"), " "),
-    **dict.fromkeys(("displaystyle", "textstyle", "quad", "qquad", "hspace", "vspace", "enspace", "thinspace"), " "),
-    **dict.fromkeys(("text", "textbf", "textit", "textrm", "mbox", "hbox", "emph", "operatorname"), " "),
-    **dict.fromkeys(("mathrm", "mathbf", "mathit", "mathsf", "rm", "bf", "it", "dots", "ldots", "cdots"), " "),
+    **{"neq": "!=", "ne": "!=", "div": "/", "lt": "<", "gt": ">", "pm": "+-", "dfrac": " frac ", "tfrac": " frac "},
+    **dict.fromkeys(_LAYOUT.split(), " "),
 }
 """LaTeX commands that have another spelling, or none; all others are words."""
 _CHARACTERS = str.maketrans(
@@ -46,18 +47,34 @@ _CHARACTERS = str.maketrans(
 )
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 _POWERS = str.maketrans({c: f"^{digit}" for digit, c in enumerate(_SUPERSCRIPTS)})
-_COMMAND = re.compile(r"\\(?:([a-z]+)|(,|!\s*)|.)", re.DOTALL)
+_SPACE = re.compile(r"(?<!\\)\\(?:,|!\s*)")  # it stands inside numbers
+_COMMAND = re.compile(r"\\(?:([a-z]+)|.)", re.DOTALL)
 _DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)(?![a-z])\s*\}?")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^!|%]")
 
+_MARKS = re.compile(
+    r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>|\[/?INST\]|<</?SYS>>|</?s>|</?think>|<(?:start|end)_of_turn>"
+    r"|[(\[]\d{1,3}[ \t]*(?:points?|pts|marks?)[)\]]", re.IGNORECASE
+)
+_NAMES = (
+    r"(?:(?:final|math|your|the)[ \t]+)?(?:problem|question|exercise|example|task|prompt|instructions?|input|system|"
+    r"user|human|assistant|model|response|solution|answer|output|q|a)"
+)
+_LABEL = re.compile(
+    rf"^[^\w$\\(+-]*(?:{_NAMES}[ \t*_]*(?:no\.?|#)?[ \t]*\d*[ \t*_]*(?:[:.)\]][*_]*(?=\s|$)|$)"
+    r"|(?:\#[ \t]*)?[(\[]?\d{1,4}[.):\]]+(?=\s))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE = re.compile(r"(?<=[.!?:])[$)\]}\"\u2019\u201d\\]*\s+|\n+")
 
 def words(text: str) -> list[str]:
     """Numbers, words and operators of a text in order, each in one spelling."""
     plain = text.casefold()
     if not plain.isascii():
         plain = unicodedata.normalize("NFKC", text.translate(_POWERS)).casefold().translate(_CHARACTERS)
-    plain = _COMMAND.sub(_spoken, _DEGREES.sub(" degree ", plain))
+    plain = _DEGREES.sub(" degree ", _SPACE.sub("", plain))
+    plain = _COMMAND.sub(lambda m: _COMMANDS.get(m[1], f" {m[1] or ''} "), plain)
     return _TOKEN.findall(_THOUSANDS.sub("", plain))
 
 
@@ -66,71 +83,68 @@ def normalise(text: str) -> str:
 
     Words run together, since spacing is no difference, but two numbers in a row stay two: '1;2'.
     """
-    joined, before = [], ""
-    for word in words(text):
-        if before[-1:].isdecimal() and word[0].isdecimal():
-            joined.append(";")
-        joined.append(word)
-        before = word
-    return "".join(joined)
+    return _joined(words(text))
 
 
-def _spoken(command: re.Match[str]) -> str:
-    r"""A LaTeX command as a word or an operator; \, and \! as nothing, since they stand inside numbers."""
-    name = command[1]
-    if name is None:
-        return " " if command[2] is None else ""
-    return _COMMANDS.get(name, f" {name} ")
+def _joined(parts: Iterable[str]) -> str:
+    text = ""
+    for part in parts:
+        text += ";" * (text[-1:].isdecimal() and part[0].isdecimal()) + part
+    return text
+
+
+def sentences(text: str) -> list[str]:
+    """Normalised sentences and lines, without chat marks, labels and numbering."""
+    bare, before = _MARKS.sub("\n", text), None
+    while bare != before:  # '3. Problem: ...'
+        bare, before = _LABEL.sub("", bare), bare
+    return [part for sentence in _SENTENCE.split(bare) if (part := normalise(sentence))]
 
 
 @dataclass(frozen=True)
 class Contamination:
-    """What a comparison of training problems with test problems found."""
+    """Training problems that stand in no test set, in their order, and (id, id of the test problem) of the others."""
 
     kept: tuple[Problem, ...]
-    """Training problems that stand in no test set, in their order."""
     dropped: tuple[tuple[str, str], ...]
-    """(id of a training problem, id of the test problem that it is)."""
-    overlapping: tuple[str, ...] | None
-    """Ids of kept problems that share a run of words with a test problem; None where that was not asked."""
 
     def __str__(self) -> str:
         total = len(self.kept) + len(self.dropped)
-        said = f"{len(self.dropped)} of {total} training problems stand in a test set and are dropped"
-        named = "".join(f"\n  {train} is {test}" for train, test in self.dropped)
-        if self.overlapping is None:
-            return said + named
-        return f"{said}; {len(self.overlapping)} more share {NGRAM} words in a row with one and are kept{named}"
+        counted = f"{len(self.dropped)} of {total} training problems stand in a test set and are dropped"
+        return counted + "".join(f"\n  {train} is {test}" for train, test in self.dropped)
 
 
-def decontaminate(train: Iterable[Problem], tests: Iterable[Problem], ngram: int | None = None) -> Contamination:
-    """Drop training problems whose normalised text stands in a test set; `ngram` (`NGRAM`) counts overlaps, too.
-
-    A text of which nothing is left (only punctuation) is nobody's.  Raises ValueError for an `ngram` below 1.
-    """
-    if ngram is not None and ngram < 1:
-        raise ValueError(f"ngram={ngram}: at least 1")
+def decontaminate(train: Iterable[Problem], tests: Iterable[Problem]) -> Contamination:
+    """Drop training problems that stand in a test set: their text is a test problem's, or holds each of its sentences,
+    or (a long one) the whole of it.  A text of which nothing is left, only punctuation, is nobody's."""
     known: dict[str, str] = {}
-    runs: set[int] = set()
+    by_sentence, by_start = defaultdict(list), defaultdict(list)
     for problem in tests:
-        known.setdefault(normalise(problem.text), problem.id)
-        runs.update(_runs(problem.text, ngram))
-    known.pop("", None)
-    kept, dropped, overlapping = [], [], []
+        if lines := sentences(problem.text):
+            text = _joined(lines)
+            known.setdefault(text, problem.id)
+            by_sentence[max(lines, key=len)].append((set(lines), text))
+            if len(text) >= LONG:
+                by_start[text[:LONG]].append(text)
+    kept, dropped = [], []
     for problem in train:
-        found = known.get(normalise(problem.text))
-        if found is not None:
-            dropped.append((problem.id, found))
-            continue
-        kept.append(problem)
-        if not runs.isdisjoint(_runs(problem.text, ngram)):
-            overlapping.append(problem.id)
-    return Contamination(tuple(kept), tuple(dropped), tuple(overlapping) if ngram else None)
+        lines = sentences(problem.text)
+        text, there = _joined(lines), set(lines)
+        same = [text] if text in known else []
+        same = same or [t for line in lines for needed, t in by_sentence.get(line, ()) if needed <= there]
+        if same := same or _inside(text, by_start):
+            dropped.append((problem.id, known[same[0]]))
+        else:
+            kept.append(problem)
+    return Contamination(tuple(kept), tuple(dropped))
 
 
-def _runs(text: str, length: int | None) -> Iterator[int]:
-    """Hashes of all runs of that many words; none of a shorter text."""
-    if length is None:
-        return
-    found = words(text)
-    yield from map(hash, zip(*(found[start:] for start in range(length)), strict=False))
+def _inside(text: str, by_start: dict[str, list[str]]) -> list[str]:
+    """The texts that stand in this one, not cut inside a number or a formula: of 1 + 2 + 3, 1 + 2 is no part."""
+    return [
+        part
+        for start in range(len(text) - LONG)
+        for part in by_start.get(text[start : start + LONG], ())
+        if text.startswith(part, start) and not (start and part[0].isdecimal())
+        if start + len(part) == len(text) or text[start + len(part)].isalpha()
+    ]

@@ -1,34 +1,80 @@
-"""Samples -> rows -> numbers.
+"""Problems -> answers -> graded rows -> numbers.
 
-`evaluate` asks a model every problem of every benchmark and returns one row per answer; `summarise` makes accuracy,
-pass@k and completion tokens of such rows.  Their intervals are in `egrc.evaluation.intervals`.
+`ask` puts problems of one benchmark to a backend and returns one row for each problem and sample; `evaluate` does so
+for several benchmarks and temperatures; `summarise` makes accuracy and completion tokens of such rows.  Their
+intervals are in `egrc.evaluation.intervals`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from math import comb
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:  # a reader of records needs neither
+from egrc.evaluation.answers import Grade
+
+if TYPE_CHECKING:  # a reader of records needs none of them
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BATCH = 256
-KEPT_TEXTS = 4  # problems per benchmark and temperature whose text is kept
+    from egrc.evaluation.sampling import Backend, Sampling
+
+KEPT_TEXTS = 4
+"""Problems of a benchmark whose texts are kept in the rows of a run."""
+THINK, END = "<think>", "</think>"
+COLUMNS = (
+    *("benchmark", "id", "sample", "temperature", "correct", "reason", "extracted"),
+    *("tokens", "thinking_tokens", "answer_tokens", "truncated"),
+)
+"""`reason` and `extracted` (the final answer, or None) as in `evaluation.answers.Grade`.  Tokens are completion tokens,
+end token included: `tokens` = `thinking_tokens` + `answer_tokens`.  No text: benchmarks are other people's."""
+RUN_COLUMNS = ("benchmark", "id", "temperature", "sample", "correct", "tokens", "truncated", "text")
 Progress = Callable[[int, int], None]
+Pairs = Sequence[tuple[str, Any]]
+"""(completion, accepted answer or answers)."""
 
 
-# --- sampling -------------------------------------------------------------------------------------
+def count(ids: Sequence[int], ends: Sequence[int], close: int | None) -> tuple[int, int, int, bool]:
+    """An answer's tokens, those of thinking and those of the answer, and whether it was cut at the cap.
+
+    `close` is the id of '</think>', or None for a model that does not think.  The last one counts, as in grading; all
+    tokens are thinking where there is none.
+    """
+    after = next((i for i, token in enumerate(reversed(ids)) if token == close), 0)
+    thinking = 0 if close is None else len(ids) - after
+    return len(ids), thinking, len(ids) - thinking, not ids or ids[-1] not in ends
 
 
-def derived_seed(seed: int, benchmark: str, temperature: float) -> int:
-    """A seed for each benchmark and temperature: results do not depend on what else is evaluated."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{benchmark}/{temperature!r}".encode()).digest()[:4])
+def ask(
+    benchmark: str,
+    problems: Sequence[Mapping[str, Any]],
+    backend: Backend,
+    grade: Callable[[Pairs], list[Grade]],
+    sampling: Sampling,
+    samples: int,
+    seed: int,
+    say: Progress | None = None,
+) -> pd.DataFrame:
+    """`samples` answers to each problem (a row with id, prompt, answer), graded: `COLUMNS` and 'text'.
+
+    A cut answer is wrong, unasked.  Thinking that the prompt began and the model did not end has not answered.
+    """
+    tokenizer = backend.tokenizer
+    asked = [(problem, sample) for problem in problems for sample in range(samples)]
+    prompts = tokenizer([problem["prompt"] for problem, _ in asked])["input_ids"]
+    close, rows, whole = tokenizer.convert_tokens_to_ids(END), [], {}
+    for (problem, sample), ids in zip(asked, backend.generate(prompts, sampling, seed, say), strict=True):
+        thinking, text = problem["prompt"].rstrip().endswith(THINK), tokenizer.decode(ids, skip_special_tokens=True)
+        counts = count(ids, backend.ends, close if thinking else None)
+        if not counts[-1]:
+            whole[len(rows)] = (THINK * thinking + text, problem["answer"])
+        row = dict(zip(COLUMNS[7:], counts, strict=True))
+        row |= {"benchmark": benchmark, "id": problem["id"], "sample": sample, "text": text}
+        rows.append(row | {"temperature": float(sampling.temperature)} | vars(Grade(False, None, "truncated")))
+    for i, verdict in zip(whole, grade(list(whole.values())), strict=True):
+        rows[i] |= vars(verdict)
+    return pd.DataFrame(rows, columns=[*COLUMNS, "text"])
 
 
 def evaluate(
@@ -41,150 +87,47 @@ def evaluate(
     cap: int,
     seed: int,
     on_progress: Progress | None = None,
-    batch: int = BATCH,
+    batch: int = 256,
 ) -> pd.DataFrame:
-    """Sample answers to every problem and grade them.
+    """`ask` every problem of several benchmarks (name -> table with id, prompt, answer) at several temperatures.
 
-    Parameters
-    ----------
-    benchmarks : name -> table with columns id, prompt, answer.
-    correct : grades a text (special tokens removed) against an answer; a truncated text is wrong unasked.
-    temperatures : 0 is greedy, and gets one sample; the others get `samples`.
-    cap : completion tokens, end of sequence included, after which an answer is cut.
-    on_progress : called with the answers done and wanted, after every batch.
-
-    Returns
-    -------
-    Columns benchmark, id, temperature, sample, correct, tokens (end of sequence included), truncated, text
-    (of a few, else None).  The same seed, machine and versions give the same rows.
-
-    Raises
-    ------
-    ValueError
-        A benchmark without problems.
+    `correct` grades a text, special tokens removed, against an answer; temperature 0 is greedy, and gets one sample,
+    the others get `samples`; `on_progress` is called with the answers done and wanted, after every batch.
+    Returns `RUN_COLUMNS`, with the text of a few problems; the same seed, batch, machine and versions repeat the rows.
+    Raises ValueError for a benchmark without problems.
     """
-    for name, problems in benchmarks.items():
-        if len(problems) == 0:
-            raise ValueError(f"benchmark {name!r} has no problems: check its file or data directory")
+    # torch: a reader of tables can do without
+    from egrc.evaluation.sampling import Sampling, by_transformers, derived_seed
+    from egrc.readings import grade
+
+    if empty := [name for name, problems in benchmarks.items() if not len(problems)]:
+        raise ValueError(f"benchmark {empty[0]!r} has no problems: check its file or data directory")
+
+    def verdicts(pairs: Pairs) -> list[Grade]:
+        right = grade(correct, [text for text, _ in pairs], [answer for _, answer in pairs])
+        return [Grade(ok, None, "") for ok in right]
+
+    backend = by_transformers(model, tokenizer, batch)
     jobs = [(b, t, 1 if t == 0 else samples) for b in benchmarks for t in temperatures]
-    total, done = sum(len(benchmarks[b]) * n for b, _, n in jobs), 0
-    rows: list[dict[str, Any]] = []
-    for benchmark, temperature, n in jobs:
-        problems = benchmarks[benchmark].to_list()
-        asked = [(p, s) for p in problems for s in range(n)]
-        ids = tokenizer([p["prompt"] for p, _ in asked])["input_ids"]
-        order = sorted(
-            range(len(asked)), key=lambda i: len(ids[i])
-        )  # stable: little padding, fixed composition
-        sampled: dict[int, list[int]] = {}
-        for chunk, outputs in _batches(
-            model, tokenizer, ids, order, temperature, cap, batch, (seed, benchmark)
-        ):
-            sampled |= dict(zip(chunk, outputs, strict=True))
-            done += len(chunk)
-            if on_progress:
-                on_progress(done, total)
-        kept = {p["id"] for p in problems[:KEPT_TEXTS]}
-        from egrc.readings import grade  # loads torch, which a reader of tables can do without
-
-        texts = [tokenizer.decode(sampled[i], skip_special_tokens=True) for i in range(len(asked))]
-        graded = grade(correct, texts, [problem["answer"] for problem, _ in asked])
-        for i, (problem, sample) in enumerate(asked):
-            ended, text = sampled[i][-1] == tokenizer.eos_token_id, texts[i]
-            rows.append(
-                {
-                    **{
-                        "benchmark": benchmark,
-                        "id": problem["id"],
-                        "temperature": temperature,
-                        "sample": sample,
-                    },
-                    **{
-                        "correct": ended and graded[i],
-                        "tokens": len(sampled[i]),
-                    },
-                    **{"truncated": not ended, "text": text if problem["id"] in kept else None},
-                }
-            )
-    return pd.DataFrame(rows)
+    total, done, tables = sum(len(benchmarks[b]) * n for b, _, n in jobs), 0, []
+    for name, temperature, n in jobs:
+        problems = benchmarks[name].to_list()
+        say = on_progress and (lambda more, _, before=done: on_progress(before + more, total))
+        own = derived_seed(seed, name, temperature)
+        table = ask(name, problems, backend, verdicts, Sampling(temperature, 1.0, cap), n, own, say)
+        kept = table["id"].isin([problem["id"] for problem in problems[:KEPT_TEXTS]])
+        tables.append(table.assign(text=table["text"].astype(object).where(kept, None))[list(RUN_COLUMNS)])
+        done += len(table)
+    return pd.concat(tables, ignore_index=True)
 
 
-def _batches(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    ids: list[list[int]],
-    order: list[int],
-    temperature: float,
-    cap: int,
-    batch: int,
-    seed: tuple[int, str],
-) -> Iterator[tuple[list[int], list[list[int]]]]:
-    """Positions of `ids` and their completions, batch by batch; leaves the global random state as it was."""
-    import torch
-    from transformers import GenerationConfig
-
-    from egrc.ended import left_out
-
-    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    settings = GenerationConfig(
-        max_new_tokens=cap,
-        eos_token_id=eos,
-        pad_token_id=pad,
-        suppress_tokens=None if pad == eos else [pad],  # a sampled pad would pass for an ended answer
-        **({"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}),
-    )
-    model.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), left_out(model, [eos]):
-        torch.manual_seed(derived_seed(*seed, temperature))
-        for start in range(0, len(order), batch):
-            chunk = order[start : start + batch]
-            inputs = tokenizer.pad(
-                {"input_ids": [ids[i] for i in chunk]}, padding_side="left", return_tensors="pt"
-            )
-            out = model.generate(**inputs.to(model.device), generation_config=settings)
-            completions = out[:, inputs["input_ids"].shape[1] :].tolist()
-            yield chunk, [_until(c, eos) for c in completions]
-
-
-def _until(tokens: list[int], eos: int) -> list[int]:
-    return tokens[: tokens.index(eos) + 1] if eos in tokens else tokens
-
-
-# --- summaries ------------------------------------------------------------------------------------
-
-
-def pass_at_k(correct: int, samples: int, k: int) -> float:
-    """Chance that k of the samples, drawn without replacement, hold a correct one: the unbiased estimator.
-
-    Raises ValueError unless 1 <= k <= samples.
-    """
-    if not 1 <= k <= samples:
-        raise ValueError(f"k={k}: pass@k needs 1 <= k <= samples ({samples})")
-    return 1 - comb(samples - correct, k) / comb(samples, k)
-
-
-def summarise(rows: pd.DataFrame, k: int | None = None) -> pd.DataFrame:
-    """One line per benchmark and temperature, and their plain mean as benchmark 'mean'.
-
-    Columns: benchmark, temperature, problems, samples (per problem), accuracy, pass@k (k: as many as all
-    problems have, unless given), mean_tokens, mean_tokens_correct (NaN where nothing is correct), truncated
-    (a share).
-    """
-    lines = []
-    for (benchmark, temperature), group in rows.groupby(["benchmark", "temperature"], sort=False):
-        per_problem = group.groupby("id")["correct"].agg(["sum", "size"])
-        tries = k or int(per_problem["size"].min())
-        passed = [pass_at_k(int(c), int(n), tries) for c, n in per_problem.itertuples(index=False)]
-        lines.append(
-            {
-                **{"benchmark": benchmark, "temperature": temperature, "problems": len(per_problem)},
-                **{"samples": len(group) / len(per_problem), "accuracy": group["correct"].mean()},
-                **{"pass@k": float(np.mean(passed)), "mean_tokens": group["tokens"].mean()},
-                "mean_tokens_correct": group.loc[group["correct"], "tokens"].mean(),
-                "truncated": group["truncated"].mean(),
-            }
-        )
-    table = pd.DataFrame(lines)
-    means = table.drop(columns="benchmark").groupby("temperature", sort=False).mean().reset_index()
-    means["problems"] = table.groupby("temperature", sort=False)["problems"].sum().to_numpy()
-    return pd.concat([table, means.assign(benchmark="mean")], ignore_index=True)
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per benchmark and temperature, and their plain mean as benchmark 'mean': problems, samples (of each),
+    accuracy, mean_tokens, truncated (a share)."""
+    groups = rows.groupby(["benchmark", "temperature"], sort=False)
+    mean = {"accuracy": ("correct", "mean"), "mean_tokens": ("tokens", "mean"), "truncated": ("truncated", "mean")}
+    table = groups.agg(problems=("id", "nunique"), samples=("id", "size"), **mean).reset_index()
+    table["samples"] /= table["problems"]
+    by_temperature = table.drop(columns="benchmark").groupby("temperature", sort=False)
+    means = by_temperature.mean().assign(benchmark="mean", problems=by_temperature["problems"].sum()).reset_index()
+    return pd.concat([table, means], ignore_index=True)

@@ -10,6 +10,8 @@ import ast
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import accumulate
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,13 +21,13 @@ Row = Mapping[str, Any]
 Reader = Callable[[Any, Row], tuple[str, ...]]
 
 # A number as data sets write it: a sign, a dollar, thousands in groups of three, decimals or a divisor, then a per
-# cent sign or a unit in words.  '5 x' and '5 million' are no numbers with a unit.
+# cent or degree sign or a unit in words.  '5 x' and '5 million' are no numbers with a unit.
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?:\\\$)?(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<part>\.\d*)?(?P<over>/[1-9]\d*)?"
-    r"(?:\s*\\?%|\s+(?!(?:pi|dozen|hundred|thousand|[mb]illion)s?\b)[A-Za-z]{2,}(?: [A-Za-z]+){0,3})?",
+    r"(?:\s*\\?%|\s*(?:\^?\s*\{?\s*\\(?:circ|degree)\s*\}?|\u00b0)"
+    r"|\s+(?!(?:pi|dozen|hundred|thousand|[mb]illion)s?\b)[A-Za-z]{2,}(?: [A-Za-z]+){0,3})?",
     re.ASCII,
 )
-_SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d+)", re.ASCII)
 
 
 def number(cell: Any, row: Row) -> tuple[str, ...]:
@@ -34,7 +36,7 @@ def number(cell: Any, row: Row) -> tuple[str, ...]:
 
 
 def integer_to_999(cell: Any, row: Row) -> tuple[str, ...]:
-    """An answer of the AIME: a whole number from 0 to 999; '025' is '25'."""
+    r"""An answer of the AIME: a whole number from 0 to 999; '025' is '25', and '336^\circ' is '336'."""
     golds = number(cell, row)
     for gold in golds:
         if not re.fullmatch(r"\d{1,3}", gold):
@@ -50,11 +52,8 @@ def after_hashes(cell: Any, row: Row) -> tuple[str, ...]:
 
 
 def latex(cell: Any, row: Row) -> tuple[str, ...]:
-    r"""LaTeX, or a list of accepted answers, without dollar signs and a \boxed{} around it.
-
-    A number such as 4.5e33 is accepted as written and as 4.5 \times 10^{33}: read as LaTeX, its e is Euler's.
-    """
-    return tuple(dict.fromkeys(g for entry in _entries(cell) for g in _spellings(_expression(entry))))
+    r"""LaTeX, or a list of accepted answers, without dollar signs and a \boxed{} around it."""
+    return tuple(dict.fromkeys(map(_expression, _entries(cell))))
 
 
 def olympiad(cell: Any, row: Row) -> tuple[str, ...]:
@@ -63,7 +62,7 @@ def olympiad(cell: Any, row: Row) -> tuple[str, ...]:
     [ours] for lists of several; its authors' code compares with the first entry, in which commas join all of them.
     """
     if str(row.get("is_multiple_answer")).lower() in ("true", "1"):
-        return (", ".join(_expression(entry) for entry in _entries(cell)),)
+        return (", ".join(map(_expression, _entries(cell))),)
     return latex(cell, row)
 
 
@@ -84,12 +83,8 @@ def numeral(value: Any) -> str:
 
 def balanced(text: str) -> bool:
     """Does every brace that opens close, in order?  Escaped braces do not count."""
-    depth = 0
-    for brace in re.findall(r"\\.|[{}]", text, re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(brace, 0)
-        if depth < 0:
-            return False
-    return depth == 0
+    steps = [{"{": 1, "}": -1}.get(brace, 0) for brace in re.findall(r"\\.|[{}]", text, re.DOTALL)]
+    return sum(steps) == 0 <= min(accumulate(steps), default=0)
 
 
 def brief(value: Any) -> str:
@@ -101,34 +96,24 @@ def _entries(cell: Any) -> list[Any]:
     """The answers in a cell, none of them empty: a list's, also of one written as text, or the cell itself."""
     if isinstance(cell, np.ndarray):  # as parquet holds lists
         cell = cell.tolist()
-    if isinstance(cell, str):
-        cell = _listed(cell)
+    if isinstance(cell, str) and re.match(r"\s*\[\s*[\"']", cell):  # as csv holds them; '[1, 2]' is an interval
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # then it is no list
+            cell = ast.literal_eval(cell.strip())  # reads literals, runs nothing
     entries = list(cell) if isinstance(cell, (list, tuple)) else [cell]
     if not entries:
         raise ValueError("no answer: the list is empty")
     for entry in entries:
-        if entry is None or (isinstance(entry, str) and not entry) or (isinstance(entry, float) and math.isnan(entry)):
+        if entry is None or isinstance(entry, str) and not entry or isinstance(entry, float) and math.isnan(entry):
             raise ValueError("no answer" + (": an entry of the list is empty" if len(entries) > 1 else ""))
         if not isinstance(entry, (str, Real)):
             raise ValueError(f"expected a text, a number or a list of them, found {brief(entry)}")
     return entries
 
 
-def _listed(text: str) -> Any:
-    """'["a", "b"]' and "['a']", as csv files hold lists of texts, as a list; '[1, 2]' is an interval and stays."""
-    if not re.match(r"\s*\[\s*[\"']", text):
-        return text
-    try:
-        return ast.literal_eval(text.strip())  # reads literals, runs nothing
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
-
-
 def _expression(value: Any) -> str:
-    found = _bare(value) if isinstance(value, str) else numeral(value)
-    if not found:
+    if not (gold := _bare(value) if isinstance(value, str) else numeral(value)):
         raise ValueError(f"no answer in {brief(value)}")
-    return found
+    return gold
 
 
 def _bare(text: str) -> str:
@@ -139,8 +124,3 @@ def _bare(text: str) -> str:
     plain = re.sub(r"(?<!\\)\$", "", text).rstrip().lstrip(" ")
     boxed = re.fullmatch(r"\\boxed\s*\{(.*)\}", plain, re.DOTALL)
     return boxed[1].rstrip().lstrip(" ") if boxed and balanced(boxed[1]) else plain
-
-
-def _spellings(gold: str) -> list[str]:
-    power = _SCIENTIFIC.fullmatch(gold)
-    return [rf"{power[1]} \times 10^{{{int(power[2])}}}", gold] if power else [gold]

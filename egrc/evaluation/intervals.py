@@ -55,16 +55,11 @@ def resample(
 
 
 def interval(
-    values: np.ndarray,
-    strata: Sequence[str],
-    statistic: Callable[[np.ndarray], np.ndarray],
-    n_boot: int = N_BOOT,
-    seed: int = 0,
-    level: float = LEVEL,
+    values: np.ndarray, strata: Sequence[str], statistic: Callable, n_boot: int = N_BOOT, seed: int = 0
 ) -> tuple[float, float, float]:
     """Estimate and percentile interval of a statistic of means [..., strata, columns] -> [...]; see `resample`."""
     observed, drawn = resample(values, strata, n_boot, seed)
-    return estimate(statistic(observed), statistic(drawn), level)
+    return estimate(statistic(observed), statistic(drawn))
 
 
 def estimate(observed: np.ndarray, resampled: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
@@ -78,14 +73,18 @@ def pairs(
 ) -> list[tuple[Means, Means]]:
     """Both sides' means, as observed and as resampled: one bootstrap for as many statistics as are wanted.
 
+    Problems are drawn with replacement within each benchmark, the same for both sides; several samples, or seeds, of a
+    problem are averaged first.  Benchmarks stand in alphabetical order.
     Raises ValueError for several temperatures on a side, or problems that differ between the sides.
     """
-    a, b = _per_problem(a_rows), _per_problem(b_rows)
+    for rows in (a_rows, b_rows):
+        if rows["temperature"].nunique() != 1:
+            there = sorted(rows["temperature"].unique())
+            raise ValueError(f"temperatures {there}: a side needs rows of exactly one")
+    a, b = (rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index() for rows in (a_rows, b_rows))
     if not a.index.equals(b.index):
         lonely = a.index.symmetric_difference(b.index)[0]
-        raise ValueError(
-            f"the two sides were asked different problems, e.g. {lonely}: pair runs of one evaluation"
-        )
+        raise ValueError(f"the two sides were asked different problems, e.g. {lonely}: pair runs of one evaluation")
     both = np.hstack([a.to_numpy(float), b.to_numpy(float)])  # [problems, 4]
     means = resample(both, list(a.index.get_level_values("benchmark")), n_boot, seed)
     return [(Means(m[..., 0], m[..., 1]), Means(m[..., 2], m[..., 3])) for m in means]
@@ -97,37 +96,18 @@ def paired_bootstrap(
     statistic: str | Statistic = "accuracy",
     n_boot: int = N_BOOT,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> tuple[float, float, float]:
-    """Estimate and percentile interval of a comparison of a with b on the same problems.
+    """Estimate and percentile interval of a comparison of a with b on the same problems; see `pairs`.
 
-    Problems are drawn with replacement within each benchmark, the same for both sides; several samples, or
-    seeds, of a problem are averaged first.  Give rows of ONE temperature a side (the two sides' may differ).
-
-    Parameters
-    ----------
-    statistic : a name in `STATISTICS`, or a function of two `Means` that reduces their last axis (benchmarks
-        in alphabetical order).
-
-    Raises
-    ------
-    ValueError
-        Unknown statistic, several temperatures on a side, or problems that differ between the sides.
+    `statistic`: a name in `STATISTICS`, or a function of two `Means` that reduces their last axis.
+    Raises ValueError for an unknown statistic, or sides that cannot be paired.
     """
     if isinstance(statistic, str):
         if statistic not in STATISTICS:
             raise ValueError(f"no statistic {statistic!r}: choose one of {', '.join(STATISTICS)}")
         statistic = STATISTICS[statistic]
     observed, resampled = pairs(a_rows, b_rows, n_boot, seed)
-    return estimate(statistic(*observed), statistic(*resampled), level)
-
-
-def _per_problem(rows: pd.DataFrame) -> pd.DataFrame:
-    if rows["temperature"].nunique() != 1:
-        raise ValueError(
-            f"temperatures {sorted(rows['temperature'].unique())}: a side needs rows of exactly one"
-        )
-    return rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index()
+    return estimate(statistic(*observed), statistic(*resampled))
 
 
 @lru_cache(maxsize=4)
@@ -136,14 +116,11 @@ def _multiplicities(sizes: tuple[int, ...], n_boot: int, seed: int) -> list[np.n
 
     Kept, as drawing takes far longer than the means do, and one evaluation is resampled for many comparisons.
     """
-    rng = np.random.default_rng(seed)
-    return [_drawn(n, n_boot, rng) for n in sizes]
-
-
-def _drawn(n: int, n_boot: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n units is drawn in n draws with replacement: [n_boot, n]."""
-    drawn = rng.integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n).astype(float)
+    rng, times = np.random.default_rng(seed), []
+    for n in sizes:
+        drawn = rng.integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
+        times.append(np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n).astype(float))
+    return times
 
 
 @cache

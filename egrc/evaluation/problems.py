@@ -1,29 +1,28 @@
-"""Word problems from local files, checked as they are read, in one typed record.  [ours]
+"""Problems from files, checked as they are read, in one typed record.  [ours]
 
-A `Schema` says which columns hold the problem and its answer, and how a gold answer is read from the
-latter. GSM8K's is the only one here; another benchmark is another `Schema`.  Files may be json, jsonl,
-csv or parquet.
-
-Where training and test problems come from one file, a hash of the problem's text divides them: the same
-problem falls on the same side whatever stands around it, and a repeated one cannot stand on both.
+A `Format` says in which columns a set has the problem and its answer, and how the answer is read.  Files may be json,
+jsonl, csv or parquet, with the set's native columns or our own: problem, gold (a list of accepted answers), id, source.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from egrc.checks import ConfigError
-from egrc.paths import ROOT
+from egrc.evaluation import gold
+from egrc.paths import ROOT, shown
 
 VARIABLE = "EGRC_PROBLEMS"
 """Environment variable that names a folder (or a file) of problems."""
@@ -31,104 +30,190 @@ HANDMADE = ROOT / "data" / "problems" / "handmade.jsonl"
 """Grade-school problems written for this project: what is used where nobody names a folder."""
 TEST_SHARE = 0.5
 """Of a single file, the share of problems that the hash keeps for testing."""
+SIDES = ("train", "test")
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+GOLD = "gold"
 
 log = logging.getLogger(__name__)
 
 
 class ProblemError(ConfigError):
-    """A file of problems cannot be used; the message names file, row and column, and what is expected."""
+    """Problems cannot be used; the message says where the fault is, and what is expected."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem, whatever file it came from."""
+    """One problem, whatever file it came from: what is asked, the accepted final answers, the worked steps before
+    '####' (or nothing), and the name of the benchmark."""
 
     id: str
-    """'source/split/row'; stable as long as the file is."""
     text: str
-    """What is asked."""
     gold: tuple[str, ...]
-    """Accepted final answers; any of them is right."""
     solution: str
-    """Worked steps without the final line; empty where the source has none."""
     source: str
-    """Name of the benchmark."""
 
 
 @dataclass(frozen=True)
-class Schema:
-    """How a source writes its problems."""
+class Format:
+    """How a set writes its problems: columns of the problem and of its answer (the first that a row has counts), how
+    the answer is read, and columns of the row's own name and of text that goes before the problem."""
 
-    name: str
-    """Name of the benchmark, and of its folder inside a data directory."""
-    problem: str
-    """Column of the problem's text."""
-    answer: str
-    """Column of the answer."""
-    read: Callable[[Any], tuple[str, tuple[str, ...]]]
-    """From a cell of `answer` to (solution, gold answers); raises ValueError that says what is missing."""
+    problem: tuple[str, ...]
+    answer: tuple[str, ...]
+    read: gold.Reader
+    id: str | None = None
+    context: str | None = None
 
 
-def read_gsm8k(cell: Any) -> tuple[str, tuple[str, ...]]:
-    """Worked steps, without GSM8K's <<calculator notes>>, and the number after the last '####'.
+GSM8K = Format(("question",), ("answer",), gold.after_hashes)
+OURS = Format(("problem",), (GOLD,), gold.latex, "id")
+"""What a row with the column `GOLD` is read by."""
 
-    Thousands separators, dollar and per cent signs are dropped.  Raises ValueError where the cell is no
-    text or no number follows.
+
+def load(path: Path, source: str = "gsm8k") -> list[Problem]:
+    """All problems of one file with GSM8K's columns or our own, in its order.
+
+    Raises `ProblemError` for a missing, unreadable or empty file, a missing column, and any row without a problem or a
+    gold answer.  Rows count from 1: the line in jsonl, else the record (a csv's header is none).
     """
-    if not isinstance(cell, str):
-        raise ValueError(f"expected text that ends in '#### number', found {type(cell).__name__}")
-    solution, mark, gold = cell.rpartition("####")
-    number = re.sub(r"[\s,$%]", "", gold)
-    if not mark or not re.fullmatch(r"[-+]?(\d+(\.\d*)?|\.\d+)(/\d+)?", number):
-        raise ValueError(f"expected text that ends in '#### number', found {cell[-40:]!r}")
-    return re.sub(r"<<.*?>>", "", solution).strip(), (number,)
+    problems = read(rows(path), GSM8K, source, f"{source}/{path.stem}", shown(path))
+    if not problems:
+        raise ProblemError(f"{shown(path)}: no rows; expected columns question and answer")
+    return problems
 
 
-GSM8K = Schema("gsm8k", "question", "answer", read_gsm8k)
+def read(table: Iterable[tuple[int, Any]], how: Format, source: str, prefix: str, where: str) -> list[Problem]:
+    """Numbered rows as problems.  Raises `ProblemError`, which names place, row and column, at the first fault."""
+    row_of: dict[str, int] = {}
+    problems = []
+    for number, row in table:
+        try:
+            problem = _problem(row, number, how, source, prefix)
+            if row_of.setdefault(problem.id, number) != number:
+                raise ValueError(f"its name {problem.id!r} stands in row {row_of[problem.id]}, too")
+        except ValueError as error:
+            raise ProblemError(f"{where}, row {number}: {error}") from error
+        problems.append(problem)
+    return problems
 
 
-def load(path: Path, schema: Schema = GSM8K, source: str | None = None) -> list[Problem]:
-    """All problems of one file, in its order.
+def _problem(row: Any, number: int, how: Format, source: str, prefix: str) -> Problem:
+    if not isinstance(row, Mapping):
+        raise ValueError(f"expected columns and values, found {type(row).__name__}")
+    if GOLD in row:
+        how = OURS
+        if row.get("source", source) != source:
+            raise ValueError(f"column 'source': {row['source']!r} in a file of {source!r}")
+    cells = []
+    for names in (how.problem, how.answer):
+        if not (there := [name for name in names if name in row]):
+            raise ValueError(f"no column {' or '.join(map(repr, names))}; found {', '.join(map(str, row)) or 'none'}")
+        cells.append((there[0], row[there[0]]))
+    (column, text), (answer, cell) = cells
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"column {column!r}: expected a text, found {gold.brief(text)}")
+    try:
+        golds = how.read(cell, row)
+    except ValueError as error:
+        raise ValueError(f"column {answer!r}: {error}") from error
+    before = row.get(how.context)
+    asked = f"{before}\n\n{text}" if isinstance(before, str) and before.strip() else text
+    steps = cell.rpartition("####")[0] if isinstance(cell, str) else ""
+    steps = re.sub(r"<<.*?>>", "", steps).strip()  # GSM8K's calculator notes
+    name = number if row.get(how.id) is None else row[how.id]
+    if not isinstance(name, (str, Real)) or not str(name).strip():
+        raise ValueError(f"column {how.id!r}: expected the row's name, found {gold.brief(name)}")
+    name = name.strip() if isinstance(name, str) else gold.numeral(name)
+    return Problem(f"{prefix}/{name}", asked.strip(" \n\r"), golds, steps, source)
 
-    Raises `ProblemError` for a missing, unreadable or empty file, a missing column, and any row without
-    a problem or a gold answer.  Rows count from 1: the line in jsonl, else the record (a csv's header
-    is none).
-    """
-    rows = list(_rows(path))
-    if not rows:
-        raise ProblemError(f"{path}: no rows; expected columns {schema.problem!r} and {schema.answer!r}")
-    return [_problem(path, number, row, schema, source or schema.name) for number, row in rows]
+
+def rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """(row number, row) of a file.  Raises `ProblemError` for one that cannot be read."""
+    where = shown(path)
+    try:
+        content = path.read_bytes()
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"unknown kind of file; expected one of {', '.join(SUFFIXES)}")
+        if other := _seems(path.suffix, content):
+            raise ValueError(f"it seems to be {other}")
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(io.BytesIO(content)).to_dict("records")
+        elif not (text := content.decode("utf-8-sig")).strip():
+            table = []
+        elif path.suffix == ".csv":
+            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).to_dict("records")
+        elif path.suffix == ".json":
+            table = json.loads(text)
+            if not isinstance(table, list):
+                raise ValueError(f"expected a list of rows, found {type(table).__name__}")
+        else:  # not splitlines: a problem may hold U+2028
+            for number, line in enumerate(text.split("\n"), 1):
+                if line.strip():
+                    where = f"{shown(path)}, row {number}"
+                    yield number, json.loads(line)
+            return
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, f"byte {content[error.start]:#04x}"
+        raise ProblemError(f"{where}: line {line}: {byte} is not UTF-8: save it as UTF-8") from error
+    except (OSError, ValueError, RecursionError) as error:  # missing, cut, damaged, or not what its name says
+        raise ProblemError(f"{where}: cannot be read: {line_of(error)}") from error
+    yield from enumerate(table, 1)
 
 
-def splits(folder: Path | str | None = None, schema: Schema = GSM8K) -> dict[str, list[Problem]]:
+def _seems(suffix: str, content: bytes) -> str | None:
+    """What a file is, and what to do, where it is not what its suffix says."""
+    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()
+    first, _, rest = start.partition(b"\n")
+    kinds = {
+        "a Git LFS pointer: fetch the file itself with `git lfs pull`": start.startswith(b"version https://git-lfs"),
+        "an HTML page: download the raw file": re.match(rb"(?i)<(!doctype|html|head)", start),
+        "compressed: unpack it": content.startswith((b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")),
+        "parquet: name it .parquet": suffix != ".parquet" and content.startswith(b"PAR1"),
+        "no parquet file: look at its beginning": suffix == ".parquet" and not content.startswith(b"PAR1"),
+        "JSON lines: name it .jsonl": suffix == ".json" and rest.strip() and re.fullmatch(rb"\{.*\}\s*", first),
+        "one JSON array: name it .json": suffix == ".jsonl" and start.startswith(b"["),
+        "JSON: name it .json or .jsonl": suffix == ".csv" and start[:1] in (b"[", b"{"),
+        "separated by semicolons: save it with commas": suffix == ".csv" and b";" in first and b"," not in first,
+        "separated by tabs: save it with commas": suffix == ".csv" and b"\t" in first and b"," not in first,
+    }
+    return next((kind for kind, is_so in kinds.items() if is_so), None) if start else None
+
+
+def line_of(error: BaseException) -> str:
+    """An error of others on one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def splits(folder: Path | str | None = None) -> dict[str, list[Problem]]:
     """Training and test problems, disjoint: {'train': [...], 'test': [...]}, neither of them empty.
 
-    `folder` (default: the variable EGRC_PROBLEMS, else the problems that ship) is a file, or a folder
-    that holds `train.*` and `test.*`, itself or under the schema's name.  One file alone is divided by
-    hash; training problems that also stand in the test file are dropped.  Raises `ProblemError`.
+    `folder` (default: the variable EGRC_PROBLEMS, else the problems that ship) is a file, or a folder that holds
+    `train.*` and `test.*`, itself or under gsm8k/.  One file alone is divided by a hash of each problem's text, so that
+    a repeated problem cannot stand on both sides; training problems that also stand in the test file are dropped.
+    Raises `ProblemError`.
     """
-    given = folder or os.environ.get(VARIABLE)
-    files = _files(Path(given), schema) if given else {"all": HANDMADE}
-    source = schema.name if given else HANDMADE.stem
-    read = {name: load(path, schema, source) for name, path in files.items()}
-    if len(read) == 1:
-        only, problems = read.popitem()
-        if only == "test":
-            log.warning(
-                "%s: no training file beside it, so its rows are divided; what is then measured on the rest "
-                "must not be compared with published results", files[only],
-            )  # fmt: skip
-        read = {name: [p for p in problems if _side(p) == name] for name in ("train", "test")}
-    tested = {key(p.text) for p in read["test"]}
-    train = [p for p in read["train"] if key(p.text) not in tested]
-    if len(train) < len(read["train"]):
-        dropped = len(read["train"]) - len(train)
+    given = Path(folder or os.environ.get(VARIABLE) or HANDMADE)
+    inner = given / "gsm8k" if (given / "gsm8k").is_dir() else given
+    files = {side: file for side in SIDES if (file := the_file(inner, [side]))}
+    files = {"all": given} if given.is_file() else files
+    if not files:
+        where = f"no train or test file ({', '.join(SUFFIXES)}) in {given}" if given.is_dir() else f"no {given}"
+        raise ProblemError(f"{where}: set {VARIABLE} to a folder or file of problems")
+    sides = {name: load(path, HANDMADE.stem if path == HANDMADE else "gsm8k") for name, path in files.items()}
+    if len(sides) == 1:
+        if "test" in sides:
+            said = "its rows are divided; what is then measured on the rest must not be compared with published results"
+            log.warning("%s: no training file beside it, so %s", files["test"], said)
+        (problems,) = sides.values()
+        tested = [int(key(p.text)[:8], 16) / 16**8 < TEST_SHARE for p in problems]
+        sides = {side: [p for p, t in zip(problems, tested, strict=True) if t == (side == "test")] for side in SIDES}
+    known = {key(p.text) for p in sides["test"]}
+    train = [p for p in sides["train"] if key(p.text) not in known]
+    if dropped := len(sides["train"]) - len(train):
         log.warning("%d training problems stand in the test file too: dropped", dropped)
-    if not train or not tested:
-        named = ", ".join(map(str, files.values()))
-        raise ProblemError(f"{named}: too few problems for a training and a test side; add more")
-    return {"train": train, "test": read["test"]}
+    if not train or not known:
+        raise ProblemError(f"{given}: too few problems for a training and a test side; add more")
+    return {"train": train, "test": sides["test"]}
 
 
 def key(text: str) -> str:
@@ -136,84 +221,9 @@ def key(text: str) -> str:
     return hashlib.sha256(" ".join(re.findall(r"\w+", text.lower())).encode()).hexdigest()
 
 
-def _side(problem: Problem) -> str:
-    return "test" if int(key(problem.text)[:8], 16) / 16**8 < TEST_SHARE else "train"
-
-
-def _files(given: Path, schema: Schema) -> dict[str, Path]:
-    """The file of each split below the place that was given."""
-    if given.is_file():
-        return {"all": given}
-    if not given.is_dir():
-        raise ProblemError(f"no folder or file {given}: set {VARIABLE} to where your problems are")
-    inner = given / schema.name
-    folder = inner if inner.is_dir() else given
-    found = {}
-    for split in ("train", "test"):
-        files = [f for suffix in SUFFIXES if (f := folder / (split + suffix)).is_file()]
-        if len(files) > 1:
-            raise ProblemError(f"{folder}: {' and '.join(f.name for f in files)} are both {split}; keep one")
-        if files:
-            found[split] = files[0]
-    if not found:
-        raise ProblemError(f"{folder}: no train or test file, such as test.jsonl ({', '.join(SUFFIXES)})")
-    return found
-
-
-def _problem(path: Path, number: int, row: Any, schema: Schema, source: str) -> Problem:
-    where = f"{path}, row {number}"
-    if not isinstance(row, dict):
-        raise ProblemError(f"{where}: expected columns and values, found {type(row).__name__}")
-    for column in (schema.problem, schema.answer):
-        if column not in row:
-            raise ProblemError(f"{where}: no column {column!r}; found {', '.join(map(str, row)) or 'none'}")
-    text = row[schema.problem]
-    if not isinstance(text, str) or not text.strip():
-        raise ProblemError(f"{where}, column {schema.problem!r}: expected a text, found {text!r:.40}")
-    try:
-        solution, gold = schema.read(row[schema.answer])
-    except ValueError as error:
-        raise ProblemError(f"{where}, column {schema.answer!r}: {error}") from error
-    return Problem(f"{source}/{path.stem}/{number}", text.strip(), gold, solution, source)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(row number, row) of any supported file."""
-    try:
-        match path.suffix:
-            case ".jsonl":
-                yield from _json_lines(path)
-            case ".json":
-                rows = _json(path, None, path.read_text("utf-8-sig"))
-                if not isinstance(rows, list):
-                    raise ProblemError(f"{path}: expected a list of problems, found {type(rows).__name__}")
-                yield from enumerate(rows, 1)
-            case ".csv":
-                table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-                yield from enumerate(table.to_dict("records"), 1)
-            case ".parquet":
-                yield from enumerate(pd.read_parquet(path).to_dict("records"), 1)
-            case _:
-                raise ProblemError(f"{path}: unknown kind of file; expected one of {', '.join(SUFFIXES)}")
-    except pd.errors.EmptyDataError:
-        return  # `load` reports it as it reports any file without rows
-    except ProblemError:
-        raise
-    except (OSError, ValueError) as error:  # not found, not UTF-8, not csv, not parquet
-        raise ProblemError(f"{path}: cannot be read: {error}") from error
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, _json(path, number, line)
-
-
-def _json(path: Path, number: int | None, text: str) -> Any:
-    if not text.strip():
-        return []
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ProblemError(f"{path}{f', row {number}' if number else ''}: not valid JSON: {error}") from error
+def the_file(folder: Path, stems: Iterable[str]) -> Path | None:
+    """The one file of a split, or None.  Raises `ProblemError` where two could be meant."""
+    files = [f for stem in stems for suffix in SUFFIXES if (f := folder / (stem + suffix)).is_file()]
+    if len(files) > 1:
+        raise ProblemError(f"{folder}: {' and '.join(f.name for f in files)} could both be meant; keep one")
+    return files[0] if files else None

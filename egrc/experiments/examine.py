@@ -1,9 +1,8 @@
 """`python -m egrc evaluate`: put one benchmark to one model, and record the rows with all that they depend on.
 
-The scales smol and gpu are asked real benchmarks (`evaluation.benchmarks`), pocket its own six kinds of problem.
-What is bad
-in the settings, the data or the adapter is said before anything is loaded.  A stopped evaluation goes on at the first
-problem without rows; a finished one stays, unless --fresh says otherwise.
+The scales smol and gpu are asked real benchmarks (`evaluation.benchmarks`), pocket its own six kinds of problem.  What
+is bad in the settings, the data or the adapter is said before anything is loaded.  A stopped evaluation goes on at the
+first problem without rows; a finished one stays, unless --fresh says otherwise.
 """
 
 from __future__ import annotations
@@ -13,60 +12,64 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from transformers import AutoConfig, AutoTokenizer
 
 from egrc import paths
 from egrc.atomic import write_json, write_parquet
-from egrc.checks import ConfigError
-from egrc.evaluation import ask, benchmarks
-from egrc.evaluation.ask import Question
-from egrc.evaluation.generation import BACKENDS, Backend, Sampling
+from egrc.checks import require
+from egrc.evaluation import benchmarks
+from egrc.evaluation.evaluate import COLUMNS, END, THINK, ask
+from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem, key
+from egrc.evaluation.sampling import Backend, Sampling, by_transformers, by_vllm, derived_seed, require_vllm
 from egrc.experiments import evaluations, fingerprint, scales
 from egrc.experiments.export import ADAPTER
+from egrc.experiments.generate import adapted, check_adapter
+from egrc.experiments.records import RecordError
+from egrc.experiments.run import alone, portable, set_up, versions
+from egrc.worlds import deepseek, hub
+from egrc.worlds.pocket import verdicts
+from egrc.worlds.pocket.tokenizer import build_tokenizer
+from egrc.worlds.pocket.world import BENCHMARKS
 
 OnProgress = Callable[[str, int, int], None]
-ROOM = 1.2
-"""A GPU must have at least so many times the weights' size free.  [ours]"""
+BACKENDS = ("transformers", "vllm")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a benchmark is asked: a scale's defaults, each of which the command can change."""
+    """How a benchmark is asked: a scale's defaults, each of which the command can change.
+
+    `samples` answers to each of so many `problems` (0: all), which a hash of their text decides, never an outcome;
+    `dtype` of the weights; `batch`: answers that transformers generates side by side (vLLM decides for itself).
+    """
 
     samples: int
-    """k: answers to each problem."""
     temperature: float
     top_p: float
     cap: int
     problems: int
-    """Of each benchmark; 0 for all.  Which ones is decided by a hash of their text, never by an outcome."""
     dtype: str
-    """Of the weights."""
     seed: int = 0
     backend: str = BACKENDS[0]
     batch: int = 64
-    """Answers that transformers generates side by side; vLLM decides for itself."""
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ConfigError(f"samples={self.samples}: pass@1 is a mean over at least 1 answer a problem")
-        if self.problems < 0:
-            raise ConfigError(f"problems={self.problems}: how many of the benchmark, or 0 for all")
-        if self.temperature == 0 and self.samples > 1:
-            raise ConfigError("temperature 0 gives the same answer every time: use --samples 1, or a temperature above")
-        if self.batch < 1:
-            raise ConfigError(f"batch={self.batch}: at least 1 answer at a time")
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"no backend {self.backend!r}: choose one of {', '.join(BACKENDS)}")
+        require(self.samples >= 1, f"samples={self.samples}: pass@1 is a mean over at least 1 answer a problem")
+        require(self.problems >= 0, f"problems={self.problems}: how many of the benchmark, or 0 for all")
+        once = self.temperature != 0 or self.samples == 1
+        require(once, "temperature 0 gives the same answer every time: use --samples 1, or a temperature above")
+        require(self.batch >= 1, f"batch={self.batch}: at least 1 answer at a time")
+        require(self.backend in BACKENDS, f"no backend {self.backend!r}: choose one of {', '.join(BACKENDS)}")
         self.sampling()
 
     def sampling(self) -> Sampling:
@@ -87,20 +90,17 @@ PROTOCOLS: dict[str, Protocol] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """One benchmark and one model, checked, with everything that decides the rows."""
+    """One benchmark and one model, checked, with everything that decides the rows: the questions (id, prompt, accepted
+    answers) in the benchmark's order, what is recorded beside the rows (`evaluations.KEYS`), the rows' file, and
+    where a stopped evaluation waits."""
 
-    scale: str
     world: scales.World
-    benchmark: str
     adapter: Path | None
     protocol: Protocol
-    questions: list[Question]
+    questions: list[dict[str, Any]]
     settings: dict[str, Any]
-    """What is recorded beside the rows; see `egrc.experiments.evaluations.KEYS`."""
     target: Path
-    """The rows' file."""
     work: Path
-    """Where a stopped evaluation waits."""
 
 
 def plan(
@@ -114,46 +114,56 @@ def plan(
 ) -> Plan:
     """Check everything before anything is loaded or written.
 
-    Parameters
-    ----------
-    data : folder with <benchmark>/test.jsonl, for real benchmarks; see `egrc.evaluation.benchmarks.load`.
-    adapter : a LoRA's folder; without one the scale's base model answers.
-    protocol : default: the scale's, see `PROTOCOLS`.
-    out : data folder to write to; default: the committed one.
-    fresh : may a finished evaluation be replaced?
-
-    Raises
-    ------
-    ConfigError
-        What is asked for cannot be done.
-    RecordError
-        A finished evaluation with other settings is in the way.
+    `data` holds <benchmark>/test.jsonl (see `benchmarks.load`), `adapter` a LoRA (without one the base answers), `out`
+    is the data folder to write to (default: the committed one); `fresh`: may a finished evaluation be replaced?
+    Raises ConfigError for what cannot be done, RecordError where a finished evaluation of other settings is in the way.
     """
-    check_names(scale, benchmark)
+    require(scale in PROTOCOLS, f"no scale {scale!r}: choose one of {', '.join(PROTOCOLS)}")
+    names = tuple(BENCHMARKS if scale == "pocket" else benchmarks.REGISTRY)
+    require(benchmark in names, f"no benchmark {benchmark!r} at scale {scale}: choose one of {', '.join(names)}")
     protocol, world = protocol or PROTOCOLS[scale], scales.world(scale)
     if adapter is not None:
-        from egrc.experiments.generate import check_adapter
-
         check_adapter(adapter, scale)
     problems = chosen(world, benchmark, data, protocol.problems)
-    _check_machine(world, protocol)
+    if protocol.backend == "vllm":
+        require_vllm()
+    most = context(world)
+    reads = f"the model of scale {scale} reads {most} tokens, prompt included"
+    require(protocol.cap < most, f"cap={protocol.cap}: {reads}")
+    if hasattr(world, "REVISION"):  # a model of the hub
+        deepseek.require_gpu(scale)
+        hub.require(world.HUB, world.REVISION)
     tokenizer = _tokenizer(world)
-    questions = put(scale, problems, tokenizer)
-    _check_length(questions, tokenizer, protocol.cap, context(world))
-    name = who(adapter)
+    prompts = [prompt(scale, p, tokenizer) for p in problems]
+    longest = max(map(len, tokenizer(prompts)["input_ids"]))
+    above = f"with the {longest} tokens of the longest problem that is more than the {most} which the model reads"
+    require(longest + protocol.cap <= most, f"cap={protocol.cap}: {above}: at most --cap {most - longest}")
+    known = not prompts[0].rstrip().endswith(THINK) or END in tokenizer.get_vocab()
+    require(known, f"the tokenizer has no token {END}, so thinking and answer cannot be counted apart")
+    name, more = who(adapter), ("math-verify", *["vllm"] * (protocol.backend == "vllm"))
     settings = {
         **{"scale": scale, "who": name, "benchmark": benchmark},
         **asdict(protocol),
-        **{"problems": len(problems), "model": evaluations.model(scale), "weights": weights(world)},
-        **{"adapter": adapter and adapter_hash(adapter), "template": template(scale, benchmark)},
-        **{"asked": benchmarks.digest(problems), "prompts": _digest(q.prompt for q in questions)},
-        "versions": _versions(protocol),
+        **{"problems": len(problems), "model": portable(world.policy_path())},
+        # the commit of a model of the hub, else a hash of the weights' folder
+        "weights": getattr(world, "REVISION", None) or fingerprint.folder_hash(world.policy_path()),
+        "adapter": adapter and adapter_hash(adapter),
+        # what is said around a problem; the chat template comes around that
+        "template": "{problem}" if scale == "pocket" else benchmarks.get(benchmark).prompt,
+        **{"asked": benchmarks.digest(problems), "prompts": _digest(prompts)},
+        "versions": versions() | {package: metadata.version(package) for package in more},
     }
     target = evaluations.file(scale, name, benchmark, out)
     if target.is_file() and not fresh:
-        evaluations.require_same(target, settings)
+        then = evaluations.load(target).settings
+        changed = [key for key in settings if key != "versions" and then[key] != settings[key]]
+        said = ", ".join(f"{key}: {then[key]} then, {settings[key]} now" for key in changed)
+        if changed:
+            where = paths.shown(target)
+            raise RecordError(f"{where} was made otherwise ({said}): --fresh replaces it, --out FOLDER keeps both")
     work = (out or paths.BUILD) / "work" / "evaluations" / scale / name / benchmark
-    return Plan(scale, world, benchmark, adapter, protocol, questions, settings, target, work)
+    questions = [{"id": p.id, "prompt": text, "answer": p.gold} for p, text in zip(problems, prompts, strict=True)]
+    return Plan(world, adapter, protocol, questions, settings, target, work)
 
 
 def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = None) -> Path:
@@ -161,38 +171,29 @@ def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = Non
 
     Raises RecordError where another process is at work on the same evaluation, WriteError where the disk is full.
     """
-    from egrc.experiments.run import alone
-
-    with alone(planned.work):
-        if planned.target.is_file() and not fresh:
-            return planned.target
-        _prepare(planned, fresh)
+    work, target = planned.work, planned.target
+    with alone(work):
+        if target.is_file() and not fresh:
+            return target
+        stamp, beside = work / "settings.json", target.with_suffix(".json")
+        if fresh or not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != planned.settings:
+            shutil.rmtree(work, ignore_errors=True)  # what a stopped one left has other settings
+            write_json(stamp, planned.settings)
         _ask_the_rest(planned, on_progress or (lambda stage, done, total: None))
-        _publish(planned)
-        shutil.rmtree(planned.work)
-    return planned.target
-
-
-# --- what is asked ------------------------------------------------------------------------------------------------
-
-
-def names(scale: str) -> tuple[str, ...]:
-    """The benchmarks of a scale."""
-    if _own(scale):
-        from egrc.worlds.pocket.world import BENCHMARKS
-
-        return tuple(BENCHMARKS)
-    return tuple(benchmarks.REGISTRY)
-
-
-def _own(scale: str) -> bool:
-    """Does the scale ask problems of its own, and grade them itself?"""
-    return scale == "pocket"
+        rows = pd.concat([pd.read_parquet(file) for file in sorted(work.glob("*.parquet"))], ignore_index=True)
+        order = {q["id"]: i for i, q in enumerate(planned.questions)}
+        rows = rows.sort_values(["id", "sample"], key=lambda c: c.map(order) if c.name == "id" else c)
+        beside.unlink(missing_ok=True)  # the settings last, so that no others stand beside the rows
+        write_parquet(target, rows[list(COLUMNS)].reset_index(drop=True))
+        seconds = round(float(rows["seconds"].sum()), 1)
+        write_json(beside, {**planned.settings, "seconds": seconds, "status": "complete"})
+        shutil.rmtree(work)
+    return target
 
 
 def chosen(world: scales.World, benchmark: str, data: Path | None, n: int) -> list[Problem]:
-    """The problems that are asked, always the same n (0: all), in the benchmark's order.  Raises BenchmarkError."""
-    if _own(world.name):
+    """The problems that are asked, always the same n (0: all), in the benchmark's order.  Raises ProblemError."""
+    if world.name == "pocket":
         table = world.benchmarks(n or 10**6)[benchmark]
         return [Problem(r["id"], r["prompt"], (r["answer"],), "", benchmark) for r in table]
     every = benchmarks.load(benchmark, data)
@@ -200,103 +201,38 @@ def chosen(world: scales.World, benchmark: str, data: Path | None, n: int) -> li
     return [p for p in every if p.id in drawn]
 
 
-def template(scale: str, benchmark: str) -> str:
-    """What is said around a problem, '{problem}' standing for it; the chat template comes around that."""
-    return "{problem}" if _own(scale) else benchmarks.get(benchmark).prompt
+def prompt(scale: str, problem: Problem, tokenizer: Any) -> str:
+    """A problem as the model's chat template puts it; pocket's model reads it as it is."""
+    if scale == "pocket":
+        return problem.text
+    if scale == "smol":
+        asked = benchmarks.messages(problem)
+        return tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    # the template as `Gpu.check_tokenizer` holds it against the tokenizer's own
+    return deepseek.prompt(problem.text, benchmarks.get(problem.source).prompt)
 
 
-def put(scale: str, problems: Sequence[Problem], tokenizer: Any) -> list[Question]:
-    """The problems as the model's chat template puts them; pocket's model reads them as they are."""
-    match scale:
-        case "pocket":
-            prompts = [p.text for p in problems]
-        case "smol":
-            prompts = [
-                tokenizer.apply_chat_template(benchmarks.messages(p), tokenize=False, add_generation_prompt=True)
-                for p in problems
-            ]
-        case _:  # the template as `Gpu.check_tokenizer` holds it against the tokenizer's own
-            from egrc.worlds.deepseek import prompt
-
-            prompts = [prompt(p.text, benchmarks.get(p.source).prompt) for p in problems]
-    return [Question(p.id, text, p.gold) for p, text in zip(problems, prompts, strict=True)]
+def _tokenizer(world: scales.World) -> Any:
+    """The tokenizer with its own pad, without loading the weights."""
+    if world.name == "pocket":
+        return build_tokenizer()
+    tokenizer = AutoTokenizer.from_pretrained(_folder(world), trust_remote_code=False)
+    if hasattr(world, "REVISION"):
+        world.check_tokenizer(tokenizer)
+        tokenizer.pad_token, tokenizer.padding_side = deepseek.PAD, "left"
+    return tokenizer
 
 
-# --- checks -------------------------------------------------------------------------------------------------------
-
-
-def check_names(scale: str, benchmark: str) -> None:
-    """Raises ConfigError, which lists the valid names."""
-    if scale not in PROTOCOLS:
-        raise ConfigError(f"no scale {scale!r}: choose one of {', '.join(PROTOCOLS)}")
-    if benchmark not in names(scale):
-        raise ConfigError(f"no benchmark {benchmark!r} at scale {scale}: choose one of {', '.join(names(scale))}")
-
-
-def _check_machine(world: scales.World, protocol: Protocol) -> None:
-    if protocol.backend == "vllm" and find_spec("vllm") is None:
-        from egrc.worlds.deepseek import INSTALL
-
-        raise ConfigError(
-            f"vLLM is not installed: make an environment that has it, `{INSTALL}`, and activate it; or leave out "
-            "--backend vllm and let transformers generate"
-        )
-    if protocol.cap >= (most := context(world)):
-        raise ConfigError(f"cap={protocol.cap}: the model of scale {world.name} reads {most} tokens, prompt included")
-    if hasattr(world, "REVISION"):  # a model of the hub
-        from egrc.worlds import deepseek as gpu
-        from egrc.worlds import hub
-
-        gpu.require_gpu(world.name)
-        _check_memory(world.weights_gb())
-        hub.require(world.HUB, world.REVISION)
-
-
-def _check_memory(weights: float) -> None:
-    """Raises ConfigError where the weights (GB, in bfloat16) leave no room on the GPU for the answers' cache."""
-    import torch
-
-    free = torch.cuda.mem_get_info()[0] / 1e9
-    if ROOM * weights > free:
-        raise ConfigError(
-            f"too little memory: the weights take {weights:.0f} GB, the answers more, and {free:.0f} GB are free: free "
-            "the GPU, or use a larger one"
-        )
+def _folder(world: scales.World) -> str:
+    """Of the base model's files; fetched where they come from the hub."""
+    return str(hub.snapshot(world.HUB, world.REVISION)) if hasattr(world, "REVISION") else world.policy_path()
 
 
 def context(world: scales.World) -> int:
     """Tokens that the model can read, prompt and answer together."""
-    if hasattr(world, "model_config"):
-        return world.model_config().max_position_embeddings
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(world.policy_path()).max_position_embeddings
-
-
-def _check_length(questions: Sequence[Question], tokenizer: Any, cap: int, most: int) -> None:
-    longest = max((len(tokenizer(q.prompt)["input_ids"]), q.id) for q in questions)
-    if longest[0] + cap > most:
-        raise ConfigError(
-            f"cap={cap}: with the {longest[0]} tokens of problem {longest[1]} that is more than the {most} which the "
-            f"model reads: at most --cap {most - longest[0]}"
-        )
-    if any(q.thinks for q in questions) and ask.END not in tokenizer.get_vocab():
-        raise ConfigError(f"the tokenizer has no token {ask.END}, so thinking and answer cannot be counted apart")
-
-
-# --- what it depends on -------------------------------------------------------------------------------------------
-
-
-def weights(world: scales.World) -> str:
-    """The commit of a model of the hub, else a hash of the weights' folder."""
-    return getattr(world, "REVISION", None) or fingerprint.folder_hash(world.policy_path())
-
-
-def _versions(protocol: Protocol) -> dict[str, str]:
-    from egrc.experiments.run import versions
-
-    more = ("math-verify", *(["vllm"] if protocol.backend == "vllm" else []))
-    return versions() | {name: metadata.version(name) for name in more}
+    known = hasattr(world, "model_config")
+    config = world.model_config() if known else AutoConfig.from_pretrained(world.policy_path())
+    return config.max_position_embeddings
 
 
 def who(adapter: Path | None) -> str:
@@ -311,121 +247,54 @@ def who(adapter: Path | None) -> str:
 
 def adapter_hash(folder: Path) -> str:
     """Hash of an adapter's weights and settings; a model card beside them does not count."""
-    return _digest(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER)
+    return _digest([hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER])
 
 
-def _digest(parts: Iterable[str]) -> str:
-    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]
-
-
-# --- asking -------------------------------------------------------------------------------------------------------
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _ask_the_rest(planned: Plan, say: OnProgress) -> None:
-    """Rows of the questions that have none yet, a file for each batch."""
-    done, everything = _done(planned.work), planned.questions
-    rest = [q for q in everything if q.id not in done]
-    if not rest:
-        return
-    from egrc.experiments.run import set_up
+    """A file of rows for each piece of the questions that has none yet, the shortest prompts first.
 
+    All samples of a question are in one piece.  A piece has a seed of its own, so that a resumed evaluation equals an
+    uninterrupted one.
+    """
+    there = {p.stem: pd.read_parquet(p, columns=["id"])["id"].nunique() for p in planned.work.glob("*.parquet")}
+    done, total = sum(there.values()), len(planned.questions)
+    if done == total:
+        return
     set_up()
-    say("evaluating", len(done), len(everything))
-    backend, protocol = load_backend(planned), planned.protocol
-    began = time.monotonic()
-    with grader(planned.scale) as grade:
-        settings = (protocol.sampling(), protocol.samples, protocol.seed)
-        for rows in ask.answer(planned.benchmark, rest, backend, grade, *settings):
-            seconds, began = time.monotonic() - began, time.monotonic()
-            write_parquet(planned.work / f"{len(done):06d}.parquet", rows.assign(seconds=seconds / len(rows)))
-            done |= set(rows["id"])
-            say("evaluating", len(done), len(everything))
+    say("evaluating", done, total)
+    backend, protocol, name = load_backend(planned), planned.protocol, planned.settings["benchmark"]
+    order = sorted(planned.questions, key=lambda q: len(backend.tokenizer(q["prompt"])["input_ids"]))
+    at_once = protocol.batch if protocol.backend == "transformers" else 1024  # vLLM makes its own batches
+    together, began = max(1, at_once // protocol.samples), time.monotonic()
+    with grader(planned.world.name) as pool:
+        for start in range(0, total, together):
+            if (piece := f"{start:06d}") not in there:
+                some = order[start : start + together]
+                seed = derived_seed(protocol.seed, f"{name}/{start}", protocol.temperature)
+                rows = ask(name, some, backend, pool.grade, protocol.sampling(), protocol.samples, seed)
+                seconds, began = time.monotonic() - began, time.monotonic()
+                write_parquet(planned.work / f"{piece}.parquet", rows.assign(seconds=seconds / len(rows)))
+                done += len(some)
+                say("evaluating", done, total)
 
 
 def load_backend(planned: Plan) -> Backend:
     """What generates: a model in this process, the adapter merged into it, or vLLM with the adapter beside it."""
-    import torch
-
-    from egrc.evaluation import generation
-
     world, adapter, protocol = planned.world, planned.adapter, planned.protocol
     if protocol.backend == "vllm":
-        settings = json.loads((adapter / ADAPTER[0]).read_text(encoding="utf-8")) if adapter else {}
-        length = min(context(world), protocol.cap + max(len(q.prompt.encode()) for q in planned.questions))
-        return generation.Vllm(
-            _folder(world), _tokenizer(world), protocol.dtype, length, adapter and str(adapter), settings.get("r", 0)
-        )
+        rank = json.loads((adapter / ADAPTER[0]).read_text(encoding="utf-8"))["r"] if adapter else 0
+        length = min(context(world), protocol.cap + max(len(q["prompt"].encode()) for q in planned.questions))
+        return by_vllm(_folder(world), _tokenizer(world), protocol.dtype, length, adapter and str(adapter), rank)
     model, tokenizer = world.policy()
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    model = adapted(model, adapter) if adapter else model
     model.to("cuda" if torch.cuda.is_available() else "cpu", getattr(torch, protocol.dtype))
-    return generation.Transformers(model, tokenizer, protocol.batch)
+    return by_transformers(model, tokenizer, protocol.batch)
 
 
-def _folder(world: scales.World) -> str:
-    """Of the base model's files; fetched where they come from the hub."""
-    if not hasattr(world, "REVISION"):
-        return world.policy_path()
-    from egrc.worlds import hub
-
-    return str(hub.snapshot(world.HUB, world.REVISION))
-
-
-def _tokenizer(world: scales.World) -> Any:
-    """The tokenizer with its own pad, without loading the weights."""
-    if _own(world.name):
-        from egrc.worlds.pocket.tokenizer import build_tokenizer
-
-        return build_tokenizer()
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(_folder(world), trust_remote_code=False)
-    if hasattr(world, "REVISION"):
-        from egrc.worlds.deepseek import PAD
-
-        world.check_tokenizer(tokenizer)
-        tokenizer.pad_token, tokenizer.padding_side = PAD, "left"
-    return tokenizer
-
-
-@contextmanager
-def grader(scale: str) -> Iterator[ask.Grader]:
-    """Real answers go to a worker process, each under its time limit; pocket's are words to be compared."""
-    if _own(scale):
-        from egrc.worlds.pocket.verdicts import grade
-
-        yield grade
-    else:
-        from egrc.evaluation.pool import Pool
-
-        with Pool(workers=1) as pool:
-            yield pool.grade
-
-
-# --- files --------------------------------------------------------------------------------------------------------
-
-
-def _prepare(planned: Plan, fresh: bool) -> None:
-    """Keep what a stopped evaluation left only if its settings were these."""
-    stamp = planned.work / "settings.json"
-    if fresh or not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != planned.settings:
-        shutil.rmtree(planned.work, ignore_errors=True)
-        write_json(stamp, planned.settings)
-
-
-def _done(work: Path) -> set[str]:
-    """Names of the problems that have rows."""
-    return {name for file in work.glob("*.parquet") for name in pd.read_parquet(file, columns=["id"])["id"]}
-
-
-def _publish(planned: Plan) -> None:
-    """Rows in the benchmark's order, and their settings; the settings last, so that no others stand beside them."""
-    rows = pd.concat([pd.read_parquet(file) for file in sorted(planned.work.glob("*.parquet"))], ignore_index=True)
-    order = {q.id: i for i, q in enumerate(planned.questions)}
-    rows = rows.sort_values(["id", "sample"], key=lambda c: c.map(order) if c.name == "id" else c)
-    beside = planned.target.with_suffix(".json")
-    beside.unlink(missing_ok=True)
-    write_parquet(planned.target, rows[list(ask.COLUMNS)].reset_index(drop=True))
-    write_json(beside, {**planned.settings, "seconds": round(float(rows["seconds"].sum()), 1), "status": "complete"})
+def grader(scale: str) -> Any:
+    """Real answers go to worker processes, each under its time limit; pocket's are words to be compared."""
+    return nullcontext(verdicts) if scale == "pocket" else Pool()

@@ -7,7 +7,6 @@ another base is refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,33 +15,28 @@ from typing import Any
 import torch
 
 from egrc.checks import ConfigError
-from egrc.evaluation.evaluate import evaluate
+from egrc.evaluation import sampling
 from egrc.experiments import scales
 from egrc.experiments.export import ADAPTER
+from egrc.experiments.run import portable
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said."""
+    """What a model answers: its text without special tokens, completion tokens (end included), cut at the cap?"""
 
     text: str
-    """Without special tokens."""
     tokens: int
-    """Completion tokens, end of sequence included."""
     truncated: bool
-    """Was it cut at the cap?"""
 
     def __str__(self) -> str:
-        cut = ", cut at the cap" if self.truncated else ""
-        return f"{self.tokens} tokens{cut}\n{self.text}"
+        return f"{self.tokens} tokens{', cut at the cap' * self.truncated}\n{self.text}"
 
 
 def before_and_after(
     scale: str, problem: str, adapter: Path | None = None, temperature: float = 0.6, seed: int = 0, cap: int = 0
 ) -> dict[str, Answer]:
-    """The base's answer and, with an adapter, the trained one's: {'base': ..., 'adapter': ...}.
-
-    Same temperature, seed and cap (tokens; 0: the scale's) for both.
+    """The base's answer and, with an adapter, the trained one's ('base', 'adapter'), asked alike; cap 0: the scale's.
 
     Raises ConfigError for a problem that the model cannot read, or an adapter that does not belong to it.
     """
@@ -51,19 +45,27 @@ def before_and_after(
         check_adapter(adapter, scale)
     model, tokenizer = world.policy()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    asked = _prompt(scale)(problem)
-    _require_readable(problem, tokenizer(asked)["input_ids"], tokenizer, scale)
-    settings = (temperature, cap or scales.config(scale, "base").cap, seed)
-    answers = {"base": _answer(model, tokenizer, asked, *settings)}
-    if adapter is not None:
-        answers["adapter"] = _answer(_adapted(model, adapter), tokenizer, asked, *settings)
+    # its world's own words around a problem, or the problem as it is
+    prompt = getattr(import_module(scales.SCALES[scale].world.split(":")[0]), "prompt", str)
+    ids = tokenizer(prompt(problem))["input_ids"]
+    unknown = tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+    if not problem.strip() or unknown in ids:
+        strange = [w for w in problem.split() if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
+        example = world.train_problems(0)[0]["prompt"] if scale == "pocket" else "What is 12 + 30?"
+        words = ", ".join(map(repr, strange)) or "nothing is asked"
+        raise ConfigError(f"the model of scale {scale} cannot read this ({words}): ask, for example, {example!r}")
+    how = sampling.Sampling(temperature, 1.0, cap or scales.config(scale, "base").cap)
+    answers = {}
+    for who in ("base", "adapter") if adapter else ("base",):
+        backend = sampling.by_transformers(model if who == "base" else adapted(model, adapter), tokenizer)
+        (said,) = backend.generate([ids], how, sampling.derived_seed(seed, "question", temperature))
+        text = tokenizer.decode(said, skip_special_tokens=True)
+        answers[who] = Answer(text, len(said), said[-1] not in backend.ends)
     return answers
 
 
 def check_adapter(folder: Path, scale: str) -> None:
     """Raises ConfigError unless the folder holds an adapter, as safetensors, of this scale's base model."""
-    from egrc.experiments.run import portable
-
     missing = [name for name in ADAPTER if not (folder / name).is_file()]
     if missing:
         raise ConfigError(
@@ -79,36 +81,13 @@ def check_adapter(folder: Path, scale: str) -> None:
         raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {ours!r}: name its scale")
 
 
-def _adapted(model: Any, adapter: Path) -> Any:
+def adapted(model: Any, adapter: Path) -> Any:
+    """The model with an adapter merged into it.  Raises ConfigError for weights that are cut, or of another shape."""
     from peft import PeftModel
     from safetensors import SafetensorError
 
     try:
         return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:  # cut, or not what its settings say
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise ConfigError(f"the adapter in {adapter} cannot be used: {said}: copy or export it again") from error
-
-
-def _prompt(scale: str) -> Callable[[str], str]:
-    """How a scale's world puts a problem: its module's `prompt`, or the problem as it is."""
-    module = import_module(scales.SCALES[scale].world.split(":")[0])
-    return getattr(module, "prompt", str)
-
-
-def _require_readable(problem: str, ids: list[int], tokenizer: Any, scale: str) -> None:
-    unknown = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.pad_token_id
-    strange = [w for w in problem.split() if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
-    if not problem.strip() or unknown in ids:
-        example = scales.world(scale).train_problems(0)[0]["prompt"] if scale == "pocket" else "What is 12 + 30?"
-        words = ", ".join(map(repr, strange)) or "nothing is asked"
-        raise ConfigError(f"the model of scale {scale} cannot read this ({words}): ask, for example, {example!r}")
-
-
-def _answer(model: Any, tokenizer: Any, asked: str, temperature: float, cap: int, seed: int) -> Answer:
-    from datasets import Dataset
-
-    question = {"question": Dataset.from_list([{"id": "0", "prompt": asked, "answer": ""}])}
-    rows = evaluate(model, tokenizer, question, lambda text, answer: False, (temperature,), 1, cap, seed)
-    row = rows.iloc[0]
-    return Answer(row["text"], int(row["tokens"]), bool(row["truncated"]))

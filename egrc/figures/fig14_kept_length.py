@@ -114,7 +114,7 @@ def numbers(scale: str, runs: Sequence[Record], data: Path) -> dict[str, pd.Data
     Raises RecordError, or ValueError where difficulty cannot be estimated.
     """
     at = tables.compared_at(scale, data)
-    rows = table3.rows(runs, at)
+    rows = tables.rows_at(runs, at)
     floor = tables.floors(scale, rows["benchmark"].unique())
     rates = kept.difficulty(tables.evaluations([run for run in runs if run.arm == "base"]), at)
     lines = table3.compare(rows, scale)
@@ -122,7 +122,7 @@ def numbers(scale: str, runs: Sequence[Record], data: Path) -> dict[str, pd.Data
         "difficulty": kept.by_difficulty(rows, rates, floor),
         "difficulty, seed": kept.seeds_by_difficulty(rows, rates),
         "kind": lines[lines["benchmark"] != "mean"],
-        "kind, seed": tables.run_means(rows).rename(columns={"mean_tokens": "tokens"}),
+        "kind, seed": tables.by_run(rows),
         "cases": kept.cases(rows),
         "cases, seed": kept.cases_by_seed(rows),
         "run": rows[["arm", "seed", "config"]].drop_duplicates(),

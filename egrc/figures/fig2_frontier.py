@@ -63,7 +63,7 @@ def panel(ax: Axes, lines: pd.DataFrame, seeds: pd.DataFrame, best: float | None
             ax.plot([start["tokens"].iloc[0], line["tokens"]], [start["accuracy"].iloc[0], line["accuracy"]],
                     color=style.colour(line["arm"]), linewidth=0.7, alpha=0.45, zorder=1)  # fmt: skip
     for arm, runs in seeds[seeds["temperature"] == 1.0].groupby("arm"):
-        ax.plot(runs["mean_tokens"], runs["accuracy"], "o", color=style.colour(arm), zorder=4, **SEED)
+        ax.plot(runs["tokens"], runs["accuracy"], "o", color=style.colour(arm), zorder=4, **SEED)
     for _, line in lines.iterrows():
         mark(ax, line, best)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -106,7 +106,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     rows, best = tables.evaluations(load_all(scale, data)), tables.best_temperature(scale, data)
     floor = tables.floors(scale, rows["benchmark"].unique())
     drawn = shown(tables.compare(rows, floor, best, ("accuracy", "tokens")), best)
-    seeds = tables.by_seed(rows)
+    seeds = tables.by_run(rows)
     runs = rows[["arm", "seed", "config"]].drop_duplicates()
     lacking = tables.missing(MAIN, runs[["arm", "seed"]].itertuples(index=False, name=None))
     missing = f"Missing: {'; '.join(lacking)}." if lacking else ""
