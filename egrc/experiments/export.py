@@ -140,7 +140,6 @@ def _results(record: Record) -> str:
             "Held-out problems, 'samples' answers to each; temperature 0 is greedy. Tokens are completion tokens. "
             "Compare at the temperature that suits the base best."
         )
-    table = table.drop(columns=[c for c in table if c.startswith("pass@") or c == "mean_tokens_correct"])
     for name in table.select_dtypes("number").columns.difference(["problems", "samples", "temperature"]):
         digits = 1 if "tokens" in name else 3
         table[name] = table[name].map(lambda x, digits=digits: "-" if pd.isna(x) else f"{x:.{digits}f}")
