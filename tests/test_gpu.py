@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import errno
-import re
+import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,86 +36,55 @@ from egrc.paths import ROOT
 from egrc.settings import EGRCConfig
 from egrc.worlds import deepseek as gpu
 from egrc.worlds import hub, launch
-from egrc.worlds.deepseek import END, PAD, Gpu, Gpu7B, prompt, split
+from egrc.worlds.deepseek import END, PAD, Gpu, Gpu7B, prompt
 from egrc.worlds.hub import HubError
 from egrc.worlds.launch import Hardware
 
-RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
-REMEDIES = {
-    errors.GatedRepoError("gated", response=RESPONSE): "is gated: accept its terms at https://huggingface.co/.*hf auth",
-    errors.RepositoryNotFoundError("none", response=RESPONSE): "no .* on the hub, or it is private",
-    errors.RevisionNotFoundError("none", response=RESPONSE): "has no revision .*commits/main",
-    errors.OfflineModeIsEnabled("offline"): "HF_HUB_OFFLINE is set: unset it, or run `hf download .* --revision",
-    errors.LocalEntryNotFoundError("not cached"): "cannot be reached, and .* is not in the cache: check network",
-    httpx2.ConnectError("refused"): "cannot be reached",
-    httpx2.ReadTimeout("slow"): "cannot be reached",
-    httpx2.ProxyError("proxy"): "cannot be reached",
-    errors.HfHubHTTPError("500 Server Error", response=RESPONSE): "did not give .*500 Server Error",
-    OSError(errno.ENOSPC, "No space left on device"): "No space left on device: free some space.*HF_HOME",
-}
-
-
 # --- the hub ------------------------------------------------------------------------------------------------------
 
+RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
 
-@pytest.mark.parametrize(("error", "remedy"), REMEDIES.items(), ids=lambda x: type(x).__name__)
+
+class OldRefusal(Exception):
+    """Stands for httpx's errors, which the hub library raised before its version 2."""
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (errors.GatedRepoError("gated", response=RESPONSE), "is gated: accept its terms at https://hugg.*hf auth"),
+        (errors.RepositoryNotFoundError("none", response=RESPONSE), "is not on the hub, or is private"),
+        (errors.RevisionNotFoundError("none", response=RESPONSE), "does not exist: put a commit"),
+        (errors.OfflineModeIsEnabled("x"), "HF_HUB_OFFLINE is set: unset it, or run `hf download .* --revision"),
+        (httpx2.ConnectError("refused"), "is not cached, and the hub cannot be reached: run `hf download"),
+        (OldRefusal(), "cannot be reached"),
+        (errors.HfHubHTTPError("500 Server Error", response=RESPONSE), "cannot be had: 500 Server Error"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: free some space.*HF_HOME"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
 def test_what_the_hub_refuses_is_one_line_with_the_way_out(
     error: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise error
+    def refuse(*_: Any, local_files_only: bool = False, **__: Any) -> None:
+        raise errors.LocalEntryNotFoundError("not cached") if local_files_only else error
 
+    monkeypatch.setitem(sys.modules, "httpx", SimpleNamespace(TransportError=OldRefusal))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    monkeypatch.setattr(hub, "require", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "model_info", refuse)
     with pytest.raises(HubError, match=remedy) as raised:
         hub.snapshot("owner/model", "a" * 40)
     assert "\n" not in str(raised.value) and "owner/model" in str(raised.value)
 
 
-def test_the_hub_library_before_version_2_is_understood_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its errors are httpx's; version 2 has those of httpx2."""
-
-    class Refused(Exception):
-        pass
-
-    monkeypatch.setitem(sys.modules, "httpx", SimpleNamespace(TransportError=Refused))
-    with pytest.raises(HubError, match="cannot be reached"), hub.explained("owner/model", "rev"):
-        raise Refused
-
-
-def test_only_data_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {}
-
-    def fetch(repo: str, **how: Any) -> str:
-        asked.update(how, repo=repo)
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    assert hub.snapshot("owner/model", "rev") == tmp_path
-    assert (asked["repo"], asked["revision"]) == ("owner/model", "rev")
+def test_only_data_are_fetched_and_what_is_cached_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **how: asked.append(how) or "there")
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: pytest.fail("asked the network"))
+    assert hub.snapshot("owner/model", "rev") == Path("there") and asked[-1]["revision"] == "rev"
     names = ["modeling_x.py", "model.bin", "model.pt", "model-1.safetensors", "tokenizer.json", "config.json"]
-    fetched = list(huggingface_hub.utils.filter_repo_objects(names, allow_patterns=asked["allow_patterns"]))
+    fetched = list(huggingface_hub.utils.filter_repo_objects(names, allow_patterns=asked[-1]["allow_patterns"]))
     assert fetched == ["model-1.safetensors", "tokenizer.json", "config.json"]
-
-
-def test_what_is_cached_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: "there")
-    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *_, **__: pytest.fail("asked the network"))
-    hub.require("owner/model", "rev")
-
-
-def test_a_model_that_is_not_there_is_found_out_without_fetching_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def not_cached(*_: Any, local_files_only: bool = False, **__: Any) -> None:
-        assert local_files_only, "fetches"
-        raise errors.LocalEntryNotFoundError("not cached")
-
-    def gated(*_: Any, **__: Any) -> None:
-        raise errors.GatedRepoError("gated", response=RESPONSE)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", not_cached)
-    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", gated)
-    with pytest.raises(HubError, match="gated"):
-        hub.require("owner/model", "rev")
 
 
 def test_without_network_or_cache_the_command_ends_in_one_line(
@@ -136,15 +104,15 @@ def test_without_network_or_cache_the_command_ends_in_one_line(
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A made-up machine: change it, and the checks see it so."""
-    has = SimpleNamespace(gpus=1, vllm=True, free=70.0)
+    """A made-up machine: change it, and the checks see it so.  `asked`: devices whose memory was looked at."""
+    has = SimpleNamespace(gpus=1, vllm=True, free=70.0, asked=[])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has.gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: has.gpus)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(has.free * 1e9), int(80e9)))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d: has.asked.append(d) or (int(has.free * 1e9), int(80e9)))
     monkeypatch.setattr(gpu, "find_spec", lambda name: SimpleNamespace() if has.vllm else None)
     monkeypatch.setattr(hub, "snapshot", lambda *_: pytest.fail("loads weights"))
     monkeypatch.setattr(hub, "require", lambda *_: None)
-    monkeypatch.setattr(Gpu, "_training_problems", lambda self: [])
+    monkeypatch.setattr(Gpu, "training", [])
     return has
 
 
@@ -154,7 +122,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         ({"gpus": 0, "vllm": False, "free": 0.0}, r"needs a GPU, and torch sees none.*pocket and smol run on a CPU"),
         ({"gpus": 8, "vllm": False, "free": 0.0}, r"sees 8 GPUs: .*--num_processes 8 .*or set CUDA_VISIBLE_DEVICES=0"),
         ({"vllm": False, "free": 0.0}, r"vLLM is not installed: .*pip install -e '\.\[vllm\]'.*--on vllm="),
-        ({"free": 3.0}, r"weights and vLLM alone need 40 GB, 3 of 80 GB are free: .* --on vllm=server, or a"),
+        ({"free": 3.0}, r"weights and vLLM alone need 40 GB, 3 of 80 GB are free: .*--on vllm=server"),
     ],
 )
 def test_what_the_machine_lacks_is_said_before_any_work(
@@ -168,31 +136,15 @@ def test_what_the_machine_lacks_is_said_before_any_work(
     assert "\n" not in str(raised.value)
 
 
-def test_a_machine_that_will_do_is_asked_no_more(machine: SimpleNamespace) -> None:
+def test_a_machine_that_will_do_is_asked_no_more(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
     machine.vllm = False  # the base is not trained
     launch.check(scales.config("gpu", "base"), scales.hardware("gpu"), Gpu())
-
-
-def test_each_rank_looks_at_its_own_gpu(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (int(80e9), int(80e9)))
     for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    machine.gpus = 2  # of two nodes
+    machine.vllm, machine.gpus = True, 2  # of two nodes; each rank looks at its own
     launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
-    assert asked == [1]
-
-
-@pytest.mark.parametrize(
-    ("hardware", "way"),
-    [
-        (Hardware(), "--on micro_batch=1 gradient_checkpointing=True vllm=server"),
-        (Hardware(micro_batch=1, gradient_checkpointing=True, vllm="server"), "^use a larger one$"),
-    ],
-)
-def test_too_little_memory_names_only_what_is_not_yet_done(hardware: Hardware, way: str) -> None:
-    assert re.search(way, gpu._smaller(hardware))
+    assert machine.asked == [0, 0, 1]
 
 
 def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,16 +170,6 @@ def test_no_rollout_is_lost_or_made_twice(prompts: int, group: int, ranks: int, 
         assert at_once * times * ranks == prompts * group and at_once == (micro_batch or at_once)
 
 
-def test_pocket_is_told_what_it_always_was() -> None:
-    config = scales.config("pocket", "egrc")
-    assert launch.trainer_settings(config, scales.hardware("pocket")) == {
-        "per_device_train_batch_size": config.prompts_per_step * config.group_size,
-        "gradient_accumulation_steps": 1,
-        "bf16": False,
-        "gradient_checkpointing": False,
-    }
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -241,21 +183,6 @@ def test_pocket_is_told_what_it_always_was() -> None:
 def test_hardware_settings_out_of_range(given: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Hardware().on(given)
-
-
-def test_ranks_are_read_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (launch.ranks(), launch.rank(), launch.is_main()) == (1, 0, True)
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("RANK", "3")
-    assert (launch.ranks(), launch.rank(), launch.is_main()) == (4, 3, False)
-
-
-def test_an_error_of_ours_is_not_taken_for_a_lost_rank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RuntimeError, match="^a bug$"), launch.as_one(tmp_path):
-        raise RuntimeError("a bug")
-    with pytest.raises(launch.RankError, match="no checkpoint was complete yet"), launch.as_one(tmp_path):
-        raise RuntimeError("[pair.cc] Connection closed by peer [127.0.0.1]:1")
 
 
 def test_bfloat16_checkpointing_and_micro_batches_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,8 +205,16 @@ def test_bfloat16_checkpointing_and_micro_batches_train(tmp_path: Path, monkeypa
     assert rows["bfloat16"][0]["entropy"] == pytest.approx(rows["float32"][0]["entropy"], rel=0.02)
 
 
-# --- prompts, answers, tokens -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("vllm", ["", "colocate", "server"])
+def test_the_trainer_takes_the_hardwares_settings(vllm: str) -> None:
+    config, hardware = scales.config("gpu", "egrc"), replace(scales.hardware("gpu"), vllm=vllm)
+    settings = launch.trainer_settings(config, hardware) | {"use_cpu": True, "report_to": "none"}
+    args = EGRCConfig("out", max_completion_length=config.cap, num_generations=config.group_size,
+                      recipe=config.recipe, **settings)  # fmt: skip
+    assert args.use_vllm == bool(vllm)
 
+
+# --- prompts, answers, tokens -------------------------------------------------------------------------------------
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '<｜User｜>' + m['content'] }}{% endfor %}"
@@ -305,9 +240,8 @@ def tokenizer(template: str = TEMPLATE, special: tuple[str, ...] = (), pad: str 
 
 def test_the_prompt_is_the_chat_template() -> None:
     Gpu().check_tokenizer(tokenizer())
-    assert prompt("How many?") == (
-        "<｜User｜>How many?\n\nPut the final answer in \\boxed{}.<｜Assistant｜><think>\n"
-    )
+    asked = "How many?\n\nPut the final answer in \\boxed{}."
+    assert prompt("How many?") == f"<｜User｜>{asked}<｜Assistant｜><think>\n"
 
 
 @pytest.mark.parametrize(
@@ -318,16 +252,12 @@ def test_the_prompt_is_the_chat_template() -> None:
         (tokenizer(pad="<|other|>"), r"has no token <\|vision_pad\|>"),
     ],
 )
-def test_another_tokenizer_is_refused(made: PreTrainedTokenizerFast, message: str) -> None:
+def test_another_tokenizer_or_architecture_is_refused(made: PreTrainedTokenizerFast, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Gpu().check_tokenizer(made)
-
-
-def test_another_architecture_is_refused() -> None:
-    config = Gpu().model_config()
-    Gpu().check_config(config)
+    Gpu().check_config(Gpu().model_config())
     with pytest.raises(ConfigError, match="hidden_size"):
-        Gpu7B().check_config(config)
+        Gpu7B().check_config(Gpu().model_config())
 
 
 @given(st.lists(st.sampled_from(["<｜User｜>", "<｜Assistant｜>", "<|im_end|>", "<｜", "｜>", "User", " ", "x"])))
@@ -336,51 +266,20 @@ def test_a_problem_cannot_leave_its_turn(pieces: list[str]) -> None:
     assert (text.count("<｜User｜>"), text.count("<｜Assistant｜>")) == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("completion", "parts"),
-    [
-        ("so 2</think>It is 2.", ("so 2", "It is 2.")),
-        ("still thinking", ("still thinking", "")),
-        ("a</think>b</think>c", ("a</think>b", "c")),
-        ("", ("", "")),
-    ],
-)
-def test_thinking_and_answer(completion: str, parts: tuple[str, str]) -> None:
-    assert split(completion) == parts
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Gpu]:
-    """One for all gradings, because its worker takes a second to start."""
-    made = Gpu()
-    yield made
-    made.correct.close()
-    assert made.correct.pool is None
-
-
-@pytest.mark.parametrize(
-    ("completion", "right"),
-    [
-        ("6 x 7 is 42</think>The answer is \\boxed{42}.", True),
-        ("\\boxed{42}</think>The answer is \\boxed{41}.", False),
-        ("the answer is \\boxed{42}", False),  # thinking that does not end has not answered
-        ("6 x 7 is 42</think>", False),
-    ],
-)
-def test_only_what_follows_thinking_counts(world: Gpu, completion: str, right: bool) -> None:
-    assert world.correct(completion, "42") is right
-
-
-def test_a_hostile_rollout_costs_its_reward_and_no_more(world: Gpu) -> None:
-    """A factorial that no thread of ours could be stopped in; the next rollout is graded as ever."""
-    assert not world.correct(r"</think>\boxed{100000000!}", "42")
+def test_only_what_follows_thinking_counts_and_a_hostile_rollout_costs_its_reward_and_no_more() -> None:
+    world = Gpu()
+    graded = {
+        "6 x 7 is 42</think>The answer is \\boxed{42}.": True,
+        "\\boxed{42}</think>The answer is \\boxed{41}.": False,
+        "the answer is \\boxed{42}": False,  # thinking that does not end has not answered
+        "6 x 7 is 42</think>": False,
+        "</think>\\boxed{100000000!}": False,  # no thread of ours could be stopped in this
+        "</think>\\boxed{forty-two}": True,
+    }
+    assert world.correct.batch(list(graded), [["42", "forty-two"]] * len(graded)) == list(graded.values())
     assert world.correct.pool and world.correct.pool.counts["time limit"] == 1
-    assert world.correct(r"</think>\boxed{42}", "42")
-
-
-def test_several_golds_and_a_batch(world: Gpu) -> None:
-    completions = [rf"</think>\boxed{{{n}}}" for n in (1, 2, 3)]
-    assert world.correct.batch(completions, [["1", "one"], ["3", "2"], "2"]) == [True, True, False]
+    world.correct.close()
+    assert world.correct.pool is None
 
 
 def test_token_classes_reach_to_the_heads_last_row() -> None:
@@ -391,42 +290,27 @@ def test_token_classes_reach_to_the_heads_last_row() -> None:
     assert of == {"Ġso": "connector", "7": "number", "+": "operator", "x": "other"}
 
 
-def test_there_is_no_floor() -> None:
-    assert Gpu().floor_tokens("gsm8k") is None
-
-
 # --- problems -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_of_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three training rows of five are usable, one of those stands in a test set."""
-    rows = {
-        "problem": ["What is 1 + 1?", "What is 2 + 2?", "  ", "x" * 2000, "What is 3 + 3?"],
-        "answer": ["2", "4", "1", "1", "6"],
-        "solution": [""] * 5,
-    }
+    rows = {"problem": ["What is 1 + 1?", "What is 2 + 2?", "  ", "x" * 2000, "What is 3 + 3?"],
+            "answer": ["2", "4", "1", "1", "6"], "solution": [""] * 5}  # fmt: skip
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_dict(rows))
     tests = {n: [Problem(f"{n}/{i}", f"{n} {i}?", (str(i),), "", n) for i in range(3)] for n in benchmarks.REGISTRY}
     tests["math500"].append(Problem("math500/3", "what is $2+2$ ?", ("4",), "", "math500"))
     monkeypatch.setattr(benchmarks, "load", lambda name: tests[name])
-
-
-def test_training_problems_are_checked_against_the_test_sets(sets: None) -> None:
-    drawn = Gpu().train_problems(0)
-    assert drawn.column_names == ["prompt", "answer", "benchmark"]
-    assert sorted(drawn["prompt"]) == [prompt("What is 1 + 1?"), prompt("What is 3 + 3?")]
-    assert Gpu().train_problems(1).to_list() != Gpu().train_problems(4).to_list() or len(drawn) < 3
-
-
-def test_benchmarks_of_the_scale(sets: None) -> None:
-    found = Gpu().benchmarks(2)
-    assert tuple(found) == benchmarks.SIX
-    assert all(t.column_names == ["id", "prompt", "answer"] and len(t) == 2 for t in found.values())
-    assert "without units" in found["olympiadbench"]["prompt"][0]
-    assert list(Gpu().benchmarks(1, "search")) == ["deepscaler"]
+    world = Gpu()
+    trained, tested = world.train_problems(0), world.benchmarks(2)
+    assert trained.column_names == ["prompt", "answer", "benchmark"]
+    assert sorted(trained["prompt"]) == [prompt("What is 1 + 1?"), prompt("What is 3 + 3?")]
+    assert tuple(tested) == benchmarks.SIX
+    assert all(t.column_names == ["id", "prompt", "answer"] and len(t) == 2 for t in tested.values())
+    assert "without units" in tested["olympiadbench"]["prompt"][0]
+    assert list(world.benchmarks(1, "search")) == ["deepscaler"]
     with pytest.raises(ConfigError, match="choose test or search"):
-        Gpu().benchmarks(1, "train")
+        world.benchmarks(1, "train")
 
 
 @pytest.mark.parametrize(
@@ -442,37 +326,7 @@ def test_a_training_set_that_cannot_be_used(rows: dict, message: str, monkeypatc
         gpu.read_training("owner/set", "rev")
 
 
-# --- settings -----------------------------------------------------------------------------------------------------
-
-
-def test_the_two_sizes_differ_in_the_model_alone() -> None:
-    one, two = (scales.config(scale, "egrc") for scale in ("gpu", "gpu-7b"))
-    assert replace(two, scale="gpu") == one and scales.hardware("gpu") == scales.hardware("gpu-7b")
-    assert (Gpu.HUB, Gpu.REVISION) != (Gpu7B.HUB, Gpu7B.REVISION)
-
-
-def test_every_setting_says_whose_it_is() -> None:
-    config = scales.config("gpu", "egrc")
-    found = gpu.whose(config).set_index("setting")
-    assert set(found["whose"]) == {gpu.PAPER, gpu.OURS, gpu.READING}
-    assert found["value"]["learning_rate"] == config.learning_rate
-    assert found["value"]["L of stage 1 (tokens)"] == config.recipe.phases[0].budget
-    numbers = found[[isinstance(v, (int, float)) and not isinstance(v, bool) for v in found["value"]]]
-    assert set(numbers["whose"]) - {gpu.OURS} == {gpu.PAPER} and list(
-        numbers.index[numbers["whose"] == gpu.PAPER]
-    ) == ["stages, one switch"], "no number of the paper's is public but the one switch"
-
-
 # --- the dry run --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("vllm", ["", "colocate", "server"])
-def test_the_trainer_takes_the_hardwares_settings(vllm: str) -> None:
-    config, hardware = scales.config("gpu", "egrc"), replace(scales.hardware("gpu"), vllm=vllm)
-    settings = launch.trainer_settings(config, hardware) | {"use_cpu": True, "report_to": "none"}
-    args = EGRCConfig("out", max_completion_length=config.cap, num_generations=config.group_size,
-                      recipe=config.recipe, **settings)  # fmt: skip
-    assert args.use_vllm == bool(vllm)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs" / "accelerate").glob("*.yaml")), ids=lambda file: file.stem)
@@ -481,11 +335,11 @@ def test_accelerate_reads_the_configs(file: Path) -> None:
     assert set(ClusterConfig.from_yaml_file(str(file)).deepspeed_config or {}) <= known.keys()
 
 
-def parse(words: tuple[str, ...]) -> None:
+def parse(line: str) -> None:
     """The launcher's part by its own parser, ours by ours.  Raises SystemExit for an option that one does not know."""
-    words = list(words)
-    if words[0] == "accelerate":
-        asked = launch_command_parser().parse_args(words[2:])
+    words = shlex.split(line)
+    if "accelerate" in words:
+        asked = launch_command_parser().parse_args(words[words.index("launch") + 1 :])
         words = [asked.training_script, *asked.training_script_args]
         launch.micro_batches(scales.config("gpu", "egrc"), scales.hardware("gpu"), asked.num_processes)
     elif "torch.distributed.run" in words:
@@ -495,40 +349,21 @@ def parse(words: tuple[str, ...]) -> None:
         parser().parse_args(words[words.index("egrc") + 1 :])
 
 
-@pytest.mark.parametrize("scale", ["pocket", "gpu"])
+@pytest.mark.parametrize("scale", ["pocket", "gpu", "gpu-7b"])
 def test_every_command_is_known_to_the_installed_versions(scale: str) -> None:
-    for group in dryrun.commands(scale).values():
-        for command in group:
-            parse(command.words)  # `vllm serve` is not installed: what TRL asks of it is compared below
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("accelerate", "launch", "--no_such", "1", "-m", "egrc", "train", "--arm", "egrc"),
-        ("python", "-m", "egrc", "train", "--arms", "egrc"),
-        ("python", "-m", "torch.distributed.run", "--nproc=2", "--no-such", "-m", "egrc", "train", "--arm", "egrc"),
-    ],
-)
-def test_a_wrong_command_is_found(words: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit):
-        parse(words)
-
-
-def test_vllm_is_served_as_trl_asks() -> None:
-    theirs = build_command(ScriptArguments(model=Gpu.HUB))
-    imposed = theirs[theirs.index("--weight-transfer-config") :]
-    assert set(imposed) <= set(dryrun._serve("gpu").words)
-
-
-@pytest.mark.parametrize("scale", ["gpu", "gpu-7b"])
-def test_commands_name_the_scale_and_pin_what_they_serve(scale: str) -> None:
-    lines = [str(c) for group in dryrun.commands(scale).values() for c in group]
+    lines = "\n".join(dryrun.commands(scale).values()).splitlines()
+    for line in lines:
+        parse(line)
+        if " egrc train " in line:
+            with pytest.raises(SystemExit):
+                parse(f"{line} --no-such-option")
     assert all(f"--scale {scale} " in line for line in lines if " egrc train " in line)
-    serve = next(line for line in lines if "vllm serve" in line)
-    world = scales.world(scale)
-    assert f"--revision {world.REVISION}" in serve and world.HUB in serve and "--host 127.0.0.1" in serve
-    assert "trust" not in serve
+    if scale == "pocket":
+        return
+    serve = next(shlex.split(line) for line in lines if "vllm serve" in line)  # vLLM is not installed
+    theirs, world = build_command(ScriptArguments(model=Gpu.HUB)), scales.world(scale)
+    assert set(theirs[theirs.index("--weight-transfer-config") :]) <= set(serve), "TRL asks for it so"
+    assert {world.HUB, world.REVISION, "127.0.0.1"} <= set(serve) and "trust" not in " ".join(serve)
 
 
 @pytest.mark.parametrize(
@@ -544,5 +379,6 @@ def test_the_report(scale: str, command: str, capsys: pytest.CaptureFixture[str]
 def test_all_scales_side_by_side() -> None:
     found = dryrun.side_by_side()
     assert list(found.columns) == list(scales.SCALES)
-    assert found.loc["steps", "gpu"] == scales.config("gpu", "egrc").steps
     assert found.loc["hardware: vllm", "gpu"] == "colocate" and found.loc["hardware: vllm", "pocket"] == ""
+    one, two = (scales.config(scale, "egrc") for scale in ("gpu", "gpu-7b"))
+    assert replace(two, scale="gpu") == one and scales.hardware("gpu") == scales.hardware("gpu-7b")

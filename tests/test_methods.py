@@ -25,7 +25,7 @@ from egrc.settings import EGRCConfig
 torch.set_num_threads(1)
 NAMES = [*methods.ARMS, *ABLATIONS]
 BUDGET = 12
-LENGTHS = Lengths(cap=BUDGET, compress_budget=BUDGET, explore_budget=10, r=0.1, gate=EntropyGate(window=1, dwell=1))
+LENGTHS = Lengths(BUDGET, BUDGET, 10, r=0.1, gate=EntropyGate(window=1, dwell=1))
 
 
 def shrunk(recipe: Recipe) -> Recipe:

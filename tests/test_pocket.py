@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from itertools import islice
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egrc import paths
-from egrc.worlds.pocket import Pocket, floor_tokens
+from egrc.worlds.pocket import Pocket, criteria, floor_tokens
 from egrc.worlds.pocket.criteria import sizes, started_compact, world_hash
 from egrc.worlds.pocket.teacher import trace
 from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
@@ -64,8 +66,7 @@ def test_problems_by_hand():
 def test_every_problem_has_one_answer_and_the_halves_are_disjoint(benchmark):
     trained = {p.text for p in islice(problems(benchmark, held_out=False, seed=1), 3000)}
     tested = list(islice(problems(benchmark, held_out=True, seed=1), 3000))
-    assert len({p.text for p in tested}) == len(tested)
-    assert not trained & {p.text for p in tested}
+    assert len({p.text for p in tested}) == len(tested) and not trained & {p.text for p in tested}
     assert all(len(p.answers) == 1 for p in tested)
 
 
@@ -73,15 +74,7 @@ def test_training_and_probe_problems_are_of_the_training_half():
     pocket = Pocket()
     tested = {p for table in pocket.benchmarks(2000).values() for p in table["prompt"]}
     assert not tested & set(pocket.train_problems(0)["prompt"])
-    prefixes = [" ".join(text.split()[: text.split().index("?") + 1]) for text in pocket.probe_prefixes()]
-    assert not tested & set(prefixes)
-
-
-def test_enough_problems_and_no_constant_answer_pays():
-    table = sizes()
-    assert ((table.held_out >= 2000) | table.whole_half).all()
-    assert list(table[table.whole_half].benchmark) == ["hole-2"]  # 18 * 18 * 6 problems in all
-    assert (table.constant_accuracy <= 0.25).all()
+    assert not tested & {text.partition(" ?")[0] + " ?" for text in pocket.probe_prefixes()}
 
 
 @given(st.integers(0, 10**9), st.sampled_from(BENCHMARKS))
@@ -94,9 +87,7 @@ def test_every_statement_of_a_trace_is_true(seed, benchmark):
     for i, word in enumerate(words):
         if word == "=":
             a, operation, result = words[i - 2], words[i - 1], words[i + 1]
-            assert (int(a) + int(operation[1:]) * {"+": 1, "-": -1}.get(operation[0], 0)) % MODULUS == int(result) or (
-                operation[0] == "*" and int(a) * int(operation[1:]) % MODULUS == int(result)
-            )
+            assert eval(f"({a} {operation}) % {MODULUS}") == int(result)
     if problem.start is not None:
         assert int(words[-2]) in problem.answers
 
@@ -152,24 +143,23 @@ def test_tokenizer():
     assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "3", "+4", "?"]
     assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}) == 3
     assert tokenizer.decode(ids, skip_special_tokens=True) == "3 +4 ?"
-    assert [word_class(w) for w in ("so", "5", "*3", "=", "check", "<eos>")] == [
-        "connector", "number", "operator", "operator", "other", "other"
-    ]  # fmt: skip
+    kinds = {"so": "connector", "5": "number", "*3": "operator", "=": "operator", "check": "other", "<eos>": "other"}
+    assert {word: word_class(word) for word in kinds} == kinds
     classes = Pocket().token_classes(tokenizer)
     assert (classes.ids == 0).sum() == len(CONNECTORS) and (classes.ids == 2).sum() == len(OPERATIONS) + 2
 
 
-def test_grader():
-    correct = Pocket().correct
-    assert correct("3 +4 0 # 0", "0")
-    assert not correct("3 +4 0 # 0", "1")
-    assert not correct("3 +4 0", "0") and not correct("", "0")
-    assert not correct("# 0 so", "0")
+@pytest.mark.parametrize(
+    ("completion", "right"), [("3 +4 0 # 0", True), ("# 1", False), ("3 +4 0", False), ("", False), ("# 0 so", False)]
+)
+def test_grader(completion, right):
+    assert Pocket().correct(completion, "0") == Pocket().correct(completion, ["zero", "0"]) == right
 
 
 def test_started_compact_names_what_is_computed_first():
     tables = started_compact(Pocket().benchmarks(3))
-    assert tables["forward-3"][0]["prompt"].split()[-1] == tables["forward-3"][0]["prompt"].split()[0]
+    first, *_, started = tables["forward-3"][0]["prompt"].split()
+    assert started == first
     right_side = tables["hole-2r"][0]["prompt"]
     assert right_side.split()[-1] == right_side.split("=")[1].split()[0]
 
@@ -178,3 +168,23 @@ def test_recorded_criteria_are_of_this_world():
     recorded = json.loads((paths.DATA / "pocket" / "world.json").read_text())
     assert recorded["hash"] == world_hash(), "the world changed: `python -m egrc measure world`, raise WORLD_VERSION"
     assert all(criterion["met"] for criterion in recorded["criteria"])
+    table = sizes()
+    assert recorded["sizes"] == table.to_dict("records")
+    assert list(table[table.whole_half].benchmark) == ["hole-2"]  # 18 * 18 * 6 problems in all
+
+
+def test_a_callers_folder_holds_base_and_criteria(tmp_path, monkeypatch):
+    shutil.copytree(paths.DATA / "pocket" / "base", tmp_path / "pocket" / "base")
+    monkeypatch.setattr(paths, "DATA", tmp_path / "nowhere")  # the package's must not be touched
+
+    def made_up(temperatures):
+        rows = [(b, t, 0.5, 60.0) for t in temperatures for b in (*BENCHMARKS, "mean")]
+        return pd.DataFrame(rows, columns=["benchmark", "temperature", "accuracy", "mean_tokens"])
+
+    monkeypatch.setattr(criteria, "evaluate", lambda *asked: next(x for x in asked if isinstance(x, tuple)))
+    monkeypatch.setattr(criteria, "summarise", made_up)
+    result = criteria.measure(n=1, say=lambda line: None, data=tmp_path)
+    kept = json.loads((tmp_path / "pocket" / "world.json").read_text())
+    assert kept["hash"] == result["hash"] and not (tmp_path / "nowhere").exists()
+    with pytest.raises(FileNotFoundError, match="no base model in"):
+        Pocket().policy_path()

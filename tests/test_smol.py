@@ -2,11 +2,9 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from egrc.atomic import WriteError
 from egrc.checks import ConfigError
@@ -46,27 +44,19 @@ def tokenizer() -> PreTrainedTokenizerBase:
 # --- problems and prompts -------------------------------------------------------------------------
 
 
-def test_benchmarks() -> None:
+def test_problems_to_test_with_are_always_the_same_and_not_trained_on() -> None:
     world = Smol()
     (tested,), (searched,) = (world.benchmarks(99, split).values() for split in ("test", "search"))
     assert tested.column_names == ["id", "prompt", "answer"]
     assert len(tested) + len(searched) == len(load(HANDMADE))
     assert not set(tested["prompt"]) & set(searched["prompt"])
-    first = world.benchmarks(8)
-    assert list(first) == ["handmade"]
-    assert first["handmade"].to_list() == tested.to_list()[:8] == Smol().benchmarks(8)["handmade"].to_list()
-    assert world.floor_tokens("handmade") is None
-    with pytest.raises(ConfigError, match="choose test or search"):
-        world.benchmarks(8, "train")
-
-
-def test_training_problems_are_those_of_search_in_the_seeds_order() -> None:
-    world = Smol()
-    first, again, other = (world.train_problems(seed) for seed in (0, 0, 1))
+    assert Smol().benchmarks(8)["handmade"].to_list() == tested.to_list()[:8]
+    first, again, other = (Smol().train_problems(seed) for seed in (0, 0, 1))
     assert first.column_names == ["prompt", "answer", "benchmark"]
     assert first.to_list() == again.to_list() != other.to_list()
-    searched = world.benchmarks(99, "search")["handmade"]
     assert sorted(first["prompt"]) == sorted(other["prompt"]) == sorted(searched["prompt"])
+    with pytest.raises(ConfigError, match="choose test or search"):
+        world.benchmarks(8, "train")
 
 
 def test_problems_come_from_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,23 +64,14 @@ def test_problems_come_from_the_folder_that_is_named(tmp_path: Path, monkeypatch
         rows = [f'{{"question": "{split} {i}?", "answer": "#### {i}"}}' for i in range(n)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    for world in (Smol(), scales.world("smol"), Smol(tmp_path)):
+    for world in (scales.world("smol"), Smol(tmp_path)):
         assert {name: len(table) for name, table in world.benchmarks(9).items()} == {"gsm8k": 2}
         assert sorted(world.train_problems(0)["answer"]) == [["0"], ["1"], ["2"]]
 
 
-def test_correct() -> None:
-    world = Smol()
-    assert world.correct("2 + 3 = 5\n#### 5", "5")
-    assert not world.correct("2 + 3 = 6\n#### 6", "5")
-    assert not world.correct("", "5")
-
-
 def test_prompt_is_the_models_own_template(tokenizer: PreTrainedTokenizerBase) -> None:
     turns = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": "How many?"}]
-    assert prompt("How many?") == tokenizer.apply_chat_template(
-        turns, tokenize=False, add_generation_prompt=True
-    )
+    assert prompt("How many?") == tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     assert tokenizer(prompt("How many?")).input_ids == whole  # no second token at the start
 
@@ -102,28 +83,20 @@ def test_a_problem_cannot_leave_its_turn(pieces: list[str]) -> None:
 
 
 def test_probe_prefixes_stop_halfway() -> None:
-    prefixes = Smol().probe_prefixes()
-    problems = load(HANDMADE)
+    prefixes, problems = Smol().probe_prefixes(), load(HANDMADE)
     assert prefixes == Smol(REAL).probe_prefixes()  # the same on any data
-    assert len(set(prefixes)) == len(problems)
     for prefix, p in zip(prefixes, problems, strict=True):
-        said = prefix.removeprefix(prompt(p.text))
-        assert said != prefix and said and "####" not in said
-        assert p.solution.startswith(said) and len(said) < 0.8 * len(p.solution)
+        half = prefix.removeprefix(prompt(p.text))
+        assert half != prefix and half and p.solution.startswith(half) and len(half) < 0.8 * len(p.solution)
 
 
 # --- the model ------------------------------------------------------------------------------------
 
 
-def test_padding_is_not_an_end(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_padding_and_token_classes(tokenizer: PreTrainedTokenizerBase) -> None:
     assert tokenizer.pad_token == PAD
     assert len({tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}) == 3
-    ids = tokenizer(["5", "a longer text"], padding=True).input_ids[0]
-    assert tokenizer.pad_token_id in ids
-    assert tokenizer.decode(ids, skip_special_tokens=True) == "5"
-
-
-def test_token_classes(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert tokenizer.decode(tokenizer(["5", "a longer text"], padding=True).input_ids[0], True) == "5"
     classes = Smol().token_classes(tokenizer)
     assert len(classes.ids) == len(tokenizer)
 
@@ -131,10 +104,8 @@ def test_token_classes(tokenizer: PreTrainedTokenizerBase) -> None:
         return [classes.names[classes.ids[i]] for i in tokenizer(text).input_ids]
 
     assert of("So 12") == ["connector", "other", "number", "number"]
-    assert of(" therefore however wait") == ["connector"] * 3
-    blank, number, operator = "other", "number", "operator"
-    assert of("3 + 4 = 7") == [number, operator, blank, number, operator, blank, number]
-    assert of(" soft and for") == ["other"] * 3
+    assert of(" therefore however wait soft and for") == ["connector"] * 3 + ["other"] * 3
+    assert of("3 + 4 = 7") == ["number", "operator", "other", "number", "operator", "other", "number"]
 
 
 def test_missing_wheel_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +130,7 @@ class _Saved:
 
 
 @pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")])
-def test_conversion_is_whole_or_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
-) -> None:
+def test_conversion_is_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None) -> None:
     monkeypatch.setenv("EGRC_CACHE", str(tmp_path / "cache"))
     for loader in (smol.AutoModelForCausalLM, smol.AutoTokenizer):
         monkeypatch.setattr(loader, "from_pretrained", lambda *_, **__: _Saved(error))
@@ -173,36 +142,24 @@ def test_conversion_is_whole_or_nothing(
         folder = Path(Smol().policy_path())
         assert list((tmp_path / "cache").iterdir()) == [folder]
         (folder / "half").write_text("kept")  # a second call converts nothing
-        assert Path(Smol().policy_path()) == folder
-        assert (folder / "half").read_text() == "kept"
+        assert Path(Smol().policy_path()) == folder and (folder / "half").read_text() == "kept"
 
 
 @pytest.mark.e2e
 def test_the_weights_hash_alike_whether_or_not_the_hub_is_switched_off(tmp_path: Path) -> None:
     """With the hub switched off (as `make` does) is how the recorded measurements were made."""
     code = (
-        "from pathlib import Path; from egrc.experiments import fingerprint; from egrc.worlds import smol; "
-        "gguf, _ = smol._wheel(); "
-        f"smol._convert(gguf, Path({str(tmp_path / 'online')!r})); "
-        f"print(fingerprint.folder_hash({str(tmp_path / 'online')!r}))"
+        "from egrc.experiments import fingerprint, scales; "
+        "print(fingerprint.folder_hash(scales.world('smol').policy_path()))"
     )
     online = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    online["EGRC_CACHE"] = str(tmp_path)
     done = subprocess.run([sys.executable, "-c", code], env=online, check=True, capture_output=True, text=True)
     recorded = json.loads((DATA / "measurements" / "smol" / "words.json").read_text(encoding="utf-8"))
     assert done.stdout.strip() == recorded["inputs"]["base model"]
 
 
 # --- the same trainer and evaluation --------------------------------------------------------------
-
-RECIPE = Recipe(
-    phases=(
-        Compress("compress", 48, r=0.2),
-        Explore("explore", 40, length_weight=0.1, temperature=1.2),
-    ),
-    gate=EntropyGate(
-        low=1.5, high=1.6, window=1, dwell=1
-    ),  # any entropy is low: the phase switches between the steps
-)
 
 
 def brief(completions: list[str], **_: object) -> list[float]:
@@ -211,19 +168,19 @@ def brief(completions: list[str], **_: object) -> list[float]:
 
 
 @pytest.mark.e2e
-def test_two_steps_evaluate_save_reload_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_steps_evaluate_save_reload_resume(tmp_path: Path) -> None:
     from egrc.trainer import EGRCConfig, EGRCTrainer, last_checkpoint
 
     torch.set_num_threads(1)
     world = Smol(REAL if REAL.is_dir() else HANDMADE)
-    clock, times = time.perf_counter(), {}
+    phases = (Compress("compress", 48, r=0.2), Explore("explore", 40, length_weight=0.1, temperature=1.2))
 
     def trainer(folder: Path) -> EGRCTrainer:
         model, tokenizer = world.policy()
         args = EGRCConfig(
             output_dir=str(folder),
             record_dir=str(folder / "records"),
-            recipe=RECIPE,
+            recipe=Recipe(phases, EntropyGate(low=1.5, high=1.6, window=1, dwell=1)),  # any entropy is low
             per_device_train_batch_size=4,
             num_generations=2,
             max_completion_length=48,
@@ -247,14 +204,8 @@ def test_two_steps_evaluate_save_reload_resume(tmp_path: Path, capsys: pytest.Ca
             probe_prefixes=world.probe_prefixes()[:2],
         )
 
-    def lap(name: str) -> None:
-        nonlocal clock
-        times[name], clock = time.perf_counter() - clock, time.perf_counter()
-
     through = trainer(tmp_path / "through")
-    lap("load")
     through.train()
-    lap("two steps")
     rows = through.recorder.steps
     assert [row["phase"] for row in rows] == ["compress", "explore"]
     assert [row["temperature"] for row in rows] == [1.0, 1.2]
@@ -264,41 +215,25 @@ def test_two_steps_evaluate_save_reload_resume(tmp_path: Path, capsys: pytest.Ca
     through.model.save_pretrained(tmp_path / "adapter")
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert any(bool(w.any()) for name, w in saved.items() if "lora_B" in name)  # zero before training
-    assert not list((tmp_path / "adapter").glob("*.bin"))  # no pickle in what is published
-
     model, tokenizer = through.model.eval(), through.processing_class
     batch = tokenizer(world.probe_prefixes()[:1], return_tensors="pt")
     with torch.no_grad():
-        mine = model(**batch).logits
-        base = AutoModelForCausalLM.from_pretrained(world.policy_path(), dtype=torch.float32).eval()
+        mine, base = model(**batch).logits, world.policy()[0]
         before = base(**batch).logits
         again = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(**batch).logits
     assert torch.equal(mine, again) and not torch.allclose(mine, before)
-    lap("save and reload")
 
     table = evaluate(model, tokenizer, world.benchmarks(8), world.correct, (0.0,), samples=1, cap=48, seed=0)
     assert len(table) == 8 and table["id"].is_unique
     assert table["tokens"].between(1, 48).all() and not table["correct"][table["truncated"]].any()
-    lap("evaluate 8 problems")
 
     del through, model, base  # memory: one model at a time
-    shutil.copytree(tmp_path / "through" / "checkpoint-1", tmp_path / "resumed" / "checkpoint-1")
-    shutil.copytree(tmp_path / "through" / "records", tmp_path / "resumed" / "records")
+    for part in ("checkpoint-1", "records"):
+        shutil.copytree(tmp_path / "through" / part, tmp_path / "resumed" / part)
     resumed = trainer(tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=last_checkpoint(tmp_path / "resumed"))
     resumed.model.save_pretrained(tmp_path / "adapter-resumed")
-    lap("resume one step")
     same = load_file(tmp_path / "adapter-resumed" / "adapter_model.safetensors")
     assert saved.keys() == same.keys() and all(torch.equal(saved[name], same[name]) for name in saved)
-    steps, again = (pd.read_csv(tmp_path / run / "records" / "steps.csv") for run in ("through", "resumed"))
-    pd.testing.assert_frame_equal(
-        steps.drop(columns="seconds"), again.drop(columns="seconds"), check_exact=True
-    )
-
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    with capsys.disabled():
-        print(
-            "\nsmol:", ", ".join(f"{name} {t:.1f} s" for name, t in times.items()), f"- peak {peak:.1f} GiB"
-        )
-    assert peak < 5
+    steps = (pd.read_csv(tmp_path / run / "records" / "steps.csv") for run in ("through", "resumed"))
+    pd.testing.assert_frame_equal(*(s.drop(columns="seconds") for s in steps), check_exact=True)

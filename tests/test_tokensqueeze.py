@@ -1,6 +1,7 @@
-"""TokenSqueeze's loss by hand, and a whole run on a tiny model: samples, pairs, training, resume, record."""
+"""TokenSqueeze: which pairs are made, what rewriting drops, the loss, all by hand; and a run that stops and goes on."""
 
 import math
+import random
 import shutil
 
 import pandas as pd
@@ -8,63 +9,162 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 from trl import DPOConfig
 
 from egrc.checks import ConfigError
-from egrc.config import Config
-from egrc.controller import Recipe
-from egrc.entropy import lexical_classes
-from egrc.experiments import run
+from egrc.experiments import run, scales
 from egrc.experiments.records import Record
 from egrc.methods import tokensqueeze_train as squeeze
-from egrc.methods.tokensqueeze import Squeeze
+from egrc.methods.tokensqueeze import WINDOW, Grammar, Trace, depth, divergence, pairs, rewrite, split
 from egrc.worlds.launch import Hardware
+from egrc.worlds.pocket import Pocket
+from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
+from egrc.worlds.pocket.world import BENCHMARKS
+
+# --- which samples are compared -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("correct", "samples", "alpha", "positives"),
+    [
+        (4, 8, 1.0, 2),  # q = 1/2 of 4
+        (6, 8, 1.0, 2),  # q = 1/4 of 6 = 1.5
+        (8, 8, 1.0, 1),  # q = 0: ours, one at least
+        (0, 8, 1.0, 0),
+        (30, 50, 0.25, 3),  # q = 1/10 of 30, which floats make a little more than 3
+    ],
+)
+def test_depth_by_hand(correct, samples, alpha, positives):
+    assert depth(correct, samples, alpha) == positives
+
+
+def trace(length, correct=True):
+    return Trace(tuple(range(length)), correct)
+
+
+def test_the_shortest_correct_ones_are_held_against_longer_or_wrong_ones():
+    wrong = trace(1, correct=False)
+    chosen, others = split([trace(9), trace(3), wrong, trace(5), trace(7), wrong, wrong, wrong], alpha=1.0)
+    assert [len(t.ids) for t in chosen] == [3, 5]  # c = 4 of 8
+    assert [len(t.ids) for t in others if t.correct] == [7, 9] and sum(not t.correct for t in others) == 4
+    others = [trace(4), trace(3), trace(2, correct=False), trace(6, correct=False)]
+    found = pairs([(7, 7, 7)], others, random.Random(0))
+    assert [len(rejected) for _, rejected in found] == [4, 2, 6]  # not the correct one of equal length
+    some = pairs([(1,), (2,)], [trace(n) for n in range(10, 30)], random.Random(3), most=7)
+    assert len(set(some)) == 7
+
+
+# --- steps that say again what was said ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def grammar():
+    words = build_tokenizer().convert_ids_to_tokens(range(len(build_tokenizer())))
+    return Grammar(words, [word_class(w) == "connector" for w in words])
+
+
+def ids(text):
+    return tuple(build_tokenizer().convert_tokens_to_ids(text.split()))
+
+
+def words(grammar, found):
+    return " ".join(grammar.words[i] for i in found)
+
+
+CHECKED = "so 3 +4 = 0 . wait check 3 +4 = 0 right . then 0 -1 = 6 . # 6 <eos>"
+AGAIN = "so 3 +4 = 0 . then 0 -1 = 6 . hmm again 3 +4 = 0 . 0 -1 = 6 . # 6 <eos>"
+TRIES = "so try 3 . 3 +4 = 0 . gap 0 -5 = 2 no . but try 3 . 3 +4 = 0 . gap 0 -5 = 2 no . wait try 1 . 1 +4 = 5 . "
+TRIES += "gap 5 -5 = 0 yes . # 1 <eos>"
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        (CHECKED, "wait check 3 +4 = 0 right ."),
+        (AGAIN, "hmm again 3 +4 = 0 . 0 -1 = 6 ."),
+        (TRIES, "but try 3 . 3 +4 = 0 . gap 0 -5 = 2 no ."),
+        ("wait again 3 +4 = 0 . so 0 -1 = 6 . # 6 <eos>", "wait again 3 +4 = 0 ."),
+        ("so 3 +4 = 0 . then 0 -1 = 6 . # 6 <eos>", None),  # every step is needed
+        ("so try 3 . 3 +4 = 0 . gap 0 -5 = 2 no . wait try 1 . 1 +4 = 5 . gap 5 -5 = 0 yes . # 1 <eos>", None),
+        ("so 3 +4 = 0 . wait check 3 +4", None),  # cut inside
+        ("wait again", None),
+        ("", None),
+    ],
+)
+def test_redundant_steps(grammar, text, span):
+    found = grammar.redundant(ids(text))
+    assert (found and words(grammar, ids(text)[slice(*found)])) == span
+    assert found is None or grammar.redundant(ids(text)[: found[1]], found[0] + 1) is None  # and is not found twice
+
+
+# --- what is missed -----------------------------------------------------------------------------------------------
+
+
+class Counting(torch.nn.Module):
+    """Predicts token 1 with probability `with_check` where a 'check' was read before, else `without`; two tokens."""
+
+    def __init__(self, grammar, with_check, without):
+        super().__init__()
+        self.check, self.size, self.p = grammar.words.index("check"), len(grammar.words), (without, with_check)
+
+    def forward(self, input_ids, attention_mask, use_cache):
+        seen = (input_ids == self.check).long().cumsum(1) > 0
+        p = torch.where(seen, self.p[1], self.p[0])
+        logits = torch.full((*input_ids.shape, self.size), -1e4)
+        logits[..., 0], logits[..., 1] = (1 - p).log(), p.log()
+        return type("Output", (), {"logits": logits})()
+
+
+def kl(p, q):
+    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+
+
+def test_divergence_by_hand_and_in_a_batch_with_other_lengths(grammar):
+    model, prompt, jobs = Counting(grammar, 0.8, 0.5), ids("3 +4 -1 ?"), []
+    for text in (CHECKED, CHECKED.replace("then 0 -1 = 6 . ", "")):
+        full = ids(text)
+        begin, end = grammar.redundant(full)
+        jobs.append(([prompt], [full], [full[:begin] + full[end:]], [len(full) - end]))
+    both = divergence(model, *(sum(parts, []) for parts in zip(*jobs, strict=True)))
+    assert both.tolist() == pytest.approx([9 * kl(0.8, 0.5) / WINDOW, 3 * kl(0.8, 0.5) / WINDOW], rel=1e-5)
+    assert divergence(model, *jobs[0]).tolist() == pytest.approx(both[:1].tolist(), rel=1e-6)
+
+
+def test_what_is_not_missed_is_dropped_and_what_is_missed_stays(grammar):
+    twice = CHECKED.replace("right . then", "right . but check 3 +4 = 0 right . then")
+    prompt, traces = ids("3 +4 -1 ?"), [ids(CHECKED), ids(AGAIN), ids("3 +4 0 -1 6 # 6 <eos>"), ids(twice)]
+    blind, alert = Counting(grammar, 0.5, 0.5), Counting(grammar, 0.9, 0.1)
+    step = 9 * kl(0.9, 0.1) / WINDOW  # 0.031
+    dropped = rewrite(blind, [prompt] * 4, traces, grammar)
+    assert {words(grammar, dropped[i]) for i in (0, 1, 3)} == {"so 3 +4 = 0 . then 0 -1 = 6 . # 6 <eos>"}
+    assert dropped[2] == traces[2]
+    kept = rewrite(alert, [prompt] * 2, traces[:2], grammar, epsilon=0.99 * step)
+    assert kept[0] == traces[0] and kept[1] == dropped[1]  # this model does not look at 'again'
+    assert rewrite(alert, [prompt], traces[:1], grammar, epsilon=1.01 * step)[0] == dropped[0]
+
+
+def test_the_base_misses_no_re_check_but_would_miss_a_step():
+    """The source's epsilon, on the pocket base: it tells what is redundant from what is not."""
+    model, tokenizer = Pocket().policy()
+    prompt, full = tuple(tokenizer("3 +4 -1 *2 +5 ?")["input_ids"]), ids(
+        "so 3 +4 = 0 . wait check 3 +4 = 0 right . then 0 -1 = 6 . so 6 *2 = 5 . so 5 +5 = 3 . # 3 <eos>"
+    )
+    check, step = full[:6] + full[14:], full[:14] + full[20:]
+    missed = divergence(model, [prompt] * 2, [full] * 2, [check, step], [len(full) - 14, len(full) - 20])
+    assert missed[0] < 0.005 < missed[1]
+
+
+# --- the loss -----------------------------------------------------------------------------------------------------
 
 PROMPT, SHORT, LONG = [1, 3], [4, 2], [3, 4, 4, 3, 4, 2]  # bos 3 | 4 eos | 3 4 4 3 4 eos
 
 
-class World:
-    """The tiny model as a scale's world."""
-
-    def __init__(self, folder):
-        self.path = tiny.save(folder)
-
-    def policy_path(self):
-        return self.path
-
-    def policy(self):
-        return LlamaForCausalLM.from_pretrained(self.path).eval(), tiny.tokenizer()
-
-    def train_problems(self, seed):
-        return tiny.dataset(12)
-
-    def benchmarks(self, n, split="test"):
-        rows = tiny.dataset(n)
-        return {"sums": rows.add_column("id", rows["prompt"])}
-
-    def correct(self, completion, answer):
-        return tiny.even(completion, answer)
-
-    def token_classes(self, tokenizer):
-        return lexical_classes(tokenizer, size=len(tokenizer))
-
-
 def config(**changed):
     """3 steps of 4 problems x 4 rollouts."""
-    first = Squeeze("squeeze", 12)
-    given = {"steps": 3, "prompts_per_step": 4, "group_size": 4, "cap": 12, "eval_problems": 3, "checkpoint_every": 1}
-    return Config("pocket", "egrc", Recipe((first,)), seed=1, lora_rank=4, **{**given, **changed})
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(squeeze, "AT_ONCE", 32)  # eight problems, so that there are two files
-        yield World(tmp_path_factory.mktemp("tiny"))
-
-
-# --- the loss -----------------------------------------------------------------------------------------------------
+    small = {"steps": 3, "prompts_per_step": 4, "group_size": 4, "eval_problems": 1, "cap": 96, "checkpoint_every": 1}
+    return scales.config("pocket", "tokensqueeze", seed=1, **{**small, **changed})
 
 
 def pair_trainer(folder, length_weight, uniform):
@@ -90,7 +190,7 @@ def loss(trainer):
     return trainer.compute_loss(trainer.model, batch).item()
 
 
-@pytest.mark.parametrize("length_weight", [0.0, 1.0, 2.0, -1.0])
+@pytest.mark.parametrize("length_weight", [0.0, 2.0])
 def test_the_loss_before_training_by_hand(length_weight, tmp_path):
     # policy = base, so only lambda log(6 / 2) is left in the sigmoid, whose -log is log(1 + 3^-lambda); uniform over 5
     found = loss(pair_trainer(tmp_path, length_weight, uniform=True))
@@ -118,47 +218,14 @@ def test_the_loss_of_a_changed_policy_from_plain_logits(tmp_path):
     assert loss(trainer) == pytest.approx(0.5 * dpo + 0.5 * -policy[0] / 2, rel=1e-4)
 
 
-# --- samples and pairs --------------------------------------------------------------------------------------------
-
-
-def test_the_budget_is_that_of_the_other_arms(world, tmp_path):
-    c = config()
-    samples = squeeze.sample(c, world, tmp_path)
-    assert len(samples) == c.steps * c.prompts_per_step * c.group_size
-    assert samples.groupby("problem").size().eq(c.group_size).all()
-    lengths = samples["ids"].map(len)
-    assert lengths.max() <= 12 and not samples.loc[samples["ids"].map(lambda ids: ids[-1] != 2), "correct"].any()
-
-
-def test_files_of_samples_that_are_there_stay(world, tmp_path):
-    first = squeeze.sample(config(), world, tmp_path)
-    files = sorted(tmp_path.iterdir())
-    assert len(files) == 2
-    files[1].unlink()
-    again = squeeze.sample(config(), world, tmp_path)
-    assert again["ids"].map(list).tolist() == first["ids"].map(list).tolist()
-
-
-def rows_of(problem, *traces):
-    return [{"problem": problem, "prompt_ids": [1, problem], "ids": ids, "correct": ok} for ids, ok in traces]
-
-
-def test_pairs_are_all_used_before_any_comes_again(world):
-    samples = pd.DataFrame(rows_of(3, ([4, 2], True), ([4, 4, 2], True), ([4, 4, 4, 2], True), ([4], False)))
-    c = config(steps=1, prompts_per_step=1, group_size=8)  # four pairs wanted
-    found = squeeze.make_pairs(c, world, samples)
-    assert len(found) == 4 and (found["accuracy"] == 0.75).all()
-    assert found["chosen_ids"].tolist() == [(4, 2)] * 4
-    assert {len(ids) for ids in found["rejected_ids"][:3]} == {1, 3, 4}
-
-
-def test_samples_without_a_pair_are_refused(world):
-    samples = pd.DataFrame(rows_of(3, ([4, 2], False), ([4, 4, 2], False)) + rows_of(4, ([4, 2], True), ([5, 2], True)))
-    with pytest.raises(ConfigError, match="no sampled problem"):
-        squeeze.make_pairs(config(), world, samples)
-
-
 # --- a run --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(squeeze, "AT_ONCE", 32)  # eight problems, so that there are two files
+        yield Pocket()
 
 
 @pytest.fixture(scope="module")
@@ -169,86 +236,74 @@ def whole(world, tmp_path_factory):
     return work, said
 
 
+def test_files_of_samples_that_are_there_stay(world, whole, tmp_path):
+    first, last = sorted((whole[0] / "samples").iterdir())
+    shutil.copy(first, tmp_path)
+    found, before = squeeze.sample(config(), world, tmp_path), (pd.read_parquet(f) for f in (first, last))
+    assert found["ids"].map(list).tolist() == pd.concat(before)["ids"].map(list).tolist()
+    assert len(found) == 3 * 4 * 4 and found.groupby("problem").size().eq(4).all(), "the other arms' budget"
+    assert not found.loc[found["ids"].map(lambda ids: ids[-1] != 2), "correct"].any()
+
+
+def rows_of(problem, *traces):
+    return [{"problem": problem, "prompt_ids": [1, problem], "ids": ids, "correct": ok} for ids, ok in traces]
+
+
+def test_pairs_are_all_used_before_any_comes_again(world):
+    samples = pd.DataFrame(rows_of(3, ([4, 2], True), ([4, 4, 2], True), ([4, 4, 4, 2], True), ([4], False)))
+    found = squeeze.make_pairs(config(steps=1, prompts_per_step=1, group_size=8), world, samples)  # four wanted
+    assert len(found) == 4 and (found["accuracy"] == 0.75).all()
+    assert found["chosen_ids"].tolist() == [(4, 2)] * 4
+    assert {len(ids) for ids in found["rejected_ids"][:3]} == {1, 3, 4}
+    hopeless = rows_of(3, ([4, 2], False), ([4, 4, 2], False)) + rows_of(4, ([4, 2], True), ([5, 2], True))
+    with pytest.raises(ConfigError, match="no sampled problem"):
+        squeeze.make_pairs(config(), world, pd.DataFrame(hopeless))
+
+
 def test_a_run_leaves_a_record_as_every_arm_does(world, whole):
     work, said = whole
     run._evaluate(config(), world, work, None, Hardware())
     record = Record.load(run._assemble(config(), work, Hardware()))
-    steps = record.steps
+    steps, pairs = record.steps, pd.read_parquet(work / "pairs.parquet")
     samples = pd.concat(map(pd.read_parquet, sorted((work / "samples").iterdir())))
-    assert steps["step"].tolist() == [1, 2, 3]
+    assert steps["step"].tolist() == [1, 2, 3] and {d["phase"] for d in record.decisions} == {"squeeze"}
     assert record.meta["generated_tokens"] == samples["ids"].map(len).sum() == steps["generated_tokens"].iloc[0]
-    assert steps["seconds"].iloc[0] >= samples["seconds"].sum() > 0
-    assert [d["step"] for d in record.decisions] == [1, 2, 3] and {d["phase"] for d in record.decisions} == {"squeeze"}
-    assert len(record.rollouts) == squeeze.RECORDED
-    assert all(map(len, record.rollouts["tokens"])) and record.rollouts["entropies"].map(len).sum() > 0
-    assert set(record.evaluation["benchmark"]) == {"sums"}
+    assert steps["seconds"].iloc[0] >= samples["seconds"].sum() > 0 and steps["seconds"].is_monotonic_increasing
+    assert set(record.evaluation["benchmark"]) == set(BENCHMARKS)
     assert said[:2] == [("sampling", 8, 12), ("sampling", 12, 12)] and said[-1] == ("training", 3, 3)
-
-
-def test_steps_describe_their_pairs(whole):
-    work, _ = whole
-    pairs, steps = pd.read_parquet(work / "pairs.parquet"), pd.read_csv(work / "steps.csv")
-    n = squeeze.per_step(config())
-    assert n == 8 and len(pairs) == 3 * n
-    second = pairs.iloc[n : 2 * n]
-    assert steps["tokens_mean"][1] == pytest.approx(second["chosen_ids"].map(len).mean())
-    assert steps["accuracy"][1] == pytest.approx(second["accuracy"].mean())
+    assert squeeze.per_step(config()) == 8 and len(pairs) == 24
+    assert steps["tokens_mean"][1] == pytest.approx(pairs["chosen_ids"][8:16].map(len).mean())
+    assert steps["accuracy"][1] == pytest.approx(pairs["accuracy"][8:16].mean())
     # before the first update the policy is the base: the margin is the mean of lambda log(len_l / len_w)
-    ratios = pairs.iloc[:n].apply(lambda r: math.log(len(r["rejected_ids"]) / len(r["chosen_ids"])), axis=1)
+    ratios = pairs.iloc[:8].apply(lambda r: math.log(len(r["rejected_ids"]) / len(r["chosen_ids"])), axis=1)
     assert steps["margin"][0] == pytest.approx(ratios.mean(), rel=1e-4)
 
 
-def weights(work):
-    from safetensors.torch import load_file
+def same(work, other):
+    """Are weights and steps alike, but for the seconds?"""
+    ours, theirs = (load_file(w / "adapter" / "adapter_model.safetensors") for w in (work, other))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    tables = (pd.read_csv(w / "steps.csv").drop(columns="seconds") for w in (work, other))
+    pd.testing.assert_frame_equal(*tables)
 
-    return load_file(work / "adapter" / "adapter_model.safetensors")
 
-
-class Stop(TrainerCallback):
-    """An end as a kill would make it, in step `step`."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_begin(self, args, state, control, **_):
-        if state.global_step == self.step:
+def test_a_stopped_run_goes_on_and_equals_the_whole_one(world, whole, tmp_path):
+    def stop(step, model):
+        if step == 2:
             raise KeyboardInterrupt
 
-
-def test_an_interrupted_run_goes_on_and_equals_the_whole_one(world, whole, tmp_path, monkeypatch):
-    made = squeeze._trainer
-
-    def interrupted(*args):
-        trainer = made(*args)
-        trainer.add_callback(Stop(2))
-        return trainer
-
-    shutil.copytree(whole[0] / "samples", tmp_path / "samples")  # as sampled anew, see above
-    monkeypatch.setattr(squeeze, "_trainer", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run.train(config(), world, tmp_path)
-    assert not (tmp_path / "adapter").exists()
-    monkeypatch.setattr(squeeze, "_trainer", made)
+        run.train(config(), world, tmp_path, observe=stop)
+    assert (tmp_path / "checkpoints" / "checkpoint-1").is_dir() and not (tmp_path / "adapter").exists()
     run.train(config(), world, tmp_path)
-    ours, theirs = weights(tmp_path), weights(whole[0])
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
-    first, second = (pd.read_csv(w / "steps.csv").drop(columns="seconds") for w in (tmp_path, whole[0]))
-    pd.testing.assert_frame_equal(first, second)
-
-
-def test_a_run_that_only_lacks_its_adapter_writes_it(world, whole, tmp_path):
-    work = tmp_path / "work"
-    shutil.copytree(whole[0], work)
-    shutil.rmtree(work / "adapter")
-    run.train(config(), world, work)
-    ours, theirs = weights(work), weights(whole[0])
-    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
-    assert len(pd.read_csv(work / "steps.csv")) == 3
+    same(tmp_path, whole[0])
+    shutil.rmtree(tmp_path / "adapter")  # as after a kill between the last checkpoint and the adapter
+    run.train(config(), world, tmp_path)
+    same(tmp_path, whole[0])
 
 
 def test_a_beginning_can_be_replayed(world, whole, tmp_path):
     seen = []
-    shutil.copytree(whole[0] / "samples", tmp_path / "samples")
     run.train(config(), world, tmp_path, stop_after=2, observe=lambda step, model: seen.append(step))
     assert seen == [0, 1, 2] and not (tmp_path / "adapter").exists()
     first, second = (pd.read_csv(w / "steps.csv").drop(columns="seconds") for w in (tmp_path, whole[0]))

@@ -19,6 +19,7 @@ from egrc.atomic import WriteError, publish_folder, write_text
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import records, scales
 from egrc.experiments.records import Record, RecordError
+from egrc.experiments.run import policy
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 LIMITS = {
@@ -40,12 +41,8 @@ LIMITS = {
 def export(record: Record, out: Path, merge: bool = False) -> Path:
     """Write a record's adapter and its card into a new folder; with `merge`, the whole model with the adapter in it.
 
-    Raises
-    ------
-    RecordError
-        The record has no adapter.
-    WriteError
-        There is something in `out` already, or it cannot be written.
+    Raises RecordError where the record has no adapter, WriteError where there is something in `out` already, or it
+    cannot be written.
     """
     adapter = record.path / "adapter"
     if record.arm == "base":
@@ -59,82 +56,63 @@ def export(record: Record, out: Path, merge: bool = False) -> Path:
         made = Path(folder) / "export"
         made.mkdir()
         if merge:
-            _merged(record, made)
+            for part in policy(record.config, scales.world(record.scale), adapter):
+                part.save_pretrained(made)  # safetensors; transformers writes no others
         else:
             for name in ADAPTER:
                 shutil.copy(adapter / name, made)
         write_text(made / "README.md", card(record, merge))
+        for file in made.iterdir():
+            file.chmod(0o644)  # safetensors writes for the owner only
         publish_folder(made, out)
     return out
 
 
-def _merged(record: Record, folder: Path) -> None:
-    from egrc.experiments.run import policy
-
-    model, tokenizer = policy(record.config, scales.world(record.scale), record.path / "adapter")
-    model.save_pretrained(folder)  # safetensors; transformers writes no others
-    tokenizer.save_pretrained(folder)
-    for file in folder.iterdir():
-        file.chmod(0o644)  # safetensors writes for the owner only
-
-
-# --- the card -----------------------------------------------------------------------------------------------------
-
-
 def card(record: Record, merged: bool = False) -> str:
     """The model card: what, data, settings, results, limits.  Raises RecordError for a damaged record."""
-    base = base_model(record)
+    base = json.loads((record.path / "adapter" / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    on_hub = base.count("/") == 1 and not base.startswith("data/")  # 'owner/name', and not a path of the repository
+    named = f"base_model: {base}\n" if on_hub else ""
     what = "the base model with a LoRA adapter merged into it" if merged else "a LoRA adapter"
-    stale = records.stale(record)
-    again = f"train --scale {record.scale} --arm {record.arm} --seed {record.seed}"
-    sections = {
-        "What this is": (
-            f"The run `{record.name}` of the package `egrc`, an independent companion to *Entropy-Guided Reasoning "
-            f"Compression* (arXiv 2511.14258): {what} of `{base}`, trained with the arm `{record.arm}`."
-            + (f"\n\nThe record is stale ({stale}): today's code may not produce it." if stale else "")
-        ),
-        "Data": _data(record),
-        "Settings": _markdown(settings(record)),
-        "Results": _results(record),
-        "Limits": f"{LIMITS[_kind(record.scale)]} One run with one seed: for the spread over seeds see the package.",
-        "Again": f"```bash\npython -m egrc {again} --out FOLDER\n```",
-    }
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    return f"{_front_matter(base, merged)}\n# egrc: {record.name}\n\n{body}\n"
+    stale, config, scale = records.stale(record), record.config, record.scale
+    warning = f"\nThe record is stale ({stale}): today's code may not produce it.\n" if stale else ""
+    tested = summarise(record.evaluation).query("benchmark != 'mean'").groupby("benchmark", sort=False)["problems"]
+    return f"""---
+library_name: {"transformers" if merged else "peft"}
+{named}tags: [egrc, grpo, lora, reasoning-compression]
+---
 
+# egrc: {record.name}
 
-def base_model(record: Record) -> str:
-    """The base as the adapter names it: a hub id, or where a clone of the repository has it."""
-    settings = json.loads((record.path / "adapter" / ADAPTER[0]).read_text(encoding="utf-8"))
-    return str(settings["base_model_name_or_path"])
+## What this is
 
+The run `{record.name}` of the package `egrc`, an independent companion to *Entropy-Guided Reasoning Compression* \
+(arXiv 2511.14258): {what} of `{base}`, trained with the arm `{record.arm}`.
+{warning}
+## Data
 
-def _kind(scale: str) -> str:
-    return scale if scale in LIMITS else "gpu"
+Trained on the training problems of scale `{scale}`, {len(record.steps)} steps x {config.prompts_per_step} problems x \
+{config.group_size} rollouts, {record.meta["generated_tokens"]:,} tokens generated. Tested on problems that were held \
+out: {", ".join(f"{name} ({n})" for name, n in tested.first().items())}.
 
+## Settings
 
-def _front_matter(base: str, merged: bool) -> str:
-    lines = ["library_name: " + ("transformers" if merged else "peft")]
-    lines += [f"base_model: {base}"] if _is_hub_id(base) else []
-    lines += ["tags: [egrc, grpo, lora, reasoning-compression]"]
-    return "\n".join(["---", *lines, "---", ""])
+{_markdown(settings(record))}
 
+## Results
 
-def _is_hub_id(base: str) -> bool:
-    """'owner/name', and not a path of the repository?"""
-    return base.count("/") == 1 and not base.startswith("data/")
+{_results(record)}
 
+## Limits
 
-def _data(record: Record) -> str:
-    tested = summarise(record.evaluation).query("benchmark != 'mean'")
-    named = ", ".join(f"{b} ({n})" for b, n in tested.groupby("benchmark", sort=False)["problems"].first().items())
-    tokens, steps = record.meta["generated_tokens"], len(record.steps)
-    config = record.config
-    asked = f"{steps} steps x {config.prompts_per_step} problems x {config.group_size} rollouts"
-    return (
-        f"Trained on the training problems of scale `{record.scale}`, {asked}, {tokens:,} tokens generated. "
-        f"Tested on problems that were held out: {named}."
-    )
+{LIMITS.get(scale, LIMITS["gpu"])} One run with one seed: for the spread over seeds see the package.
+
+## Again
+
+```bash
+python -m egrc train --scale {scale} --arm {record.arm} --seed {record.seed} --out FOLDER
+```
+"""
 
 
 def settings(record: Record) -> pd.DataFrame:
@@ -151,25 +129,21 @@ def settings(record: Record) -> pd.DataFrame:
 
 
 def _results(record: Record) -> str:
-    after = summarise(record.evaluation)
+    """Beside the base's of the same seed, where it was evaluated; shares with three digits, tokens with one."""
+    table, key = summarise(record.evaluation), ["benchmark", "temperature"]
+    note = "The base was not evaluated with this seed, so there is no comparison."
     base = paths.run_folder(record.path.parents[3], record.scale, "base", record.seed)
-    if not (base / "run.json").is_file():
-        return f"{_markdown(_readable(after))}\n\nThe base was not evaluated with this seed, so there is no comparison."
-    before = summarise(Record.load(base).evaluation)
-    key = ["benchmark", "temperature"]
-    both = after.merge(before[[*key, "accuracy", "mean_tokens"]], on=key, how="left", suffixes=("", " of the base"))
-    return (
-        f"{_markdown(_readable(both))}\n\nHeld-out problems, 'samples' answers to each; temperature 0 is greedy. "
-        "Tokens are completion tokens. Compare at the temperature that suits the base best."
-    )
-
-
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Shares with three digits, tokens with one; NaN as a dash."""
-    whole = ("problems", "samples", "temperature")
-    digits = {c: 1 if "tokens" in c else 3 for c in table.select_dtypes("number") if c not in whole}
-    shown = {c: table[c].map(lambda x, n=n: "-" if pd.isna(x) else f"{x:.{n}f}") for c, n in digits.items()}
-    return table.assign(**shown)
+    if (base / "run.json").is_file():
+        before = summarise(Record.load(base).evaluation)[[*key, "accuracy", "mean_tokens"]]
+        table = table.merge(before, on=key, how="left", suffixes=("", " of the base"))
+        note = (
+            "Held-out problems, 'samples' answers to each; temperature 0 is greedy. Tokens are completion tokens. "
+            "Compare at the temperature that suits the base best."
+        )
+    for name in table.select_dtypes("number").columns.difference(["problems", "samples", "temperature"]):
+        digits = 1 if "tokens" in name else 3
+        table[name] = table[name].map(lambda x, digits=digits: "-" if pd.isna(x) else f"{x:.{digits}f}")
+    return f"{_markdown(table)}\n\n{note}"
 
 
 def _markdown(table: pd.DataFrame) -> str:

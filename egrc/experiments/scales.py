@@ -20,12 +20,9 @@ from egrc.worlds.launch import Hardware
 class Scale:
     """A world by its import path, the lengths its arms use, and its overrides of `Config`."""
 
-    world: str
-    """'module:Class' of the `World`; imported only when asked for."""
-    lengths: Lengths
-    """What `egrc.methods` needs."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Fields of `Config` that differ from its defaults."""
+    world: str  # 'module:Class' of the `World`; imported only when asked for
+    lengths: Lengths  # what `egrc.methods` needs
+    overrides: dict[str, Any] = field(default_factory=dict)  # fields of `Config` that differ from its defaults
     per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Fields of `Lengths` and `Config` by arm, each found by the same number of trials (see `analysis.search`)."""
     arms: tuple[str, ...] = MAIN
@@ -34,80 +31,66 @@ class Scale:
     """Arms under a name of their own: another arm, and the settings in which it differs."""
     studies: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Questions beyond the first figures, by name: the arms or variants that answer each."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Of every arm, the base's evaluation included.  Settings were searched on other seeds."""
+    seeds: tuple[int, ...] = (0, 1, 2)  # of every arm, the base included; settings were searched on other seeds
     more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     """By study and arm: the seeds, where a study asks for others than `seeds`."""
     deciding: tuple[str, ...] = ()
-    """Arms whose policies `analysis.confirm` asks again, at every seed that a study asks for: these keep their
-    weights."""
+    """Arms that `analysis.confirm` asks again, at every seed that a study asks for: these keep their weights."""
     slim: frozenset[str] = frozenset()
     """Studies whose runs keep only steps and answers (`experiments.records.SLIM`), and their adapters where they are
     `deciding`: a hundred adapters would make a clone heavy, and nothing reads them."""
-    hardware: Hardware = Hardware()
-    """What it asks of a machine; `train --on NAME=VALUE` changes it for the machine at hand."""
+    hardware: Hardware = Hardware()  # what it asks of a machine; `train --on NAME=VALUE` changes it
 
 
 DILEMMA_R = (0.8, 0.2)
 """Reward of a correct answer of L tokens: hardly any pressure, and more; the main arms press harder (0.05)."""
 
 OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
-Variants = dict[str, tuple[str, dict[str, Any]]]
+
+
+def _weights(phase: str, *weights: float) -> dict[str, dict[str, Any]]:
+    return {f"w{w}": {phase: {"length_weight": w}} for w in weights}
+
 
 LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
     "egrc": OTHER_R,
     **dict.fromkeys(("truncation", "dler"), {"L160": {"compress_budget": 160}, "L50": {"compress_budget": 50}}),
     "da-dler": {f"cut{share}": {"truncate": {"cut_at": share}} for share in (0.15, 0.35)},
     "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
-    "arora-zanette": {f"w{w}": {"train": {"length_weight": w}} for w in (0.2, 0.4, 0.6, 0.95)},
-    "laser-d": {f"w{w}": {"train": {"length_weight": w}} for w in (0.25, 1.0)},
-    "lc-r1": {f"w{w}": {"train": {"length_weight": w}} for w in (0.5, 1.0)},
-    "deepcompress": {f"w{w}": {"train": {"length_weight": w}} for w in (0.05, 0.4)},
-    "tokensqueeze": {f"w{w}": {"squeeze": {"length_weight": w}} for w in (0.3, 3.0)},
+    "arora-zanette": _weights("train", 0.2, 0.4, 0.6, 0.95),
+    "laser-d": _weights("train", 0.25, 1.0),
+    "lc-r1": _weights("train", 0.5, 1.0),
+    "deepcompress": _weights("train", 0.05, 0.4),
+    "tokensqueeze": _weights("squeeze", 0.3, 3.0),
     **dict.fromkeys(("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"), OTHER_R),
 }
 """Two more length settings of each method, by the variant's suffix, so that fronts are compared and not points; four of
 the peer that comes closest to `egrc-plus`, because its first two hardly shortened."""
 
-NEIGHBOURS = ("deepcompress", "tokensqueeze")
-"""The two peers that are closest to the paper in kind."""
 STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
 """The three peers whose fronts are compared: their trials came closest to what `egrc-plus` is for, which is to remove
 most without a collapsed benchmark (`egrc.analysis.search.strongest`, on training problems)."""
-RIVALS = STRONGEST[:2]
-"""The two closest of them: as many seeds as `egrc` itself."""
+RIVALS = STRONGEST[:2]  # the two closest of them: as many seeds as `egrc` itself
 FIVE = (0, 1, 2, 3, 4)
-PLUS: str | None = "egrc-selective"
-"""Which of `methods.OURS` is called `egrc-plus`, and recorded under that name only: `analysis.search.plus`
-chooses, on
+PLUS = "egrc-selective"
+"""Which of `methods.OURS` is called `egrc-plus`, and recorded under that name only: `analysis.search.plus` chooses, on
 training problems."""
 
 
-def fronts(*arms: str) -> Variants:
+def fronts(*arms: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """Variants of methods at other lengths."""
     return {f"{arm}-{suffix}": (arm, at) for arm in arms for suffix, at in LENGTHS[arm].items()}
 
 
-PLUS_AND_FRONT: Variants = (
-    {"egrc-plus": (PLUS, {}), **{f"egrc-plus-{suffix}": (PLUS, at) for suffix, at in OTHER_R.items()}} if PLUS else {}
-)
+PLUS_AND_FRONT = {"egrc-plus": (PLUS, {}), **{f"egrc-plus-{suffix}": (PLUS, at) for suffix, at in OTHER_R.items()}}
 """`egrc-plus`, and what it is at two more lengths."""
-
 
 GPU = Scale(  # not yet run on a GPU
     "egrc.worlds.deepseek:Gpu",
-    # [ours], every number: the paper's are not public in what we could read.  What is the paper's is the recipe itself
-    # (exponent shaping, positive-only absolute advantage, clipping at L, two stages, the second one hotter; see
-    # `egrc.methods`, and `worlds.deepseek.whose` for each setting).  L = 4096 is near the 4,000 tokens of DLER and
-    # DOT on these
-    # models; the cap cuts some of the base's answers to the AIME.
-    Lengths(
-        cap=16384,
-        compress_budget=4096,
-        explore_budget=4096,
-        r=0.1,
-        gate=EntropyGate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=40),
-    ),
+    # [ours], every number: the paper's are not public in what we could read; what is the paper's is the recipe (see
+    # `egrc.methods.egrc`).  L = 4096 is near the 4,000 tokens of DLER and DOT on these models; the cap cuts some of the
+    # base's answers to the AIME.
+    Lengths(16384, 4096, 4096, r=0.1, gate=EntropyGate(low=0.7, high=0.95, flat=1e-3, window=8, dwell=40)),
     {
         "steps": 300,
         "prompts_per_step": 32,
@@ -116,25 +99,17 @@ GPU = Scale(  # not yet run on a GPU
         "warmup_steps": 10,
         "lora_rank": 32,
         "checkpoint_every": 10,
-        "probe_every": 10,
-        "record_rollouts_every": 20,
         "eval_problems": 30,  # of each set; `python -m egrc evaluate` asks all
         "eval_temperatures": (0.6,),  # as the models' card recommends
     },
-    hardware=Hardware(
-        dtype="bfloat16",
-        micro_batch=1,
-        gradient_checkpointing=True,
-        vllm="colocate",
-        evaluation_batch=16,
-    ),
+    hardware=Hardware("bfloat16", micro_batch=1, gradient_checkpointing=True, vllm="colocate", evaluation_batch=16),
 )
 
 SCALES: dict[str, Scale] = {
     "pocket": Scale(
         "egrc.worlds.pocket:Pocket",
         # cap: above the 99th percentile of the base's lengths on its longest benchmark
-        Lengths(cap=320, compress_budget=160, explore_budget=90, r=0.05, gate=EntropyGate(low=0.9, high=1.2)),
+        Lengths(320, 160, 90, r=0.05, gate=EntropyGate(low=0.9, high=1.2)),
         per_arm={
             # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
             "egrc-reversed": {"gate": EntropyGate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
@@ -163,7 +138,7 @@ SCALES: dict[str, Scale] = {
             ),
             "peers": ("egrc", *PEERS),
             "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, "egrc-r0.2", "egrc-r0.8"),
-            "plus": ("egrc", *(["egrc-plus"] if PLUS else []), *(arm for arm in OURS if arm != PLUS)),
+            "plus": ("egrc", "egrc-plus", *(arm for arm in OURS if arm != PLUS)),
             "fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST), *PLUS_AND_FRONT),
         },
         slim=frozenset({"peers", "ablations", "plus", "fronts"}),
@@ -173,29 +148,17 @@ SCALES: dict[str, Scale] = {
             "fronts": dict.fromkeys(("egrc-plus", *RIVALS), FIVE),
         },
         deciding=(
-            *("egrc", *RIVALS, *NEIGHBOURS, "egrc-plus"),
+            *("egrc", *RIVALS, "deepcompress", "tokensqueeze", "egrc-plus"),  # the peers nearest in kind, too
             *("compression", "joint-r0.8"),  # the simplest rivals: phase 1 alone, one objective with less pressure
             *("lc-r1", "lc-r1-w1.0"),  # its first setting: its first run stood at or above that of `egrc-plus`
         ),
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
         "egrc.worlds.smol:Smol",
-        Lengths(
-            cap=200,
-            compress_budget=200,
-            explore_budget=160,
-            r=0.2,
-            gate=EntropyGate(low=0.5, flat=1.0, window=1, dwell=1),
-        ),
+        Lengths(200, 200, 160, r=0.2, gate=EntropyGate(low=0.5, flat=1.0, window=1, dwell=1)),
         {
-            "steps": 2,
-            "prompts_per_step": 2,
-            "group_size": 4,
-            "learning_rate": 1e-4,
-            "eval_problems": 8,
-            "checkpoint_every": 1,
-            "probe_every": 1,
-            "record_rollouts_every": 1,
+            **{"steps": 2, "prompts_per_step": 2, "group_size": 4, "learning_rate": 1e-4, "eval_problems": 8},
+            **dict.fromkeys(("checkpoint_every", "probe_every", "record_rollouts_every"), 1),
         },
         arms=("base", "egrc"),
         seeds=(0,),
@@ -212,12 +175,12 @@ def _scale(name: str) -> Scale:
 
 
 def runs(scale: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Arms and seeds of a scale's paper.  Raises `ConfigError`, which lists the valid names."""
+    """Arms and seeds of a scale's paper.  Here and below: raises `ConfigError`, which lists the valid names."""
     return _scale(scale).arms, _scale(scale).seeds
 
 
 def study(scale: str, name: str) -> tuple[str, ...]:
-    """The arms of one study of a scale.  Raises `ConfigError`, which lists the valid names."""
+    """The arms of one study of a scale."""
     studies = _scale(scale).studies
     if name not in studies:
         raise ConfigError(f"no study {name!r} at scale {scale!r}: choose one of {', '.join(studies) or '(none)'}")
@@ -225,7 +188,7 @@ def study(scale: str, name: str) -> tuple[str, ...]:
 
 
 def study_runs(scale: str, name: str) -> list[tuple[str, int]]:
-    """Arm and seed of every run of a study, in its own order.  Raises `ConfigError`, which lists the valid names."""
+    """Arm and seed of every run of a study, in its own order."""
     s, arms = _scale(scale), study(scale, name)
     return [(arm, seed) for arm in arms for seed in s.more_seeds.get(name, {}).get(arm, s.seeds)]
 
@@ -252,10 +215,7 @@ def keeps_weights(scale: str, arm: str, seed: int) -> bool:
 
 
 def world(scale: str, data: Path | None = None) -> World:
-    """The world of a named scale; `data`: the folder of its base model, if not the package's.
-
-    Raises `ConfigError`, which lists the valid names.
-    """
+    """The world of a named scale; `data`: the folder of its base model, if not the package's."""
     module, cls = _scale(scale).world.split(":")
     made = getattr(import_module(module), cls)()
     if data is not None and hasattr(made, "data"):
@@ -264,7 +224,7 @@ def world(scale: str, data: Path | None = None) -> World:
 
 
 def hardware(scale: str) -> Hardware:
-    """What a scale asks of a machine.  Raises `ConfigError`, which lists the valid names."""
+    """What a scale asks of a machine."""
     return _scale(scale).hardware
 
 

@@ -31,18 +31,8 @@ Arm = Callable[[Lengths], Recipe]
 MAIN = tuple(egrc.ARMS)
 """The arms of the first figures and of table 1; the others belong to a study (`egrc.experiments.scales`)."""
 
-PEERS: dict[str, Arm] = {
-    **dler.ARMS,
-    **dot.ARMS,
-    **arora_zanette.ARMS,
-    **laser_d.ARMS,
-    **lc_r1.ARMS,
-    **deepcompress.ARMS,
-    **tokensqueeze.ARMS,
-    **entropy_floor.ARMS,
-    **kl_cov.ARMS,
-    **upstream.ARMS,
-}
+_FILES = (dler, dot, arora_zanette, laser_d, lc_r1, deepcompress, tokensqueeze, entropy_floor, kl_cov, upstream)
+PEERS: dict[str, Arm] = {name: arm for file in _FILES for name, arm in file.ARMS.items()}
 """What a reader would pick instead."""
 
 OURS: dict[str, Arm] = ours.ARMS

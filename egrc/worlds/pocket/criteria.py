@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from egrc import paths
 from egrc.atomic import write_json
 from egrc.evaluation.evaluate import evaluate, summarise
 from egrc.worlds.pocket import SEEDS, Pocket
@@ -31,8 +30,8 @@ HERE = Path(__file__).parent
 
 
 def world_hash(base: Path | None = None) -> str:
-    """Short hash of everything that makes the world what it is: its code, and the base model's weights."""
-    weights = (base or paths.DATA / "pocket" / "base") / "model.safetensors"
+    """Short hash of all that makes the world: its code, and the weights of its base model (default: the package's)."""
+    weights = (base or Path(Pocket().policy_path())) / "model.safetensors"
     digest = hashlib.sha256()
     for file in (HERE / "world.py", HERE / "teacher.py", HERE / "tokenizer.py", weights):
         digest.update(file.read_bytes())
@@ -64,22 +63,21 @@ def started_compact(benchmarks: dict[str, Dataset]) -> dict[str, Dataset]:
 
 
 def measure(
-    n: int = 200, samples: int = 1, seed: int = 0, say: Callable[[str], None] = print, keep: bool = True
+    n: int = 200, samples: int = 1, seed: int = 0, say: Callable[[str], None] = print, data: Path | None = None
 ) -> dict[str, Any]:
-    """All criteria as {criteria, base_best_temperature, version, hash, rows}; written to data/pocket/world.json."""
+    """All criteria as {criteria, base_best_temperature, version, hash, rows}; kept as pocket/world.json in `data`."""
     torch.set_num_threads(1)
-    pocket = Pocket()
+    pocket = Pocket(data)
+    base = Path(pocket.policy_path())
     model, tokenizer = pocket.policy()
 
     def ask(split: str, temperatures: tuple[float, ...], change: Any = lambda tables: tables) -> pd.DataFrame:
         say(f"world: {split} problems, T in {temperatures}")
         tables = change(pocket.benchmarks(n, split))
-        rows = evaluate(model, tokenizer, tables, pocket.correct, temperatures, samples, 400, seed)
-        return summarise(rows)
+        return summarise(evaluate(model, tokenizer, tables, pocket.correct, temperatures, samples, 400, seed))
 
     search = ask("search", TEMPERATURES)
-    means = search[search.benchmark == "mean"].set_index("temperature")["accuracy"]
-    best = float(means.idxmax())
+    best = float(search[search.benchmark == "mean"].set_index("temperature")["accuracy"].idxmax())
     test = ask("test", tuple(dict.fromkeys((1.0, best, 0.0))))
     compact = ask("test", (best,), started_compact).set_index("benchmark")
     floor = {name: pocket.floor_tokens(name) for name in BENCHMARKS}
@@ -90,16 +88,13 @@ def measure(
     test.loc[at_best, "compact_accuracy"] = test.loc[at_best, "benchmark"].map(compact["accuracy"])
     test.loc[at_best, "compact_tokens"] = test.loc[at_best, "benchmark"].map(compact["mean_tokens"]) + 1
 
-    mean = test[(test.benchmark == "mean")].set_index("temperature")
+    mean, size = test[test.benchmark == "mean"].set_index("temperature"), sizes()
     survival = mean.mean_tokens[best] / mean.mean_tokens[1.0]
-    megabytes = (paths.DATA / "pocket" / "base" / "model.safetensors").stat().st_size / 1e6
-    size = sizes()
-    enough = bool(((size.held_out >= WANTED) | size.whole_half).all())
+    constant, megabytes = float(size.constant_accuracy.max()), (base / "model.safetensors").stat().st_size / 1e6
     checks = [
         ("held-out problems per benchmark, or the whole held-out half", int(size.held_out.min()), "2000 or all",
-         enough),
-        ("best constant answer, worst benchmark", float(size.constant_accuracy.max()), "<= 0.25",
-         bool(size.constant_accuracy.max() <= 0.25)),
+         bool(((size.held_out >= WANTED) | size.whole_half).all())),
+        ("best constant answer, worst benchmark", constant, "<= 0.25", constant <= 0.25),
         ("base accuracy at its best temperature, mean", mean.accuracy[best], "0.6 to 0.9",
          bool(0.6 <= mean.accuracy[best] <= 0.9)),
         ("base tokens over compact floor at its best temperature", mean.ratio[best], "4 to 6, about 5",
@@ -111,7 +106,7 @@ def measure(
     result = {
         "version": WORLD_VERSION,
         "changed": WORLD_CHANGED,
-        "hash": world_hash(),
+        "hash": world_hash(base),
         "problems": n,
         "samples": samples,
         "base_best_temperature": best,
@@ -120,8 +115,7 @@ def measure(
         "search": _records(search),
         "rows": _records(test),
     }
-    if keep:
-        write_json(paths.DATA / "pocket" / "world.json", result)
+    write_json(base.parent / "world.json", result)
     return result
 
 

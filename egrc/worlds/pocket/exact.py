@@ -1,206 +1,146 @@
 """The teacher as a known process: the exact distribution of its next token, given only what can be SEEN.  [ours]
 
-`teacher` draws a style, connectors, an order of candidates, whether to re-check; a reader of its trace sees words.
-Here the same grammar is written as hidden states (`Plan`: words that are decided, and what is decided after them) with
-the teacher's own constants, and a belief over them is updated word by word.  What the belief gives the next word is
-then exact: nothing is sampled, nothing fitted.  No model can have a smaller expected loss on the teacher's traces than
-this distribution has, and that is its entropy: the *floor*.
+`teacher` draws styles, connectors, candidates, whether to re-check; a reader of its trace sees words.  Here its own
+code is run on every choice that agrees with the words read so far, and the probabilities of what it says next are added
+up.  So nothing is sampled, nothing fitted: no model can have a smaller expected loss on the teacher's traces than this
+distribution has, and that is its entropy, the *floor*.
 
-Almost everything the teacher decides shows in the word it says next.  What stays hidden for a while: after the last
-step of a forward problem, whether a turner opens a re-check or the whole derivation again.
+What stays hidden for a while: after a forward problem's last step, whether a turner opens a re-check or all anew.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from egrc.worlds.pocket.world import (
-    CANDIDATES,
-    OPENER_WEIGHTS,
-    OPENERS,
-    P_AGAIN,
-    P_COMPACT,
-    P_GIVE_UP,
-    P_KEEP_STYLE,
-    P_RECHECK,
-    P_REPEAT,
-    TURNER_WEIGHTS,
-    TURNERS,
-    VOCABULARY,
-    Problem,
-    apply,
-    run,
-)
-
-Words = tuple[str, ...]
-Decision = tuple
-"""A method of `Process` and its arguments: something to be decided; () after the end."""
-Branch = tuple[float, Words, Decision]
-"""A choice: its probability, the words it says (perhaps none), and what is decided after them."""
+from egrc.worlds.pocket import teacher
+from egrc.worlds.pocket.world import P_COMPACT, P_KEEP_STYLE, VOCABULARY, Problem
 
 INDEX = {word: i for i, word in enumerate(VOCABULARY)}
-END: Decision = ()
 
 
 class Impossible(ValueError):
     """The teacher could never have written this; the message names the position and what it could have said there."""
 
 
-class Plan(NamedTuple):
-    """A hidden state: the words that are decided, at least one, and the decision after them."""
-
-    words: Words
-    then: Decision
+class _LeftTrace(Exception):
+    """This choice leaves the trace, or has reached its end."""
 
 
-Belief = dict[Plan, float]
+class _Coin:
+    """A number drawn from [0, 1) whose comparison with p is a choice."""
+
+    def __init__(self, paths: _Paths) -> None:
+        self.paths = paths
+
+    def __lt__(self, p: float) -> bool:
+        return self.paths.choose({True: p, False: 1 - p})
+
+    def __ge__(self, p: float) -> bool:
+        return not self < p
 
 
-def _shares(words: Sequence[str], weights: Sequence[float]) -> list[tuple[str, float]]:
-    return [(word, weight / sum(weights)) for word, weight in zip(words, weights, strict=True)]
+class _Deck:
+    """Items in an unknown order, taken one by one."""
+
+    def __init__(self, paths: _Paths, items: Sequence[int]) -> None:
+        self.paths, self.items = paths, list(items)
+
+    def pop(self) -> int:
+        item = self.paths.choice(self.items)
+        self.items.remove(item)
+        return item
 
 
-_OPENERS, _TURNERS = _shares(OPENERS, OPENER_WEIGHTS), _shares(TURNERS, TURNER_WEIGHTS)
+class _Writer(teacher._Writer):
+    """Keeping a style, and drawing the same one again, are one choice: nobody could tell them apart."""
+
+    rng: _Paths
+
+    def _next_style(self) -> None:
+        drawn = {True: self.p_compact, False: 1 - self.p_compact}
+        kept = {style: P_KEEP_STYLE * (style == self.compact) + (1 - P_KEEP_STYLE) * p for style, p in drawn.items()}
+        self.compact = self.rng.choose(kept)
 
 
-def _statement(a: int, operation: str) -> Words:
-    return str(a), operation, "=", str(apply(a, operation))
+class _Paths:
+    """Stands for the teacher's random numbers: all of its paths along `tokens`, and what each says at each place.
+
+    A path is a list of options taken; whatever else could have been chosen waits, to be taken later from the start.
+    `said[i]`: probability, jointly with tokens[:i], of each word at place i, one place beyond the last token included.
+    """
+
+    def __init__(self, problem: Problem, tokens: Sequence[str], p_compact: float) -> None:
+        self.tokens, self.said = tokens, [Counter[str]() for _ in range(len(tokens) + 1)]
+        self.waiting: list[tuple[list[Any], float, int]] = [([], 1.0, 0)]  # options, probability, words counted
+        while self.waiting:
+            self.options, self.p, self.counted = self.waiting.pop()
+            self.taken = 0
+            self.out: list[str] = []
+            try:
+                writer = _Writer.__new__(_Writer)
+                writer.out = self.out  # its first choice comes before it has said anything
+                writer.__init__(self, p_compact, False)  # type: ignore[misc, arg-type]
+                self.out = writer.out
+                _ = writer.forward(problem) if problem.start is not None else writer.hole(problem)
+                self._count()
+            except _LeftTrace:
+                pass
+
+    def _count(self) -> None:
+        """Add the words said since the last choice.  Raises `_LeftTrace`."""
+        for i in range(self.counted, min(len(self.out), len(self.said))):
+            self.said[i][self.out[i]] += self.p
+            if i == len(self.tokens) or self.out[i] != self.tokens[i]:
+                raise _LeftTrace
+            self.counted = i + 1
+
+    def choose(self, weights: dict[Any, float]) -> Any:
+        """One option by its probability; the others of this place wait."""
+        if self.taken == len(self.options):
+            self._count()
+            first, *others = (option for option, p in weights.items() if p > 0)
+            for option in others:
+                self.waiting.append(([*self.options, option], self.p * weights[option], self.counted))
+            self.options, self.p = [*self.options, first], self.p * weights[first]
+        self.taken += 1
+        return self.options[self.taken - 1]
+
+    # what the teacher asks of its random numbers
+
+    def random(self) -> _Coin:
+        return _Coin(self)
+
+    def choices(self, words: Sequence[str], weights: Sequence[float]) -> list[str]:
+        """A connector, which the teacher says at once: the trace's own, if it has one here."""
+        at = len(self.out)
+        if at >= self.counted:  # else this path has been here before
+            self._count()
+            here, before = self.tokens[at] if at < len(self.tokens) else None, self.p
+            self.p = 0.0
+            for word, weight in zip(words, weights, strict=True):
+                if word == here:
+                    self.p = before * weight / sum(weights)
+                else:
+                    self.said[at][word] += before * weight / sum(weights)
+            if not self.p:
+                raise _LeftTrace
+        return [self.tokens[at]]
+
+    def choice(self, items: Sequence[int]) -> int:
+        return self.choose({item: n / len(items) for item, n in Counter(items).items()})
+
+    def sample(self, items: Sequence[int], n: int) -> _Deck:
+        return _Deck(self, items)
 
 
-class Process:
-    """The teacher on one problem: each method is one of its decisions, and yields the branches."""
-
-    def __init__(self, problem: Problem, p_compact: float = P_COMPACT) -> None:
-        self.problem, self.p_compact = problem, p_compact
-        self.start, self.steps = problem.right or (problem.start, problem.steps)  # what is worked out first
-        self._known: dict[Decision, Belief] = {}
-
-    def begin(self) -> Belief:
-        """What the teacher may say first."""
-        return self.plans((Process._style, None, (Process._step, self.start, 0, True, False)))
-
-    def plans(self, decision: Decision) -> Belief:
-        """What it may say next, with probabilities; choices that say nothing are summed out."""
-        if decision not in self._known:
-            found: Belief = {}
-            choose, *arguments = decision
-            for p, words, then in choose(self, *arguments):
-                if p > 0:
-                    for plan, q in ({Plan(words, then): 1.0} if words else self.plans(then)).items():
-                        found[plan] = found.get(plan, 0.0) + p * q
-            self._known[decision] = found
-        return self._known[decision]
-
-    def _style(self, before: bool | None, then: Decision) -> Iterator[Branch]:
-        """Compact or not: drawn at first, later mostly kept; becomes the last argument of what is decided next."""
-        keep = 0.0 if before is None else P_KEEP_STYLE
-        for compact in (True, False):
-            drawn = self.p_compact if compact else 1 - self.p_compact
-            yield keep * (compact == before) + (1 - keep) * drawn, (), (*then, compact)
-
-    def _step(self, a: int, i: int, fresh: bool, was_verbose: bool, compact: bool) -> Iterator[Branch]:
-        """Step i from value a; `fresh`: a compact one names a."""
-        if i == len(self.steps):
-            hole = (Process._try, (), compact)
-            yield 1.0, (), (Process._conclude, self.start, a, was_verbose) if self.problem.right is None else hole
-            return
-        operation, said = self.steps[i], _statement(a, self.steps[i])
-        then = (Process._style, compact, (Process._step, int(said[-1]), i + 1, not compact, was_verbose or not compact))
-        if compact:
-            yield 1.0, (*said[: int(fresh)], operation, said[-1]), then
-        else:
-            for opener, p in _OPENERS:
-                yield p, (opener, *said, "."), (Process._recheck, said, 0, then)
-
-    def _recheck(self, said: Words, times: int, then: Decision) -> Iterator[Branch]:
-        """Is the statement checked once more?"""
-        p = P_RECHECK[times] if times < len(P_RECHECK) else 0.0
-        yield 1 - p, (), then
-        for turner, q in _TURNERS:
-            yield p * q, (turner, "check", *said, "right", "."), (Process._recheck, said, times + 1, then)
-
-    def _conclude(self, start: int, answer: int, may_repeat: bool) -> Iterator[Branch]:
-        """The answer, perhaps after the whole derivation once more."""
-        p, last = P_AGAIN if may_repeat else 0.0, ("#", str(answer), "<eos>")
-        yield 1 - p, last, END
-        values = run(start, self.problem.steps)
-        again = [w for a, step in zip(values, self.problem.steps, strict=False) for w in (*_statement(a, step), ".")]
-        for turner, q in _TURNERS:
-            yield p * q, (turner, "again", *again, *last), END
-
-    def _try(self, failed: tuple[int, ...], compact: bool) -> Iterator[Branch]:
-        """Which candidate, and how it is announced."""
-        untried = [c for c in CANDIDATES if c not in failed]
-        repeat = P_REPEAT if failed and not compact else 0.0
-        chances = {c: (1 - repeat) / len(untried) for c in untried}
-        chances |= {c: repeat * times / len(failed) for c, times in Counter(failed).items()}
-        for c, p in chances.items():
-            if compact:
-                results = map(str, run(c, self.problem.steps)[1:])
-                worked = [w for pair in zip(self.problem.steps, results, strict=True) for w in pair]
-                yield p, (str(c), *worked, *self._gap(c)[1::2]), (Process._judge, c, failed, True)
-            else:
-                for word, q in _TURNERS if failed else _OPENERS:
-                    yield p * q, (word, "try", str(c), "."), (Process._spell_out, c, c, 0, failed)
-
-    def _gap(self, c: int) -> Words:
-        """``r -t = g`` of a candidate: g is 0 where it fits."""
-        return _statement(run(c, self.problem.steps)[-1], f"-{self.problem.target}")
-
-    def _spell_out(self, c: int, a: int, i: int, failed: tuple[int, ...]) -> Iterator[Branch]:
-        """Step i of a verbose try of c, from value a; at the end the gap."""
-        if i < len(self.problem.steps):
-            said = _statement(a, self.problem.steps[i])
-            then = (Process._spell_out, c, int(said[-1]), i + 1, failed)
-            yield 1.0, (*said, "."), (Process._recheck, said, 0, then)
-        else:
-            gap = self._gap(c)
-            verdict = "yes" if gap[-1] == "0" else "no"
-            yield 1.0, ("gap", *gap, verdict, "."), (Process._judge, c, failed, False)
-
-    def _judge(self, c: int, failed: tuple[int, ...], compact: bool) -> Iterator[Branch]:
-        """After a try: conclude, give up, or go on."""
-        if self._gap(c)[-1] == "0":
-            yield 1.0, (), (Process._conclude, c, c, not compact)
-            return
-        failed = tuple(sorted((*failed, c)))
-        p = P_GIVE_UP[min(len(failed), len(P_GIVE_UP)) - 1]
-        yield p, ("#", str(c), "<eos>"), END
-        yield 1 - p, (), (Process._style, compact, (Process._try, failed))
-
-
-class Filter:
-    """What a reader who knows the teacher believes while reading one trace."""
-
-    def __init__(self, problem: Problem, p_compact: float = P_COMPACT) -> None:
-        self.process = Process(problem, p_compact)
-        self.belief = self.process.begin()
-        self.read = 0
-
-    def distribution(self) -> dict[str, float]:
-        """Probability of each possible next word; empty after ``<eos>``."""
-        found: dict[str, float] = {}
-        for plan, p in self.belief.items():
-            found[plan.words[0]] = found.get(plan.words[0], 0.0) + p
-        return found
-
-    def observe(self, word: str) -> None:
-        """Read one word.  Raises `Impossible` where the teacher cannot say it."""
-        heard = {plan: p for plan, p in self.belief.items() if plan.words[0] == word}
-        if not heard:
-            could = ", ".join(self.distribution()) or "nothing"
-            raise Impossible(f"word {self.read + 1}: {word!r}, where the teacher of this problem can say: {could}")
-        total, after = sum(heard.values()), Belief()
-        for plan, p in heard.items():
-            rest = plan.words[1:]
-            following = {Plan(rest, plan.then): 1.0} if rest else self.process.plans(plan.then) if plan.then else {}
-            for state, q in following.items():
-                after[state] = after.get(state, 0.0) + p / total * q
-        self.belief, self.read = after, self.read + 1
+def _distributions(problem: Problem, tokens: Sequence[str], p_compact: float) -> list[dict[str, float]]:
+    """Of the next word, at each place that follows a possible prefix and is not after ``<eos>``."""
+    said = [each for each in _Paths(problem, tokens, p_compact).said if each]
+    return [{word: p / each.total() for word, p in each.items()} for each in said]
 
 
 def next_token(problem: Problem, prefix: Iterable[str], p_compact: float = P_COMPACT) -> dict[str, float]:
@@ -208,10 +148,15 @@ def next_token(problem: Problem, prefix: Iterable[str], p_compact: float = P_COM
 
     Raises `Impossible` for a prefix that the teacher could never have written; after ``<eos>`` it is empty.
     """
-    reader = Filter(problem, p_compact)
-    for word in prefix:
-        reader.observe(word)
-    return reader.distribution()
+    words = list(prefix)
+    known = _distributions(problem, words, p_compact)
+    for i, word in enumerate(words):
+        could = known[i] if i < len(known) else {}
+        if word not in could:
+            raise Impossible(
+                f"word {i + 1}: {word!r}, where the teacher of this problem can say: {', '.join(could) or 'nothing'}"
+            )
+    return known[len(words)] if len(words) < len(known) else {}
 
 
 def score(problem: Problem, tokens: Sequence[str], p_compact: float = P_COMPACT) -> np.ndarray:
@@ -220,14 +165,10 @@ def score(problem: Problem, tokens: Sequence[str], p_compact: float = P_COMPACT)
     V is the vocabulary in its order.  n is len(tokens) for a trace of the teacher, and less where a token was one that
     the teacher could not have said: the rows end with that token's own.
     """
-    reader, rows = Filter(problem, p_compact), np.zeros((len(tokens), len(VOCABULARY)))
-    for i, token in enumerate(tokens):
-        distribution = reader.distribution()
-        for word, p in distribution.items():
-            rows[i, INDEX[word]] = p
-        if token not in distribution:
-            return rows[: i + 1 if distribution else i]  # nothing can be said of what follows <eos>
-        reader.observe(token)
+    known = _distributions(problem, tokens, p_compact)[: len(tokens)]
+    rows = np.zeros((len(known), len(VOCABULARY)))
+    for row, distribution in zip(rows, known, strict=True):
+        row[[INDEX[word] for word in distribution]] = list(distribution.values())
     return rows
 
 
