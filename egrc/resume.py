@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer.utils import RepeatSampler
 
 from egrc.controller import EntropyGate, Recipe
@@ -22,9 +21,9 @@ STATE_FILE = "egrc_state.json"
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
     """The newest complete checkpoint in a trainer's output folder; None without one."""
-    complete = (p.parent for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{STATE_FILE}"))
-    newest = max(complete, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
-    return None if newest is None else str(newest)
+    steps = [p.parent.name.removeprefix("checkpoint-") for p in Path(output_dir).glob(f"checkpoint-*/{STATE_FILE}")]
+    newest = max((int(step) for step in steps if step.isdecimal()), default=None)  # not 'checkpoint-best'
+    return None if newest is None else str(Path(output_dir) / f"checkpoint-{newest}")
 
 
 def step_seed(*parts: Any) -> int:

@@ -137,8 +137,3 @@ def test_probe_leaves_the_model_as_it_was() -> None:
     model = tiny.model().train()
     probe_entropy(model, tiny.tokenizer(), ["1 ?"], lexical_classes(tiny.tokenizer()))
     assert model.training and all(p.grad is None for p in model.parameters())
-
-
-def test_probe_without_prefixes_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no probe prefixes"):
-        probe_entropy(tiny.model(), tiny.tokenizer(), [], CLASSED)

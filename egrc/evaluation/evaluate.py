@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from egrc.checks import grade
+
 if TYPE_CHECKING:  # a reader of records needs neither
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -85,8 +87,6 @@ def evaluate(
             if on_progress:
                 on_progress(done, total)
         kept = {p["id"] for p in problems[:KEPT_TEXTS]}
-        from egrc.readings import grade  # loads torch, which a reader of tables can do without
-
         texts = [tokenizer.decode(sampled[i], skip_special_tokens=True) for i in range(len(asked))]
         graded = grade(correct, texts, [problem["answer"] for problem, _ in asked])
         for i, (problem, sample) in enumerate(asked):
