@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     c = command("train", train, "train one arm, or evaluate the arm 'base', and record it")
-    c.add_argument("--arm", required=True)
+    c.add_argument("--arm", help="required, unless --model and --data are given")
+    c.add_argument("--model", help="a model of your own (hub id or folder), to be trained on --data")
+    c.add_argument("--data", type=Path, metavar="FILE", help="your problems: json lines with prompt and answer, or csv")
     c.add_argument("--seed", type=int, nargs="+", default=[0])
     c.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings; needs --out")
     c.add_argument("--on", nargs="+", default=[], metavar="NAME=VALUE", help="fit the machine: micro_batch, vllm, ...")
@@ -160,6 +162,15 @@ def train(a: Arguments) -> None:
     from egrc.worlds import launch
 
     overrides = _overrides(a.set)
+    if a.model:
+        if not (a.data and a.out):
+            raise ConfigError("--model needs --data FILE with prompts and answers, and --out DIR")
+        from egrc.experiments import own_model
+
+        adapter = own_model.train(a.model, a.data, a.out, Progress(a.out.name), seed=a.seed[0], **overrides)
+        return say(f"egrc: adapter and model card in {paths.shown(adapter)}")
+    if a.arm is None:
+        raise ConfigError("train needs --arm ARM, or --model and --data for a model of your own")
     if overrides and a.out is None:
         raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]

@@ -86,19 +86,22 @@ class Recorder:
 
 
 class StepSums:
-    """Tokens, entropies and pulls of a step's micro-batches, class by class, and its loss."""
+    """Tokens, entropies and pulls of a step's micro-batches, class by class, its loss, and each rollout's entropies."""
 
     def __init__(self, classes: TokenClasses, device: torch.device) -> None:
         self.classes = classes
         self.sums = torch.zeros((4, len(classes.names)), dtype=torch.float64, device=device)
         self.loss = 0.0
+        self.entropies: dict[int, Tensor] = {}
 
     @torch.no_grad()
-    def add(self, scores: TokenScores, tokens: Tensor, mask: Tensor, advantages: Tensor, loss: float) -> None:
-        """Add one micro-batch; all [B, T].  A token's pull is |advantage| times the gradient of its log-probability."""
-        pull = advantages.abs() * scores.gradient
+    def add(self, scores: TokenScores, inputs: dict[str, Tensor], loss: float) -> None:
+        """Add one micro-batch.  A token's pull is |advantage| times the gradient of its log-probability."""
+        pull = inputs["advantages"].abs() * scores.gradient
+        mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
         values = torch.stack([torch.ones_like(scores.entropy), scores.entropy, scores.entropy_sampling, pull])
-        self.sums += class_sums(values, tokens, mask, self.classes)
+        self.sums += class_sums(values, inputs["completion_ids"], mask, self.classes)
+        self.entropies |= dict(zip(inputs["rollout"].tolist(), scores.entropy.cpu(), strict=True))
         self.loss += loss
 
     def row(
@@ -133,3 +136,7 @@ class StepSums:
             **{f"gradient_{c}": v for c, v in zip(names, by_class[3], strict=True)},
         }, loss
 
+
+def text(message: Any) -> str:
+    """The text of a prompt or completion: itself, or the last message's content."""
+    return message if isinstance(message, str) else str(message[-1]["content"])

@@ -10,9 +10,10 @@ exact resume. Training is on-policy: one update for each batch of rollouts.  The
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,15 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
-from egrc import atomic, resume
+from egrc import notices, resume
 from egrc.checks import grade
 from egrc.ended import left_out
 from egrc.entropy import TokenClasses, lexical_classes, probe_entropy
 from egrc.objective import Objective, Rollouts, Tokens
-from egrc.recorder import Recorder, StepSums
+from egrc.recorder import Recorder, StepSums, text
 from egrc.resume import STATE_FILE, EpochSampler, last_checkpoint, step_seed
 from egrc.scoring import score_completions
-from egrc.settings import EGRCConfig, training_data
+from egrc.settings import EGRCConfig, check_rows, training_data
 
 Grader = Callable[[str, Any], bool]
 
@@ -89,10 +90,12 @@ class EGRCTrainer(GRPOTrainer):
         super().__init__(model, rewards, args=args, train_dataset=train_dataset, peft_config=peft_config, **kwargs)
         if self._is_vlm:
             raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
+        self._base = self.model.get_base_model() if is_peft_model(self.model) else self.model
         rows = self.model.get_output_embeddings().weight.shape[0]
         self.token_classes = token_classes or lexical_classes(self._tokenizer, size=rows)
         self.recorder = Recorder(args.record_dir if self.accelerator.is_main_process else None)
         self.add_callback(StepEnd(self._finish_step))
+        self._say(notices.of_sampling(args, self._base.generation_config))
         self._begin(None)
 
     @property
@@ -105,6 +108,7 @@ class EGRCTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
+        check_rows(inputs)  # a stream's could not be seen at the start
         phase = self.phase
         self._enter(phase)
         # seeded by (seed, step, rank), so that a probe, an evaluation or a callback in between changes nothing
@@ -128,8 +132,13 @@ class EGRCTrainer(GRPOTrainer):
             self.generation_config.update(**setting)
             self.generation_kwargs.update(setting)
 
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines if self.accelerator.is_main_process else ():
+            logging.getLogger(__name__).warning("egrc: %s", line)
+
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with left_out(self.accelerator.unwrap_model(self.model), self.eos_token_ids):
+        ends = self.eos_token_ids
+        with notices.sampled_as_scored(self.model, self._base, ends), left_out(self._base, ends):
             return super()._generate_single_turn(*args, **kwargs)
 
     # 2. their rewards ---------------------------------------------------------------------------------------
@@ -172,9 +181,8 @@ class EGRCTrainer(GRPOTrainer):
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **options
     ):
         """As TRL's, with the scores that a step's readings need, and without the gradient of tokens left out."""
-        unwrapped = self.accelerator.unwrap_model(model)
-        base = unwrapped.get_base_model() if is_peft_model(unwrapped) else unwrapped
-        given = (model, base, input_ids, attention_mask, logits_to_keep, self.temperature, self.accelerator.autocast)
+        autocast, temperature = self.accelerator.autocast, self.temperature
+        given = (model, self._base, input_ids, attention_mask, logits_to_keep, temperature, autocast)
         entropy_grad = compute_entropy and self._entropy_bonus_enabled
         scores, aux_loss = score_completions(*given, batch_size, entropy_grad, options.get("compute_aux_loss", False))
         if not compute_entropy:
@@ -182,7 +190,7 @@ class EGRCTrainer(GRPOTrainer):
         self._scores, logp = scores, scores.logp  # compute_entropy: the pass of the loss, all rows of the micro-batch
 
         def base_entropy() -> Tensor:
-            with torch.no_grad(), unwrapped.disable_adapter():
+            with torch.no_grad(), self.model.disable_adapter():
                 return score_completions(*given)[0].entropy_sampling
 
         if self.model.training:
@@ -196,9 +204,7 @@ class EGRCTrainer(GRPOTrainer):
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
             self._require_finite("the loss", loss.item())
-            mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
-            self._sums.add(self._scores, inputs["completion_ids"], mask, inputs["advantages"], loss.item())
-            self._entropies |= dict(zip(inputs["rollout"].tolist(), self._scores.entropy.cpu(), strict=True))
+            self._sums.add(self._scores, inputs, loss.item())
         return loss
 
     # 4. after the update: the gate decides, the step is recorded ------------------------------------------
@@ -224,40 +230,37 @@ class EGRCTrainer(GRPOTrainer):
         step, phase, weights = self.state.global_step, self.phase, self.gate.weights
         reading, numbers, loss = self._sums.row(self._rollouts, self._rewards, self._advantages, self._ended.bool())
         decision = self.gate.update(step, reading)
+        self._say(notices.of_step(decision, self._rollouts, self._rewards, numbers["truncated"], phase.budget))
         self._generated_tokens += int(self._rollouts.length.sum())
         compress = math.fsum(w for w, p in zip(weights, self.recipe.phases, strict=True) if p.name == "compress")
+        smoothed = math.nan if reading is None else decision.smoothed
         row = {"step": step, "phase": phase.name, "weight_compress": compress, "temperature": phase.temperature,
-               "budget": phase.budget, **numbers, "entropy_smoothed": decision.smoothed, **self._probe(step),
+               "budget": phase.budget, **numbers, "entropy_smoothed": smoothed, **self._probe(step),
                "loss": loss, **self._update, **self._counters()}  # fmt: skip
         self.recorder.step(row, decision)
         if step % self.args.record_rollouts_every == 0 or step in (1, self.state.max_steps):
             self._keep_rollouts(step=step, phase=phase.name, temperature=phase.temperature)
         for name in ("entropy", "entropy_smoothed", "weight_compress", "temperature", "budget", "accuracy"):
             self._metrics["train"][f"egrc/{name}"].append(row[name])
-        self._new_sums()
+        self._sums = StepSums(self.token_classes, self.accelerator.device)
 
     def _counters(self) -> dict[str, float]:
         return {"generated_tokens": self._generated_tokens, "seconds": time.perf_counter() - self._clock}
 
     def _probe(self, step: int) -> dict[str, float]:
-        names = ("mean", *self.token_classes.names)
-        values = dict.fromkeys(names, math.nan)
+        values = dict.fromkeys(("mean", *self.token_classes.names), math.nan)
         if self.probe_prefixes and (step == 1 or step % self.args.probe_every == 0):
             values = probe_entropy(self.model, self._tokenizer, self.probe_prefixes, self.token_classes)
-        return {"probe_entropy" + ("" if c == "mean" else f"_{c}"): values[c] for c in names}
+        return {"probe_entropy" if c == "mean" else f"probe_entropy_{c}": v for c, v in values.items()}
 
     def _keep_rollouts(self, **step: Any) -> None:
         """Record some of this rank's rollouts, evenly spread over the problems, with their tokens' entropies."""
         most = self.args.record_rollouts
         for i in range(0, len(self._rows), max(1, len(self._rows) // max(1, most)))[:most]:
             ids = self._rows[i]["token_ids"]
-            entropies = self._entropies[i][: len(ids)].tolist()
+            entropies = self._sums.entropies[i][: len(ids)].tolist()
             tokens, classes = self._tokenizer.convert_ids_to_tokens(ids), self.token_classes.ids[ids].tolist()
             self.recorder.rollout(**step, **self._rows[i], tokens=tokens, entropies=entropies, classes=classes)
-
-    def _new_sums(self) -> None:
-        self._sums = StepSums(self.token_classes, self.accelerator.device)
-        self._entropies: dict[int, Tensor] = {}  # of each rollout's tokens
 
     # 5. exact resume ---------------------------------------------------------------------------------------
 
@@ -294,7 +297,7 @@ class EGRCTrainer(GRPOTrainer):
         self._generated_tokens = counters["generated_tokens"]
         self._clock = time.perf_counter() - counters["seconds"]
         self.recorder.resume(counters["step"])
-        self._new_sums()
+        self._sums = StepSums(self.token_classes, self.accelerator.device)
         return counters["step"]
 
     def _save_checkpoint(self, model, trial):
@@ -305,10 +308,4 @@ class EGRCTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every rank has written its part
         if self.accelerator.is_main_process:
-            counters = {"step": self.state.global_step, **self._counters()}
-            atomic.write_json(path, resume.state(self.recipe, self.gate, **counters))
-
-
-def text(message: Any) -> str:
-    """The text of a prompt or completion: itself, or the last message's content."""
-    return message if isinstance(message, str) else str(message[-1]["content"])
+            resume.save(path, self.recipe, self.gate, step=self.state.global_step, **self._counters())
