@@ -167,7 +167,8 @@ def train(a: Arguments) -> None:
             raise ConfigError("--model needs --data FILE with prompts and answers, and --out DIR")
         from egrc.experiments import own_model
 
-        adapter = own_model.train(a.model, a.data, a.out, Progress(a.out.name), seed=a.seed[0], **overrides)
+        settings = {"seed": a.seed[0], **overrides}
+        adapter = own_model.train(a.model, a.data, a.out, Progress(a.out.name), **settings)
         return say(f"egrc: adapter and model card in {paths.shown(adapter)}")
     if a.arm is None:
         raise ConfigError("train needs --arm ARM, or --model and --data for a model of your own")

@@ -36,10 +36,10 @@ def of_sampling(args: Any, own: GenerationConfig) -> Iterator[str]:
 
 
 @contextmanager
-def sampled_as_scored(policy: Any, base: Any, ends: list[int]) -> Iterator[None]:
+def sampled_as_scored(policy: Any, base: Any) -> Iterator[None]:
     """Within it, the model has no generation settings of its own: TRL replaces some, transformers adds the rest."""
     own = base.generation_config
-    ids = {"bos_token_id": own.bos_token_id, "pad_token_id": own.pad_token_id, "eos_token_id": ends}
+    ids = {name: getattr(own, name) for name in ("bos_token_id", "pad_token_id", "eos_token_id")}
     policy.generation_config = base.generation_config = GenerationConfig(**ids)
     try:
         yield

@@ -52,11 +52,13 @@ def save(path: Path, recipe: Recipe, gate: EntropyGate, **counters: float) -> No
     write_json(path, {"recipe": recipe.to_dict(), "gate": gate.state_dict(), "phases": phases, **counters})
 
 
-def load(checkpoint: Path, recipe: Recipe, gate: EntropyGate) -> dict[str, Any]:
-    """Set gate and phases to where the checkpoint stands; returns its counters.
+def load(checkpoint: Path | None, recipe: Recipe, gate: EntropyGate) -> dict[str, Any]:
+    """Set gate and phases to where the checkpoint stands; returns its counters, or a fresh run's.
 
     Raises ValueError for a checkpoint that is incomplete or of another recipe.
     """
+    if checkpoint is None:
+        return {"step": 0, "generated_tokens": 0, "seconds": 0.0}
     path = checkpoint / STATE_FILE
     if not path.exists():
         raise ValueError(f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}")

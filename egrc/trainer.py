@@ -37,8 +37,6 @@ from egrc.resume import STATE_FILE, EpochSampler, last_checkpoint, step_seed
 from egrc.scoring import score_completions
 from egrc.settings import EGRCConfig, check_rows, training_data
 
-Grader = Callable[[str, Any], bool]
-
 
 class StepEnd(TrainerCallback):
     """The moment after an update, which the trainer's own methods do not see."""
@@ -66,7 +64,7 @@ class EGRCTrainer(GRPOTrainer):
         args: EGRCConfig | None = None,
         train_dataset: Dataset | IterableDataset | list[dict] | None = None,
         reward_funcs: Any = None,
-        correct: Grader | None = None,
+        correct: Callable[[str, Any], bool] | None = None,
         token_classes: TokenClasses | None = None,
         probe_prefixes: Sequence[str] | None = None,
         peft_config: PeftConfig | None = None,
@@ -86,8 +84,8 @@ class EGRCTrainer(GRPOTrainer):
 
             correct = MathGrader()
         self.correct, self.probe_prefixes = correct, list(probe_prefixes or [])
-        rewards = [self.phase_reward, *extra]
-        super().__init__(model, rewards, args=args, train_dataset=train_dataset, peft_config=peft_config, **kwargs)
+        given = {"args": args, "train_dataset": train_dataset, "peft_config": peft_config}
+        super().__init__(model, [self.phase_reward, *extra], **given, **kwargs)
         if self._is_vlm:
             raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
         self._base = self.model.get_base_model() if is_peft_model(self.model) else self.model
@@ -137,15 +135,12 @@ class EGRCTrainer(GRPOTrainer):
             logging.getLogger(__name__).warning("egrc: %s", line)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        ends = self.eos_token_ids
-        with notices.sampled_as_scored(self.model, self._base, ends), left_out(self._base, ends):
+        with notices.sampled_as_scored(self.model, self._base), left_out(self._base, self.eos_token_ids):
             return super()._generate_single_turn(*args, **kwargs)
 
     # 2. their rewards ---------------------------------------------------------------------------------------
 
-    def phase_reward(
-        self, prompts: list, completions: list, completion_ids: list[list[int]], answer: list, **_: Any
-    ) -> list[float]:
+    def phase_reward(self, prompts, completions, completion_ids, answer, **_: Any) -> list[float]:
         """The phase's reward, as TRL's first reward function."""
         texts = [text(completion) for completion in completions]
         lengths, ended = [len(ids) for ids in completion_ids], [ids[-1] in self.eos_token_ids for ids in completion_ids]
@@ -183,8 +178,8 @@ class EGRCTrainer(GRPOTrainer):
         """As TRL's, with the scores that a step's readings need, and without the gradient of tokens left out."""
         autocast, temperature = self.accelerator.autocast, self.temperature
         given = (model, self._base, input_ids, attention_mask, logits_to_keep, temperature, autocast)
-        entropy_grad = compute_entropy and self._entropy_bonus_enabled
-        scores, aux_loss = score_completions(*given, batch_size, entropy_grad, options.get("compute_aux_loss", False))
+        bonus, aux = compute_entropy and self._entropy_bonus_enabled, options.get("compute_aux_loss", False)
+        scores, aux_loss = score_completions(*given, batch_size, bonus, aux)
         if not compute_entropy:
             return scores.logp, None, aux_loss
         self._scores, logp = scores, scores.logp  # compute_entropy: the pass of the loss, all rows of the micro-batch
@@ -219,10 +214,10 @@ class EGRCTrainer(GRPOTrainer):
     def _require_finite(self, what: str, value: float) -> None:
         """Stop before a number that is none reaches the weights or a checkpoint."""
         if not math.isfinite(value):
+            step, rate = self.state.global_step + 1, self.args.learning_rate
             raise FloatingPointError(
-                f"step {self.state.global_step + 1}: {what} is {value}. Lower learning_rate (now "
-                f"{self.args.learning_rate:g}) or max_grad_norm, check the extra reward functions, and resume "
-                "from the last checkpoint"
+                f"step {step}: {what} is {value}. Lower learning_rate (now {rate:g}) or max_grad_norm, check the extra "
+                "reward functions, and resume from the last checkpoint"
             )
 
     def _finish_step(self) -> None:
@@ -270,10 +265,7 @@ class EGRCTrainer(GRPOTrainer):
         return EpochSampler(*given, epoch=lambda: self.state.global_step // (s.num_samples // s.batch_size))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
-        """As TRL's; `resume_from_checkpoint=True` takes the newest COMPLETE checkpoint of `output_dir`.
-
-        Raises ValueError if there is none, or if the checkpoint is of another recipe.
-        """
+        """As TRL's; True takes the newest COMPLETE checkpoint.  Raises ValueError for one of another recipe."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
@@ -292,8 +284,7 @@ class EGRCTrainer(GRPOTrainer):
         """Set gate, objectives, counters and records to where a fresh run, or the checkpoint's, stands; its step."""
         self.recipe = copy.deepcopy(self.args.recipe)  # its objectives have state, which is this run's
         self.gate = self.recipe.new_gate()
-        fresh = {"step": 0, "generated_tokens": 0, "seconds": 0.0}
-        counters = fresh if checkpoint is None else resume.load(checkpoint, self.recipe, self.gate)
+        counters = resume.load(checkpoint, self.recipe, self.gate)
         self._generated_tokens = counters["generated_tokens"]
         self._clock = time.perf_counter() - counters["seconds"]
         self.recorder.resume(counters["step"])

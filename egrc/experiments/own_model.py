@@ -21,16 +21,19 @@ import torch
 from datasets import Dataset, load_dataset
 
 from egrc.atomic import write_json, write_text
-from egrc.checks import ConfigError
+from egrc.checks import ConfigError, require
 from egrc.controller import Decision, EntropyGate, Reading, report
 from egrc.experiments.run import portable, save_adapter
 from egrc.methods.egrc import default_recipe
 
 GATE_FILE = "gate.json"
-NAMES = {"prompt": ("prompt", "problem", "question"), "answer": ("answer", "gold", "solution")}
-"""What the columns of a file of problems may be called."""
-TELL = 2.0
-"""Standard errors by which a threshold stands off from what chance would cross."""
+NAMES = {"prompt": ("prompt", "problem", "question"), "answer": ("answer", "gold", "solution")}  # of columns
+DEFAULTS = {
+    "max_completion_length": 1024, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 4,
+    "num_generations": 8, "max_steps": 100, "learning_rate": 2e-5, "save_steps": 25, "save_total_limit": 2,
+    "logging_steps": 1, "report_to": "none", "disable_tqdm": True,
+}  # fmt: skip
+TELL = 2.0  # standard errors by which a threshold stands off from what chance would cross
 
 
 def proposal(gate: EntropyGate, entropies: Sequence[float]) -> tuple[EntropyGate, str]:
@@ -60,20 +63,19 @@ def proposal(gate: EntropyGate, entropies: Sequence[float]) -> tuple[EntropyGate
 def problems(path: Path, tokenizer: Any) -> Dataset:
     """Prompt and answer of each row; the prompt a user's message where the tokenizer has a chat template."""
     kind = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix)
-    if kind is None or not path.is_file():
-        raise ConfigError(f"{path}: no file of problems; give a .jsonl, .json, .csv or .parquet with prompt and answer")
+    given = kind is not None and path.is_file()
+    require(given, f"{path}: no file of problems; give a .jsonl, .json, .csv or .parquet with prompt and answer")
     try:
         rows = load_dataset(kind, data_files=str(path), split="train")
     except Exception as error:  # datasets raises what its readers raise
         raise ConfigError(f"{path}: cannot be read as {kind}: {error.__cause__ or error}") from error
     columns = {to: next((n for n in names if n in rows.column_names), None) for to, names in NAMES.items()}
     for to, name in columns.items():
-        if name is None:
-            raise ConfigError(f"{path}: no column {' or '.join(map(repr, NAMES[to]))}; found {rows.column_names}")
-    table = pd.DataFrame({to: rows[name] for to, name in columns.items()})
+        require(name is not None, f"{path}: no column {' or '.join(map(repr, NAMES[to]))}; found {rows.column_names}")
+    prompts = list(rows[columns["prompt"]])
     if tokenizer.chat_template:
-        table["prompt"] = [p and [{"role": "user", "content": p}] if isinstance(p, str) else p for p in table["prompt"]]
-    return Dataset.from_list(table.to_dict("records"))
+        prompts = [[{"role": "user", "content": p}] if p and isinstance(p, str) else p for p in prompts]
+    return Dataset.from_dict({"prompt": prompts, "answer": list(rows[columns["answer"]])})
 
 
 def train(
@@ -99,19 +101,14 @@ def train(
     except (OSError, ValueError) as error:
         raise ConfigError(f"--model {model}: {str(error).splitlines()[0]}") from error
     rows = problems(Path(data), tokenizer)
-    length = settings.setdefault("max_completion_length", 1024)
-    recipe = settings.pop("recipe", None) or default_recipe(length)
+    unknown = sorted(settings.keys() - EGRCConfig.__dataclass_fields__.keys())
+    require(not unknown, f"no settings {unknown}: those of EGRCConfig, and so of TRL's GRPOConfig, may be set")
+    settings = {**DEFAULTS, "use_cpu": not cuda, "gradient_checkpointing": cuda, **settings}
+    recipe = settings.pop("recipe", None) or default_recipe(settings["max_completion_length"])
     proposed = out / GATE_FILE
-    if proposed.is_file():  # a run that goes on has its thresholds already
+    if has_thresholds := proposed.is_file():  # of a run that goes on
         recipe = replace(recipe, gate=replace(recipe.gate, **json.loads(proposed.read_text())))
-    at_once = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4, "num_generations": 8}
-    shared = {"max_steps": 100, "learning_rate": 2e-5, "save_steps": 25, "save_total_limit": 2, "logging_steps": 1}
-    quiet = {"report_to": "none", "disable_tqdm": True, "use_cpu": not cuda, "gradient_checkpointing": cuda}
-    try:
-        args = EGRCConfig(str(out / "checkpoints"), recipe=recipe, record_dir=str(out),
-                          **{**at_once, **shared, **quiet, **settings})  # fmt: skip
-    except TypeError as error:
-        raise ConfigError(f"--set: {str(error).rpartition('() ')[2]}") from error
+    args = EGRCConfig(str(out / "checkpoints"), recipe=recipe, record_dir=str(out), **settings)
     trainer = EGRCTrainer(base, args=args, train_dataset=rows, processing_class=tokenizer)
 
     class Watch(TrainerCallback):
@@ -122,7 +119,7 @@ def train(
                 on_progress("training", state.global_step, args.max_steps)
             self.seen += trainer.gate.readings[-1:]
             before_dwell = state.global_step == len(self.seen) == recipe.gate.dwell - 1
-            if before_dwell and len(recipe.phases) > 1 and not proposed.is_file():
+            if before_dwell and len(recipe.phases) > 1 and not has_thresholds:
                 made, why = proposal(recipe.gate, self.seen)
                 trainer.recipe = replace(trainer.recipe, gate=made)
                 trainer.gate = trainer.recipe.new_gate()
@@ -135,13 +132,13 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Watch())
     trainer.train(resume_from_checkpoint=last_checkpoint(args.output_dir))
-    adapter, base_name = out / "adapter", portable(model)
+    adapter = out / "adapter"
     if trainer.accelerator.is_main_process:
         gate = report([Decision(**d) for d in trainer.recorder.decisions]).replace("\n", "; ")
         say(f"gate: {gate}")
         if not adapter.exists():
             save_adapter(trainer.model, SimpleNamespace(policy_path=lambda: model), adapter)
-        write_text(adapter / "README.md", card(base_name, Path(data).name, args, trainer.recorder.steps, gate))
+        write_text(adapter / "README.md", card(portable(model), Path(data).name, args, trainer.recorder.steps, gate))
     return adapter
 
 
@@ -154,16 +151,11 @@ def card(base: str, data: str, args: Any, steps: list[dict[str, Any]], gate: str
 library_name: peft
 tags: [egrc, grpo, lora, reasoning-compression]
 ---
-
-# {base}, compressed by egrc
-
-A LoRA adapter of `{base}`, trained on `{data}` by the package `egrc`, an independent companion to *Entropy-Guided
-Reasoning Compression* (arXiv 2511.14258): {len(steps)} steps, {args.num_generations} rollouts a problem, learning rate
-{args.learning_rate:g}, seed {args.seed}.
+A LoRA adapter of `{base}`, trained on `{data}` by `egrc`, an independent companion to *Entropy-Guided Reasoning
+Compression* (arXiv 2511.14258): {len(steps)} steps, {args.num_generations} rollouts a problem, learning rate
+{args.learning_rate:g}, seed {args.seed}. Its phases, and what the gate did ({gate}):
 
 {phases}
-
-The gate: {gate}.
 
 {course.round(3).to_markdown()}
 
