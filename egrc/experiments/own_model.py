@@ -23,7 +23,7 @@ from datasets import Dataset, load_dataset
 from egrc.atomic import write_json, write_text
 from egrc.checks import ConfigError, require
 from egrc.controller import Decision, EntropyGate, Reading, report
-from egrc.experiments.run import portable, save_adapter
+from egrc.experiments.run import save_adapter
 from egrc.methods.egrc import default_recipe
 
 GATE_FILE = "gate.json"
@@ -63,8 +63,8 @@ def proposal(gate: EntropyGate, entropies: Sequence[float]) -> tuple[EntropyGate
 def problems(path: Path, tokenizer: Any) -> Dataset:
     """Prompt and answer of each row; the prompt a user's message where the tokenizer has a chat template."""
     kind = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix)
-    given = kind is not None and path.is_file()
-    require(given, f"{path}: no file of problems; give a .jsonl, .json, .csv or .parquet with prompt and answer")
+    if kind is None or not path.is_file():
+        raise ConfigError(f"{path}: no file of problems; give a .jsonl, .json, .csv or .parquet with prompt and answer")
     try:
         rows = load_dataset(kind, data_files=str(path), split="train")
     except Exception as error:  # datasets raises what its readers raise
@@ -78,14 +78,10 @@ def problems(path: Path, tokenizer: Any) -> Dataset:
     return Dataset.from_dict({"prompt": prompts, "answer": list(rows[columns["answer"]])})
 
 
-def train(
-    model: str,
-    data: Path | str,
-    out: Path | str,
-    on_progress: Callable[[str, int, int], None] | None = None,
-    say: Callable[[str], None] = print,
-    **settings: Any,
-) -> Path:
+Progress = Callable[[str, int, int], None] | None
+
+
+def train(model: str, data: Any, out: Any, on_progress: Progress = None, say: Any = print, **settings: Any) -> Path:
     """Train an adapter of any causal language model, resuming where `out` has checkpoints; returns its folder.
 
     `settings` are `EGRCConfig`'s.  Raises ConfigError for data or settings that cannot be trained with.
@@ -132,13 +128,13 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Watch())
     trainer.train(resume_from_checkpoint=last_checkpoint(args.output_dir))
-    adapter = out / "adapter"
+    adapter, name = out / "adapter", Path(model).name if Path(model).is_dir() else model  # no path of this machine
     if trainer.accelerator.is_main_process:
         gate = report([Decision(**d) for d in trainer.recorder.decisions]).replace("\n", "; ")
         say(f"gate: {gate}")
         if not adapter.exists():
-            save_adapter(trainer.model, SimpleNamespace(policy_path=lambda: model), adapter)
-        write_text(adapter / "README.md", card(portable(model), Path(data).name, args, trainer.recorder.steps, gate))
+            save_adapter(trainer.model, SimpleNamespace(policy_path=lambda: name), adapter)
+        write_text(adapter / "README.md", card(name, Path(data).name, args, trainer.recorder.steps, gate))
     return adapter
 
 
