@@ -171,7 +171,7 @@ def train(a: Arguments) -> None:
         adapter = own_model.train(a.model, a.data, a.out, Progress(a.out.name), **settings)
         return say(f"egrc: adapter and model card in {paths.shown(adapter)}")
     if a.arm is None:
-        raise ConfigError("train needs --arm ARM, or --model and --data for a model of your own")
+        raise ConfigError("--arm is missing: say which, or give --model and --data, a model and problems of your own")
     if overrides and a.out is None:
         raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]

@@ -46,7 +46,7 @@ def test_bad_input_is_one_line_that_names_the_remedy(arguments, message, capsys,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", ["", "nonsense", "train", "train --arm egrc --seed x"])
+@pytest.mark.parametrize("arguments", ["", "nonsense", "train --arm egrc --seed x"])
 def test_bad_usage_is_refused_by_argparse(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments.split())
