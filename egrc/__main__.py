@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
         return made.add_argument
 
     option = command(train, "train one arm, or evaluate the arm 'base', and record it")
-    option("--arm", help="required, unless one of the next two is given")
+    option("--arm", help="required, unless --model, --base or --dry-run is given")
+    option("--model", help="a model of your own (hub id or folder), to be trained on --data")
+    option("--data", type=Path, metavar="FILE", help="your problems: json lines with prompt and answer, or csv")
     option("--base", action="store_true", help="train the scale's base model instead")
     option("--dry-run", action="store_true", help="print the settings and how a run is started; nothing is run")
     option("--seed", type=int, nargs="+", default=[0])
@@ -129,9 +131,16 @@ def train(a: Arguments) -> None:
         return print(report(a.scale))
     if a.base:
         return _train_base(a.scale)
-    if not a.arm:
-        raise ConfigError("--arm is missing: say which, or --base, or --dry-run")
     overrides = _overrides(a.set, "--set")
+    if a.model:
+        if not (a.data and a.out):
+            raise ConfigError("--model needs --data FILE with prompts and answers, and --out DIR")
+        from egrc.experiments import own_model
+
+        adapter = own_model.train(a.model, a.data, a.out, Progress(a.out.name), **({"seed": a.seed[0]} | overrides))
+        return print(f"egrc: adapter and model card in {paths.shown(adapter)}")
+    if not a.arm:
+        raise ConfigError("--arm is missing: say which, or give --model and --data, a model and problems of your own")
     if overrides and a.out is None:
         raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]

@@ -1,7 +1,8 @@
-"""What settings and state rest on: the error that names a bad setting, and dataclasses whose state goes to JSON."""
+"""What the rest stands on: the error that names a bad setting, state that goes to JSON, one way to ask a grader."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import fields
 from typing import Any
@@ -33,5 +34,12 @@ class Stateful:
         expected = self.state_dict().keys()
         if state.keys() != expected:
             raise ValueError(f"{type(self).__name__}: state has keys {sorted(state)}, not {sorted(expected)}")
-        for name, value in state.items():
-            setattr(self, name, deepcopy(value))
+        vars(self).update(deepcopy(state))
+
+
+def grade(correct: Callable[[str, Any], bool], completions: Sequence[str], answers: Sequence[Any]) -> list[bool]:
+    """Verdicts of a grader on each completion; side by side where it has a method `batch`."""
+    batch = getattr(correct, "batch", None)
+    if batch is not None:
+        return batch(completions, answers)
+    return [bool(correct(c, a)) for c, a in zip(completions, answers, strict=True)]

@@ -16,64 +16,38 @@ from egrc.controller import EntropyGate, Recipe
 class Lengths:
     """What an arm needs to know of a scale: its lengths, and the settings found by search on training problems."""
 
-    cap: int
-    """Completion tokens at which every arm is cut in evaluation, and the accuracy objective in training."""
-    compress_budget: int
-    """L of the compression objective, in tokens."""
-    explore_budget: int
-    """L of the enhancement phase, in tokens: room to explore, but inside the compact mode."""
-    r: float
-    """Reward of a correct answer of L tokens under exponent shaping."""
-    gate: EntropyGate
-    """When the entropy moves the run between the phases."""
-    beta: float = 1.0
-    """Scale of the absolute advantage."""
-    length_weight: float = 0.1
-    """Weight of the length term in the enhancement phase's decomposition."""
-    explore_temperature: float = 1.2
-    """Sampling temperature of the enhancement phase; above 1 (paper)."""
+    cap: int  # completion tokens at which every arm is cut in evaluation, and the accuracy objective in training
+    compress_budget: int  # L of the compression objective, in tokens
+    explore_budget: int  # L of the enhancement phase, in tokens: room to explore, but inside the compact mode
+    r: float  # reward of a correct answer of L tokens under exponent shaping
+    gate: EntropyGate  # when the entropy moves the run between the phases
+    beta: float = 1.0  # scale of the absolute advantage
+    length_weight: float = 0.1  # weight of the length term in the enhancement phase's decomposition
+    explore_temperature: float = 1.2  # sampling temperature of the enhancement phase; above 1 (paper)
 
 
 @dataclass(frozen=True)
 class Config:
     """One run.  A scale is a set of overrides of these defaults."""
 
-    scale: str
-    """'pocket', 'smol' or 'gpu'; see `egrc.experiments.scales`."""
-    arm: str
-    """Name of the arm; see `egrc.methods`."""
-    recipe: Recipe
-    """What the arm does: its phases and the gate between them."""
-    seed: int = 0
-    """Seeds everything: adapter, order of problems, rollouts, evaluation."""
-    steps: int = 100
-    """Optimiser steps; each is one batch of fresh rollouts and one update (on-policy)."""
-    prompts_per_step: int = 16
-    """Problems per step."""
-    group_size: int = 8
-    """Rollouts per problem (TRL: num_generations)."""
-    learning_rate: float = 1e-3
-    """Peak of a constant schedule with warm-up."""
-    warmup_steps: int = 5
-    """Linear warm-up, in steps."""
-    lora_rank: int = 16
-    """Rank of the adapters on every linear layer but the head."""
-    cap: int = 256
-    """Tokens after which a completion is cut in evaluation: one cap for all arms, above the base's 99th percentile."""
-    probe_every: int = 10
-    """Steps between readings of the entropy on the fixed probe prefixes."""
-    record_rollouts_every: int = 20
-    """Steps between rollouts that are kept with their per-token entropies."""
-    checkpoint_every: int = 25
-    """Steps between checkpoints; a killed run loses at most this many."""
-    eval_problems: int = 200
-    """Held-out problems per benchmark."""
-    eval_samples: int = 1
-    """Samples per problem and temperature (greedy: one)."""
-    eval_temperatures: tuple[float, ...] = (1.0, 0.6, 0.0)
-    """T=1, the base's own best temperature, and greedy (0)."""
-    loss_type: str = "dr_grpo"
-    """TRL's loss aggregation; 'dr_grpo' divides by a constant, so it has no length preference of its own."""
+    scale: str  # 'pocket', 'smol' or 'gpu'; see `egrc.experiments.scales`
+    arm: str  # name of the arm; see `egrc.methods`
+    recipe: Recipe  # what the arm does: its phases and the gate between them
+    seed: int = 0  # seeds everything: adapter, order of problems, rollouts, evaluation
+    steps: int = 100  # optimiser steps; each is one batch of fresh rollouts and one update (on-policy)
+    prompts_per_step: int = 16  # problems per step
+    group_size: int = 8  # rollouts per problem (TRL: num_generations)
+    learning_rate: float = 1e-3  # peak of a constant schedule with warm-up
+    warmup_steps: int = 5  # linear warm-up, in steps
+    lora_rank: int = 16  # rank of the adapters on every linear layer but the head
+    cap: int = 256  # tokens at which evaluation cuts a completion: one for all arms, above the base's 99th percentile
+    probe_every: int = 10  # steps between readings of the entropy on the fixed probe prefixes
+    record_rollouts_every: int = 20  # steps between rollouts that are kept with their per-token entropies
+    checkpoint_every: int = 25  # steps between checkpoints; a killed run loses at most this many
+    eval_problems: int = 200  # held-out problems per benchmark
+    eval_samples: int = 1  # samples per problem and temperature (greedy: one)
+    eval_temperatures: tuple[float, ...] = (1.0, 0.6, 0.0)  # T=1, the base's own best temperature, and greedy (0)
+    loss_type: str = "dr_grpo"  # of TRL's; this one divides by a constant, so it has no length preference of its own
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps={self.steps}: at least 1")

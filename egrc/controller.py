@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
-from egrc.checks import ConfigError, Stateful, require
+from egrc.checks import Stateful, require
 from egrc.objective import Objective
 
 AT_DWELL_LIMIT = "dwell limit"
@@ -29,34 +29,24 @@ AT_DWELL_LIMIT = "dwell limit"
 class Reading:
     """What one step told, over all ranks."""
 
-    entropy: float
-    """Nats per token at temperature 1."""
-    length: float = math.nan
-    """Mean tokens of a completion."""
-    connectors: float | None = None
-    """Share of tokens that are connectors; None where that class is not known."""
+    entropy: float  # nats per token at temperature 1
+    length: float = math.nan  # mean tokens of a completion
+    connectors: float | None = None  # share of tokens that are connectors; None where that class is not known
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate made of one reading."""
+    """What the gate made of one reading; its numbers are None after a step without one."""
 
     step: int
-    entropy: float
-    """The gate's signal: nats per token at temperature 1, unless it is a control that reads something else."""
-    smoothed: float
-    slope: float | None
-    """Per step; None until a window is full."""
-    phase: str
-    """The phase that drove this step."""
-    next_phase: str
-    """The phase that drives the next one."""
-    weights: tuple[float, ...]
-    """Each phase's share in the next step's advantages; one-hot unless the gate is soft."""
-    cause: str
-    """Why the phase changed, in words; empty where it did not."""
-    mass: float | None = None
-    """The guard's reading, the connectors' share of tokens; None without a guard."""
+    entropy: float | None  # the gate's signal: the entropy, unless it is a control that reads something else
+    smoothed: float | None
+    slope: float | None  # per step; None until a window is full
+    phase: str  # the phase that drove this step
+    next_phase: str  # the phase that drives the next one
+    weights: tuple[float, ...]  # each phase's share in the next step's advantages; one-hot unless the gate is soft
+    cause: str  # why the phase changed, in words; empty where it did not
+    mass: float | None = None  # a guard's reading, the connectors' share of tokens
 
     def row(self) -> dict[str, Any]:
         """Its fields by name; the guard's reading only where there is a guard."""
@@ -67,34 +57,22 @@ class Decision:
 class EntropyGate(Stateful):
     """Settings, and where it stands.  `Recipe.new_gate` gives one to run; then one `update` a step."""
 
-    low: float = 0.5
-    """Compression ends when the smoothed entropy is below this fraction of its start."""
-    high: float = 0.9
-    """Exploration ends when the smoothed entropy is above this fraction of its start."""
-    flat: float = 0.0
-    """Nats per step: a smoothed slope that is no steeper counts as 'has stopped moving'.  0 turns this cause off."""
-    window: int = 8
-    """Steps of the moving average, and of the slope."""
-    dwell: int = 20
-    """A phase lasts at least this many steps."""
-    max_switches: int = 1
-    """1 is the paper's two-stage schedule; 0 never leaves the first phase."""
+    low: float = 0.5  # compression ends when the smoothed entropy is below this fraction of its start
+    high: float = 0.9  # exploration ends when the smoothed entropy is above this fraction of its start
+    flat: float = 0.0  # nats per step: a slope that is no steeper counts as 'has stopped moving'; 0: never
+    window: int = 8  # steps of the moving average, and of the slope
+    dwell: int = 20  # a phase lasts at least this many steps
+    max_switches: int = 1  # 1 is the paper's two-stage schedule; 0 never leaves the first phase
 
-    phases: list[str] = field(default_factory=list, init=False)
-    """Names of the one or two phases."""
-    index: int = field(default=0, init=False)
-    """Of the phase that drives the next step."""
+    phases: list[str] = field(default_factory=list, init=False)  # names of the one or two phases
+    index: int = field(default=0, init=False)  # of the phase that drives the next step
     steps_in_phase: int = field(default=0, init=False)
     switches: int = field(default=0, init=False)
-    readings: list[float] = field(default_factory=list, init=False)
-    """The last `window` readings."""
+    readings: list[float] = field(default_factory=list, init=False)  # the last `window`
     start: float | None = field(default=None, init=False)
-    waiting: bool = field(default=False, init=False)
-    """Whether the condition to leave held at the last reading already: only the dwell kept the phase."""
+    waiting: bool = field(default=False, init=False)  # the condition to leave held already: only the dwell kept it
 
     signal_name: ClassVar[str] = "entropy"
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Classes of tokens without which the gate cannot read."""
 
     def __post_init__(self) -> None:
         require(0 < self.low < self.high, f"low={self.low}, high={self.high}: hysteresis needs 0 < low < high")
@@ -108,6 +86,10 @@ class EntropyGate(Stateful):
         """Each phase's share in the next step's advantages."""
         return tuple(float(i == self.index) for i in range(len(self.phases)))
 
+    def objective(self, phases: Sequence[Objective]) -> Objective:
+        """What drives the next step."""
+        return phases[self.index]
+
     def read(self, reading: Reading) -> float:
         """The number that the gate goes by."""
         return reading.entropy
@@ -116,12 +98,18 @@ class EntropyGate(Stateful):
         """What is smoothed of it, and compared with its start."""
         return value
 
-    def update(self, step: int, reading: Reading) -> Decision:
-        """Take a finished step's reading, decide about the next.  Raises ValueError unless the entropy is finite."""
+    def update(self, step: int, reading: Reading | None) -> Decision:
+        """Take a finished step's reading, decide about the next; without one nothing is decided.
+
+        Raises ValueError unless the entropy is finite.
+        """
+        before = self.phases[self.index]
+        if reading is None:
+            return Decision(step, None, None, None, before, before, self.weights, "")
         value = self.read(reading)
         if not math.isfinite(value):
             raise ValueError(
-                f"step {step}: policy {self.signal_name} is {value}; the policy has diverged, or no token was scored: "
+                f"step {step}: policy {self.signal_name} is {value}; the policy has diverged: "
                 "lower the learning rate, or resume from an earlier checkpoint"
             )
         self.readings = [*self.readings, self.signal(step, value)][-self.window :]
@@ -129,7 +117,7 @@ class EntropyGate(Stateful):
         if full and self.start is None:
             self.start = smoothed
         self.steps_in_phase += 1
-        before, slope = self.phases[self.index], _slope(self.readings) if full else None
+        slope = _slope(self.readings) if full else None
         cause = self.decide(smoothed, slope) if len(self.phases) > 1 and self.start is not None else ""
         return Decision(step, value, smoothed, slope, before, self.phases[self.index], self.weights, cause)
 
@@ -147,15 +135,14 @@ class EntropyGate(Stateful):
         return self.leave(f"{AT_DWELL_LIMIT}: {cause}" if self.waiting else cause)
 
     def reason_to_leave(self, smoothed: float, slope: float | None) -> str:
-        assert self.start is not None
         name, is_flat = self.signal_name, self.flat > 0 and slope is not None
         if self.phases[self.index] == "compress":
             if smoothed < self.low * self.start:
                 return f"{name} fell below {self.low:g} of its start"
-            return f"{name} stopped falling" if is_flat and slope > -self.flat else ""  # type: ignore[operator]
+            return f"{name} stopped falling" if is_flat and slope > -self.flat else ""
         if smoothed > self.high * self.start:
             return f"{name} rose above {self.high:g} of its start"
-        return f"{name} stopped rising" if is_flat and slope < self.flat else ""  # type: ignore[operator]
+        return f"{name} stopped rising" if is_flat and slope < self.flat else ""
 
     def leave(self, cause: str) -> str:
         """Go over to the other phase."""
@@ -175,12 +162,9 @@ def _slope(y: Sequence[float]) -> float:
 class Recipe:
     """An arm: one phase that lasts, or a compressing and an exploring one with a gate between them."""
 
-    phases: tuple[Objective, ...]
-    """The first phase drives the first step."""
-    gate: EntropyGate = field(default_factory=lambda: EntropyGate(max_switches=0))
-    """Ignored with a single phase."""
-    trl: dict[str, Any] = field(default_factory=dict)
-    """Settings of TRL's `GRPOConfig` beyond those of the phases."""
+    phases: tuple[Objective, ...]  # the first one drives the first step
+    gate: EntropyGate = field(default_factory=lambda: EntropyGate(max_switches=0))  # ignored with a single phase
+    trl: dict[str, Any] = field(default_factory=dict)  # settings of TRL's `GRPOConfig` beyond those of the phases
 
     def __post_init__(self) -> None:
         require(len(self.phases) in (1, 2), f"{len(self.phases)} phases: a recipe has one or two")
@@ -195,37 +179,16 @@ class Recipe:
         """The phases' and its own."""
         return {name: value for phase in self.phases for name, value in phase.trl.items()} | self.trl
 
-    def changed(self, trl: dict[str, Any] | None = None, **phases: dict[str, Any] | type[Objective]) -> Self:
-        """With other fields in phases, or an objective of another class with the same fields, by the phase's name.
-
-        Raises ConfigError for an unknown phase or field.
-        """
-        known = {phase.name for phase in self.phases}
-        require(phases.keys() <= known, f"no phase {sorted(phases.keys() - known)}: this arm has {sorted(known)}")
-        made = tuple(_changed(phase, phases.get(phase.name, {})) for phase in self.phases)
-        return replace(self, phases=made, trl={**self.trl, **(trl or {})})
-
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
         phases = [phase.settings() for phase in self.phases]
         return {"phases": phases, "gate": self.gate.settings(), "trl": self.trl_settings()}
 
 
-def _changed(phase: Objective, change: dict[str, Any] | type[Objective]) -> Objective:
-    if isinstance(change, type):
-        return change(**{f.name: getattr(phase, f.name) for f in fields(phase) if f.init})
-    try:
-        return replace(phase, **change)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"no such field of phase {phase.name!r} ({error})") from error
-
-
-def replay(recipe: Recipe, readings: Iterable[Reading | float], first_step: int = 1) -> list[Decision]:
+def replay(recipe: Recipe, readings: Iterable[Reading | float | None], first_step: int = 1) -> list[Decision]:
     """The decisions a fresh gate takes on a run's readings (a number: whatever its gate goes by), as in its log."""
     gate = recipe.new_gate()
-    read = [r if isinstance(r, Reading) else Reading(r, length=r) for r in readings]
+    read = [r if r is None or isinstance(r, Reading) else Reading(r, length=r) for r in readings]
     return [gate.update(step, r) for step, r in enumerate(read, first_step)]
 
 

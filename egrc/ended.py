@@ -44,7 +44,7 @@ class _Rows:
         self.ended |= torch.isin(ids[:, -1], ids.new_tensor(list(self.ends)))
         on = (~self.ended[self.within]).nonzero().flatten()
         if 0 < len(on) <= WORTH * len(self.within):
-            cache.batch_select_indices(on)
+            cache.reorder_cache(on)
             self.within = self.within[on]
         if len(self.within) == len(ids):
             return None

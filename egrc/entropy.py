@@ -1,23 +1,20 @@
 """What the policy is unsure of: entropy per token in nats, by class of token, and how hard each token pulls.
 
-Every entropy that is compared over time or steers the gate is taken at temperature 1, whatever the rollouts
-were sampled at.
+Every entropy that is compared over time or steers the gate is taken at temperature 1, whatever the rollouts were
+sampled at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:  # annotations only: this module needs torch and nothing else
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch.nn.functional import one_hot
 
 CLASSES = ("connector", "number", "operator", "other")
-
 CONNECTORS = frozenset((
     "so", "then", "thus", "therefore", "hence", "next", "because", "since", "if", "finally", "also", "again",
     "wait", "hmm", "but", "however", "alternatively", "maybe", "perhaps", "actually", "instead", "otherwise",
@@ -50,44 +47,31 @@ def gradient_norm(probabilities: Tensor, token: Tensor, temperature: float) -> T
 class TokenClasses:
     """Which class each token id of a vocabulary belongs to."""
 
-    names: tuple[str, ...]
-    """Names of the classes, in the order of their numbers."""
-    ids: Tensor
-    """Class number of each token id, int64 [V]."""
+    names: tuple[str, ...]  # of the classes, in the order of their numbers
+    ids: Tensor  # class number of each token id, int64 [V]
 
     def __post_init__(self) -> None:
         if len(self.ids) and not 0 <= int(self.ids.min()) <= int(self.ids.max()) < len(self.names):
             raise ValueError(f"class numbers must lie in 0..{len(self.names) - 1}, for {self.names}")
 
 
-def lexical_classes(
-    tokenizer: PreTrainedTokenizerBase,
-    connectors: Iterable[str] = CONNECTORS,
-    operators: Iterable[str] = OPERATORS,
-    size: int = 0,
-) -> TokenClasses:
+def lexical_classes(tokenizer: Any, connectors: Iterable[str] = CONNECTORS, size: int = 0) -> TokenClasses:
     """Classes by the token's own spelling: a connector word, digits, an operator, or other.  [ours]
 
     `size`: rows of the model's head, where it has more than the tokenizer has tokens (the rest is 'other').
     """
-    words, signs = frozenset(connectors), frozenset(operators)
-    vocabulary = tokenizer.get_vocab()
+    words, vocabulary = frozenset(connectors), tokenizer.get_vocab()
     ids = torch.full((max(size, len(tokenizer), 1 + max(vocabulary.values())),), CLASSES.index("other"))
     for token, i in vocabulary.items():
         spelling = token.strip("Ġ▁Ċ \n").lower()  # BPE's and SentencePiece's marks for blanks
-        if spelling in words:
-            ids[i] = CLASSES.index("connector")
-        elif spelling.isdecimal():
-            ids[i] = CLASSES.index("number")
-        elif spelling in signs:
-            ids[i] = CLASSES.index("operator")
+        kinds = spelling in words, spelling.isdecimal(), spelling in OPERATORS, True
+        ids[i] = kinds.index(True)
     return TokenClasses(CLASSES, ids)
 
 
 def class_sums(values: Tensor, tokens: Tensor, mask: Tensor, classes: TokenClasses) -> Tensor:
     """Sums of values [K, B, T] over the unmasked tokens of each class: float64 [K, classes]."""
-    member = torch.nn.functional.one_hot(classes.ids.to(tokens.device)[tokens], len(classes.names))
-    member = member * mask.unsqueeze(-1)
+    member = one_hot(classes.ids.to(tokens.device)[tokens], len(classes.names)) * mask.unsqueeze(-1)
     return torch.einsum("kbt,btc->kc", values.detach().double(), member.double())
 
 
@@ -99,31 +83,21 @@ def class_means(values: Tensor, tokens: Tensor, mask: Tensor, classes: TokenClas
 
 @torch.no_grad()
 def probe_entropy(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prefixes: Sequence[str],
-    classes: TokenClasses,
-    batch_size: int = 64,
+    model: Any, tokenizer: Any, prefixes: Sequence[str], classes: TokenClasses, batch_size: int = 64
 ) -> dict[str, float]:
     """Entropy (nats, T=1) of the next token after fixed prefixes: {'mean': ..., 'connector': ..., ...}.
 
-    A class's value is the entropy expected where the policy says a token of that class: the prefixes' mean
-    weighted by the probability it gives the class.  Unlike the rollouts' entropy it cannot move because the
-    contexts moved.  Raises ValueError without prefixes.
+    A class's value is the entropy expected where the policy says a token of that class: the prefixes' mean weighted by
+    the probability it gives the class.  Unlike the rollouts' entropy it cannot move because the contexts moved.
     """
-    if not prefixes:
-        raise ValueError("no probe prefixes: give at least one text, or probe_prefixes=None to do without")
-    was_training = model.training
+    was_training, entropies, mass = model.training, [], []
     model.eval()
-    entropies, mass = [], []
     for start in range(0, len(prefixes), batch_size):
         batch = tokenizer(list(prefixes[start : start + batch_size]), return_tensors="pt", padding=True,
                           padding_side="left", return_token_type_ids=False).to(model.device)  # fmt: skip
-        logits = model(**batch, logits_to_keep=1).logits[:, -1].float()
-        p = logits.softmax(-1).double()
+        p = model(**batch, logits_to_keep=1).logits[:, -1].float().softmax(-1).double()
         entropies.append(torch.special.entr(p).sum(-1))
-        member = torch.nn.functional.one_hot(classes.ids[: p.shape[-1]].to(p.device), len(classes.names))
-        mass.append(p @ member.double())
+        mass.append(p @ one_hot(classes.ids[: p.shape[-1]].to(p.device), len(classes.names)).double())
     model.train(was_training)
     entropy, weight = torch.cat(entropies), torch.cat(mass)
     by_class = (entropy @ weight) / weight.sum(0)

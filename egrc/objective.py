@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from egrc.checks import ConfigError, Stateful, require
+from egrc.checks import Stateful, require
 
 EPS = 1e-4
 """As in TRL: keeps a nearly uniform group from exploding."""
@@ -24,26 +24,19 @@ EPS = 1e-4
 class Rollouts:
     """One step's rollouts."""
 
-    correct: Tensor
-    """bool [N]: graded correct, and ended by itself (a cut completion has not answered)."""
-    length: Tensor
-    """int [N], tokens; the end token counts."""
+    correct: Tensor  # bool [N]: graded correct, and ended by itself (a cut completion has not answered)
+    length: Tensor  # int [N], tokens; the end token counts
     group_size: int
-    extra: Tensor | float = 0.0
-    """float [N]: what the user's own reward functions give."""
-    rows: slice = field(default_factory=lambda: slice(None))
-    """Where this rank's n rollouts are among the N."""
-    classes: Tensor | None = None
-    """int [n, T]: class number of each completion token of this rank."""
-    mask: Tensor | None = None
-    """[n, T]: 0 is padding."""
+    extra: Tensor | float = 0.0  # float [N]: what the user's own reward functions give
+    rows: slice = field(default_factory=lambda: slice(None))  # where this rank's n rollouts are among the N
+    classes: Tensor | None = None  # int [n, T]: class number of each completion token of this rank
+    mask: Tensor | None = None  # [n, T]: 0 is padding
     class_names: tuple[str, ...] = ()
-    gather: Callable[[Tensor], Tensor] = lambda x: x
-    """Puts the ranks' tensors [n, ...] together, [N, ...]."""
+    gather: Callable[[Tensor], Tensor] = lambda x: x  # puts the ranks' tensors [n, ...] together, [N, ...]
 
     def __post_init__(self) -> None:
-        if len(self.correct) % self.group_size:
-            raise ConfigError(f"{len(self.correct)} rollouts do not divide into groups of {self.group_size}")
+        rest = len(self.correct) % self.group_size
+        require(not rest, f"{len(self.correct)} rollouts do not divide into groups of {self.group_size}")
 
     def mean(self, x: Tensor, of: Tensor) -> Tensor:
         """Mean of `x` over the members `of` (bool [N]) of each group, at every rollout of it; 0 where it has none."""
@@ -64,30 +57,21 @@ class Tokens:
     """What one micro-batch of the update knows of each completion token; all [B, T], without gradient."""
 
     logp: Tensor
-    entropy: Tensor
-    """Nats, at the sampling temperature."""
+    entropy: Tensor  # nats, at the sampling temperature
     advantages: Tensor
     mask: Tensor
-    base_entropy: Callable[[], Tensor]
-    """The same under the base model, without the adapter; computed when asked for."""
+    base_entropy: Callable[[], Tensor]  # the same under the base model, without the adapter; computed when asked for
 
 
 @dataclass
 class Objective(Stateful):
     """Plain GRPO: a correct completion within the budget earns 1, and is compared with its group."""
 
-    name: str
-    """Shown in figures and logs.  A gate leaves 'compress' when entropy has fallen, any other phase when it rose."""
-    budget: int
-    """L: completions are cut at this many tokens, and a cut one earns 0."""
-    temperature: float = 1.0
-    """Sampling temperature of the rollouts, used in scoring them too."""
-    trl: ClassVar[dict[str, Any]] = {}
-    """Settings of TRL's own (`GRPOConfig`) that belong to the method."""
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Classes of tokens without which the objective is not defined."""
-    trainer: ClassVar[str | None] = None
-    """'module:function' of a trainer of the method's own; None: the common one."""
+    name: str  # a gate leaves 'compress' when entropy has fallen, any other phase when it rose
+    budget: int  # L: completions are cut at this many tokens, and a cut one earns 0
+    temperature: float = 1.0  # of the rollouts' sampling, and so of their scoring
+    trl: ClassVar[dict[str, Any]] = {}  # settings of TRL's own (`GRPOConfig`) that belong to the method
+    trainer: ClassVar[str | None] = None  # 'module:function' of a trainer of the method's own; None: the common one
 
     def __post_init__(self) -> None:
         require(self.budget >= 1, f"budget L={self.budget}: a completion needs at least 1 token")
@@ -118,30 +102,25 @@ class Objective(Stateful):
 
     def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
         """float [n, T], of this rank's tokens; the advantage of the whole completion unless a method says otherwise."""
-        assert r.mask is not None
         return advantages[r.rows].unsqueeze(1).expand(r.mask.shape)
 
     def keep(self, t: Tokens) -> Tensor | None:
-        """bool [B, T]: tokens that take part in the update; None for all."""
+        """[B, T]: tokens that take part in the update (bool), or each one's share in it; None for all."""
         return None
 
 
-def standardise(x: Tensor, of: Tensor) -> Tensor:
-    """(x - mean)/(std + EPS) over the members `of` of the last axis; 0 for the others and where nothing varies."""
-    n = of.sum(-1, keepdim=True)
-    mean = torch.where(of, x, 0.0).sum(-1, keepdim=True) / n.clamp(min=1)
-    deviation = torch.where(of, x - mean, 0.0)
-    std = (deviation.square().sum(-1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
-    lowest = torch.where(of, x, torch.inf).amin(-1, keepdim=True)
-    highest = torch.where(of, x, -torch.inf).amax(-1, keepdim=True)
-    return torch.where(highest > lowest, deviation / (std + EPS), 0.0)
-
-
 def group_relative(x: Tensor, group_size: int, of: Tensor | None = None) -> Tensor:
-    """GRPO: `x` [N] standardised within each group, or among its members `of` (bool [N])."""
-    groups = x.float().view(-1, group_size)
-    members = torch.ones_like(groups, dtype=torch.bool) if of is None else of.view(-1, group_size)
-    return standardise(groups, members).flatten()
+    """GRPO: (x - mean)/(std + EPS) within each group of `x` [N], or among its members `of` (bool [N]).
+
+    0 for the others, and where nothing varies.
+    """
+    x = x.float().view(-1, group_size)
+    of = torch.ones_like(x, dtype=torch.bool) if of is None else of.view(-1, group_size)
+    n = of.sum(1, keepdim=True)
+    deviation = torch.where(of, x - torch.where(of, x, 0.0).sum(1, keepdim=True) / n.clamp(min=1), 0.0)
+    std = (deviation.square().sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
+    lowest, highest = torch.where(of, x, torch.inf).amin(1), torch.where(of, x, -torch.inf).amax(1)
+    return torch.where((highest > lowest).unsqueeze(1), deviation / (std + EPS), 0.0).flatten()
 
 
 def centred(rewards: Tensor, group_size: int) -> Tensor:

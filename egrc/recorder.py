@@ -1,8 +1,7 @@
-"""What a run writes while it trains: steps.csv, decisions.jsonl and rollouts.parquet.
+"""What a run writes while it trains: steps.csv, decisions.jsonl and rollouts.parquet; and the numbers of a step.
 
-Rows gather in memory and reach the disk at checkpoints and at the end, each file whole or not at all.  A
-resumed run reads them back up to its checkpoint's step, so that whatever a killed run wrote later is
-forgotten.
+Rows gather in memory and reach the disk at checkpoints and at the end, each file whole or not at all.  A resumed run
+reads them back up to its checkpoint's step, so that whatever a killed run wrote later is forgotten.
 """
 
 from __future__ import annotations
@@ -10,33 +9,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
 from egrc import atomic
-from egrc.controller import Decision
+from egrc.controller import Decision, Reading
+from egrc.entropy import TokenClasses, class_sums
+from egrc.objective import Rollouts
+from egrc.scoring import TokenScores
 
 STEPS, DECISIONS, ROLLOUTS = "steps.csv", "decisions.jsonl", "rollouts.parquet"
-
-ROLLOUT_SCHEMA = pa.schema(
-    [
-        ("step", pa.int32()),
-        ("prompt", pa.string()),
-        ("answer", pa.string()),
-        ("text", pa.string()),
-        ("tokens", pa.list_(pa.string())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("entropies", pa.list_(pa.float32())),
-        ("classes", pa.list_(pa.int8())),
-        ("correct", pa.bool_()),
-        ("length", pa.int32()),
-        ("phase", pa.string()),
-        ("temperature", pa.float32()),
-    ]
-)
+ROLLOUT_SCHEMA = pa.schema({
+    "step": pa.int32(), "prompt": pa.string(), "answer": pa.string(), "text": pa.string(),
+    "tokens": pa.list_(pa.string()), "token_ids": pa.list_(pa.int32()), "entropies": pa.list_(pa.float32()),
+    "classes": pa.list_(pa.int8()), "correct": pa.bool_(), "length": pa.int32(), "phase": pa.string(),
+    "temperature": pa.float32(),
+})  # fmt: skip
 """One row per kept rollout; entropies in nats at temperature 1, classes by number."""
 
 
@@ -89,3 +83,60 @@ class Recorder:
                 f"{self.folder} holds {len(self.steps)} steps and {len(self.decisions)} decisions up to the "
                 f"checkpoint's step {last_step}: start the run afresh"
             )
+
+
+class StepSums:
+    """Tokens, entropies and pulls of a step's micro-batches, class by class, its loss, and each rollout's entropies."""
+
+    def __init__(self, classes: TokenClasses, device: torch.device) -> None:
+        self.classes = classes
+        self.sums = torch.zeros((4, len(classes.names)), dtype=torch.float64, device=device)
+        self.loss = 0.0
+        self.entropies: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, scores: TokenScores, inputs: dict[str, Tensor], loss: float) -> None:
+        """Add one micro-batch.  A token's pull is |advantage| times the gradient of its log-probability."""
+        pull = inputs["advantages"].abs() * scores.gradient
+        mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+        values = torch.stack([torch.ones_like(scores.entropy), scores.entropy, scores.entropy_sampling, pull])
+        self.sums += class_sums(values, inputs["completion_ids"], mask, self.classes)
+        self.entropies |= dict(zip(inputs["rollout"].tolist(), scores.entropy.cpu(), strict=True))
+        self.loss += loss
+
+    def row(
+        self, r: Rollouts, rewards: Tensor, advantages: Tensor, ended: Tensor
+    ) -> tuple[Reading | None, dict[str, float], float]:
+        """The gate's reading (None where no token counts), the step's numbers and its loss; the same on every rank."""
+        local = torch.cat([self.sums.flatten(), self.sums.new_tensor([self.loss])])
+        ranks = r.gather(local).view(-1, len(local))
+        sums, loss = ranks[:, :-1].sum(0).view_as(self.sums), ranks[:, -1].mean().item()
+        (count, *totals), n, names = sums.sum(1).tolist(), len(r.length), self.classes.names
+        entropy, entropy_sampling, _ = (total / count if count else math.nan for total in totals)
+        by_class, share = (sums / sums[0]).tolist(), dict(zip(names, (sums[0] / count).tolist(), strict=True))
+        per_rollout = dict(zip(names, (sums[0] / n).tolist(), strict=True))
+        def mean(x: Tensor) -> float:
+            return x.double().mean().item()  # NaN for no elements
+
+        reading = Reading(entropy, mean(r.length), share.get("connector")) if count else None
+        return reading, {
+            "accuracy": mean(r.correct),
+            "reward": mean(rewards),
+            "advantage_positive_share": mean(advantages > 0),
+            "tokens_mean": mean(r.length),
+            "tokens_correct_mean": mean(r.length[r.correct]),
+            "truncated": mean(~ended),
+            "entropy": entropy,
+            "entropy_smoothed": math.nan,  # the gate's, once it has read this
+            "entropy_sampling": entropy_sampling,
+            "entropy_total": entropy * count / n,
+            "connectors_mean": per_rollout.get("connector", math.nan),
+            **{f"entropy_{c}": v for c, v in zip(names, by_class[1], strict=True)},
+            **{f"share_{c}": v for c, v in share.items()},
+            **{f"gradient_{c}": v for c, v in zip(names, by_class[3], strict=True)},
+        }, loss
+
+
+def text(message: Any) -> str:
+    """The text of a prompt or completion: itself, or the last message's content."""
+    return message if isinstance(message, str) else str(message[-1]["content"])

@@ -14,6 +14,7 @@ from typing import Any
 
 from trl.trainer.utils import RepeatSampler
 
+from egrc.atomic import write_json
 from egrc.controller import EntropyGate, Recipe
 
 STATE_FILE = "egrc_state.json"
@@ -45,17 +46,19 @@ class EpochSampler(RepeatSampler):
         yield from super().__iter__()
 
 
-def state(recipe: Recipe, gate: EntropyGate, **counters: float) -> dict[str, Any]:
-    """What a checkpoint keeps beside TRL's files, as JSON values: step, counters, and the state of gate and phases."""
+def save(path: Path, recipe: Recipe, gate: EntropyGate, **counters: float) -> None:
+    """Write what a checkpoint keeps beside TRL's files: the step, counters, and the state of gate and phases."""
     phases = [phase.state_dict() for phase in recipe.phases]
-    return {"recipe": recipe.to_dict(), "gate": gate.state_dict(), "phases": phases, **counters}
+    write_json(path, {"recipe": recipe.to_dict(), "gate": gate.state_dict(), "phases": phases, **counters})
 
 
-def load(checkpoint: Path, recipe: Recipe, gate: EntropyGate) -> dict[str, Any]:
-    """Set gate and phases to where the checkpoint stands; returns its counters.
+def load(checkpoint: Path | None, recipe: Recipe, gate: EntropyGate) -> dict[str, Any]:
+    """Set gate and phases to where the checkpoint stands; returns its counters, or a fresh run's.
 
     Raises ValueError for a checkpoint that is incomplete or of another recipe.
     """
+    if checkpoint is None:
+        return {"step": 0, "generated_tokens": 0, "seconds": 0.0}
     path = checkpoint / STATE_FILE
     if not path.exists():
         raise ValueError(f"{checkpoint} is incomplete or not a checkpoint of this trainer: it has no {STATE_FILE}")

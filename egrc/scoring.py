@@ -7,9 +7,7 @@ exist at once: 16,000 tokens on a vocabulary of 150,000 would take 10 GB a copy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,25 +17,17 @@ from torch.utils.checkpoint import checkpoint
 from egrc.ended import by_length
 from egrc.entropy import gradient_norm, token_entropy
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 CHUNK = 2**24
 """Logits that exist at once (64 MB a copy in float32)."""
 
 
-@dataclass(frozen=True)
-class TokenScores:
+class TokenScores(NamedTuple):
     """What one pass over the logits tells about each completion token; every field [B, T]."""
 
-    logp: Tensor
-    """log pi(token) at the sampling temperature, with gradient."""
-    entropy: Tensor
-    """Nats at temperature 1."""
-    entropy_sampling: Tensor
-    """Nats at the sampling temperature."""
-    gradient: Tensor
-    """Norm of d logp / d logits."""
+    logp: Tensor  # log pi(token) at the sampling temperature, with gradient
+    entropy: Tensor  # nats at temperature 1
+    entropy_sampling: Tensor  # nats at the sampling temperature
+    gradient: Tensor  # norm of d logp / d logits
 
 
 def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_grad: bool = False) -> TokenScores:
@@ -57,43 +47,33 @@ def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_gra
     return TokenScores(logp, entropy, entropy_sampling, gradient)
 
 
-def score_hidden(
-    hidden: Tensor, head: Head, tokens: Tensor, temperature: float, entropy_grad: bool = False
-) -> TokenScores:
-    """`score_tokens` of the logits that `head` makes of hidden states [B, T, H]; every field [B, T].
+def score_hidden(hidden: Tensor, head: Head, tokens: Tensor, *settings: Any) -> TokenScores:
+    """`score_tokens` of the logits that `head` makes of hidden states [B, T, H], in chunks; every field [B, T]."""
 
-    Where they are many, logits are made in chunks of tokens, and made again in the backward pass, so that all of them
-    never exist at once: 16,000 tokens on a vocabulary of 150,000 would take 10 GB a copy.
-    """
-
-    def score(h: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-        return tuple(vars(score_tokens(head(h), t, temperature, entropy_grad)).values())
+    def score(h: Tensor, t: Tensor) -> TokenScores:
+        return score_tokens(head(h), t, *settings)
 
     rows = max(1, CHUNK // head.width)
     if tokens.numel() <= rows:
-        return TokenScores(*score(hidden, tokens))
+        return score(hidden, tokens)
     pieces = zip(hidden.flatten(0, 1).split(rows), tokens.flatten().split(rows), strict=True)
     scored = [checkpoint(score, h, t, use_reentrant=False) for h, t in pieces]
     return TokenScores(*(torch.cat(column).view_as(tokens) for column in zip(*scored, strict=True)))
 
 
 class Head:
-    """A model's output head: hidden states [..., H] to logits [..., V], scaled and capped as the model does.
+    """A model's output head: hidden states [..., H] to logits [..., V], scaled and capped as the model does."""
 
-    The names are those of transformers' configurations: Cohere's `logit_scale`, Granite's divisor `logits_scaling`,
-    Gemma-2's `final_logit_softcapping`.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: Any) -> None:
+        config = model.config.get_text_config()
+        named = [getattr(config, n, None) for n in ("logit_scale", "output_multiplier", "lm_head_multiplier")]  # Cohere
+        divisor = getattr(config, "logits_scaling", None)  # Granite
         self.linear = model.get_output_embeddings()
         self.width = self.linear.weight.shape[0]
-        config = model.config.get_text_config()
-        scales = (getattr(config, name, None) for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"))
-        self.scale = next((scale for scale in scales if scale is not None), 1.0)
-        divisor = getattr(config, "logits_scaling", None)
+        self.scale = next((scale for scale in named if scale is not None), 1.0)
         if self.scale == 1.0 and divisor is not None:
             self.scale = divisor if config.model_type == "hyperclovax" else 1 / divisor
-        self.cap = getattr(config, "final_logit_softcapping", None)
+        self.cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
 
     def __call__(self, hidden: Tensor) -> Tensor:
         logits = self.linear(hidden)
@@ -103,13 +83,13 @@ class Head:
 
 
 def score_completions(
-    model: torch.nn.Module,
-    base: PreTrainedModel,
+    model: Any,
+    base: Any,
     input_ids: Tensor,
     attention_mask: Tensor,
     keep: int,
     temperature: float,
-    autocast: Callable[[], AbstractContextManager],
+    autocast: Callable[[], Any],
     most: int | None = None,
     entropy_grad: bool = False,
     aux: bool = False,
@@ -130,10 +110,9 @@ def score_completions(
             ids, mask = (x[rows, : start + longest] for x in (input_ids, attention_mask))
             with autocast():
                 output = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1, **router)
-                scores = score_hidden(
-                    hidden.pop()[:, -longest - 1 : -1], head, ids[:, -longest:], temperature, entropy_grad
-                )
-            scored.append([pad(x, (0, keep - longest)) for x in vars(scores).values()])
+                states = hidden.pop()[:, -longest - 1 : -1]
+                scores = score_hidden(states, head, ids[:, -longest:], temperature, entropy_grad)
+            scored.append([pad(x, (0, keep - longest)) for x in scores])
     finally:
         hook.remove()
     back = torch.cat(pieces).argsort()

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
 from trl import GRPOConfig
 
-from egrc.checks import ConfigError
+from egrc.checks import ConfigError, require
 from egrc.config import Config
 from egrc.controller import Recipe
-from egrc.entropy import TokenClasses
 
 SET_ELSEWHERE = frozenset(Config.__dataclass_fields__) | {
     "temperature", "max_completion_length", "num_generations", "max_steps", "scale_rewards", "reward_weights",
 }  # fmt: skip
 """Fields of TRL's that a recipe must not set."""
+RESERVED = {
+    "completion", "completions", "completion_ids", "prompts", "trainer_state", "log_extra", "log_metric",
+    "environment", "environments", "image", "images", "tools",
+}  # fmt: skip
+"""Names of columns to which TRL gives a meaning of its own."""
 
 
 @dataclass
@@ -28,44 +33,46 @@ class EGRCConfig(GRPOConfig):
     `temperature` is the phase's, `max_completion_length` the largest budget allowed.  Raises ConfigError.
     """
 
-    recipe: Recipe | None = field(
-        default=None, metadata={"help": "What to train. None: `egrc.methods.egrc.default_recipe`."}
-    )
-    probe_every: int = field(default=10, metadata={"help": "Steps between readings on the probe prefixes."})
-    record_rollouts_every: int = field(default=20, metadata={"help": "Steps between kept rollouts."})
-    record_rollouts: int = field(default=16, metadata={"help": "How many rollouts are kept then."})
-    record_dir: str | None = field(default=None, metadata={"help": "Folder of the records. None: no records."})
-    loss_type: str = field(default="dr_grpo", metadata={"help": "TRL's loss aggregation."})
+    recipe: Recipe | None = None  # what to train; None: `egrc.methods.egrc.default_recipe`
+    probe_every: int = 10  # steps between readings on the probe prefixes
+    record_rollouts_every: int = 20  # steps between kept rollouts
+    record_rollouts: int = 16  # how many are kept then
+    record_dir: str | None = None  # folder of the records; None: no records
+    loss_type: str = "dr_grpo"
+    temperature: float | None = None  # the phases' own; set it there
 
     def __post_init__(self) -> None:
         if self.bf16 is None and not torch.cuda.is_available():
             self.bf16 = False
-        if self.max_completion_length is None:
-            raise ConfigError("max_completion_length=None: set it to the largest budget, in tokens")
+        require(self.max_completion_length is not None, "max_completion_length=None: set it to the largest budget")
         if self.recipe is None:
             from egrc.methods.egrc import default_recipe  # the one arrow from the core to a method: the paper's
 
             self.recipe = default_recipe(self.max_completion_length)
+        require(isinstance(self.recipe, Recipe), f"recipe={self.recipe!r}: give an egrc.controller.Recipe")
+        phases = self.recipe.phases
         for name, value in trl_settings(self.recipe).items():
             setattr(self, name, value)
+        require(
+            self.temperature in (None, phases[0].temperature),
+            f"temperature={self.temperature}: each phase has its own ({[p.temperature for p in phases]}); set it there",
+        )
+        self.temperature = phases[0].temperature
         super().__post_init__()
-        self.temperature = self.recipe.phases[0].temperature
-        for phase in self.recipe.phases:
-            if phase.budget > self.max_completion_length:
-                raise ConfigError(
-                    f"phase {phase.name!r}: budget {phase.budget} above max_completion_length="
-                    f"{self.max_completion_length}; raise the latter"
-                )
-        if self.num_iterations != 1 or self.steps_per_generation != self.gradient_accumulation_steps:
-            raise ConfigError(
-                f"num_iterations={self.num_iterations}, steps_per_generation={self.steps_per_generation}: "
-                "training is on-policy; set num_iterations=1 and steps_per_generation="
-                f"gradient_accumulation_steps={self.gradient_accumulation_steps}"
+        for phase in phases:
+            require(
+                phase.budget <= self.max_completion_length,
+                f"phase {phase.name!r}: budget {phase.budget} above max_completion_length="
+                f"{self.max_completion_length}; raise the latter",
             )
-        if self.save_total_limit == 1:
-            raise ConfigError("save_total_limit=1: a kill while saving would leave no checkpoint; set 2 or more")
-        if self.probe_every < 1 or self.record_rollouts_every < 1 or self.record_rollouts < 0:
-            raise ConfigError("probe_every and record_rollouts_every start at 1, record_rollouts at 0")
+        require(
+            self.num_iterations == 1 and self.steps_per_generation == self.gradient_accumulation_steps,
+            f"num_iterations={self.num_iterations}, steps_per_generation={self.steps_per_generation}: training is "
+            f"on-policy; set num_iterations=1 and steps_per_generation=gradient_accumulation_steps",
+        )
+        require(self.save_total_limit != 1, "save_total_limit=1: a kill while saving would leave no checkpoint; set 2")
+        counts = self.probe_every >= 1 and self.record_rollouts_every >= 1 and self.record_rollouts >= 0
+        require(counts, "probe_every and record_rollouts_every start at 1, record_rollouts at 0")
 
     def to_dict(self) -> dict[str, Any]:
         """As transformers', with the recipe as plain values."""
@@ -75,33 +82,42 @@ class EGRCConfig(GRPOConfig):
 def trl_settings(recipe: Recipe) -> dict[str, Any]:
     """The recipe's settings of TRL's.  Raises ConfigError for names that TRL lacks or that are set elsewhere."""
     settings = recipe.trl_settings()
-    known = {f.name for f in fields(GRPOConfig)} - SET_ELSEWHERE
-    if unknown := sorted(settings.keys() - known):
-        raise ConfigError(f"trl={unknown}: no field of TRL's GRPOConfig, or one that is set by the phases and Config")
+    unknown = sorted(settings.keys() - ({f.name for f in fields(GRPOConfig)} - SET_ELSEWHERE))
+    require(not unknown, f"trl={unknown}: no field of TRL's GRPOConfig, or one that is set by the phases and Config")
     return settings
 
 
-def check_classes(recipe: Recipe, classes: TokenClasses) -> None:
-    """Raises ConfigError where an objective or the gate needs a class of tokens that is not there."""
-    needed = {name for part in (*recipe.phases, recipe.gate) for name in part.needs}
-    if missing := sorted(needed - set(classes.names)):
-        raise ConfigError(f"the recipe needs the token classes {missing}, but there are only {classes.names}")
-
-
-def check_dataset(dataset: Dataset | IterableDataset | None, args: EGRCConfig) -> None:
-    """Raises ConfigError for a data set that cannot be trained on."""
-    if dataset is None:
-        raise ConfigError("train_dataset=None: give a datasets.Dataset with the columns 'prompt' and 'answer'")
+def training_data(dataset: Any, args: EGRCConfig) -> Dataset | IterableDataset:
+    """The training data, of a list of rows a data set.  Raises ConfigError for what cannot be trained on."""
+    what = f"train_dataset={dataset if dataset is None else type(dataset).__name__}"
+    if isinstance(dataset, dict):
+        raise ConfigError(f"{what}: choose one of its splits, {list(dataset)}")
+    if isinstance(dataset, list):
+        dataset = Dataset.from_list(dataset)
+    good = isinstance(dataset, (Dataset, IterableDataset))
+    require(good, f"{what}: give a datasets.Dataset, or a list of rows, with the columns 'prompt' and 'answer'")
     per_step = args.generation_batch_size // args.num_generations
-    if isinstance(dataset, Dataset) and len(dataset) < per_step:
-        raise ConfigError(
-            f"{len(dataset)} training problems, but a step takes {per_step}: add problems, or lower "
-            "per_device_train_batch_size x gradient_accumulation_steps"
-        )
-    names = dataset.column_names  # None for a stream that does not know them yet
-    missing = [] if names is None else [c for c in ("prompt", "answer") if c not in names]
-    if missing:
-        raise ConfigError(
-            f"the training data have no column {' and '.join(map(repr, missing))} (they have {names}): "
-            "rename theirs with dataset.rename_column(old, new)"
-        )
+    rows = list(dataset.take(per_step)) if isinstance(dataset, IterableDataset) else dataset
+    require(
+        len(rows) >= per_step,
+        f"{len(rows)} training problems, but a step takes {per_step}: add problems, or lower "
+        "per_device_train_batch_size x gradient_accumulation_steps",
+    )
+    names = list(rows[0])
+    missing, taken = [c for c in ("prompt", "answer") if c not in names], sorted(RESERVED.intersection(names))
+    require(
+        not missing,
+        f"the training data have no column {' and '.join(map(repr, missing))} (they have {names}): "
+        "rename theirs with dataset.rename_column(old, new)",
+    )
+    require(not taken, f"the training data have columns {taken}, names that TRL keeps to itself: rename them")
+    check_rows(rows if isinstance(rows, list) else rows.select_columns(["prompt", "answer"]))
+    return dataset
+
+
+def check_rows(rows: Iterable[dict[str, Any]]) -> None:
+    """Raises ConfigError for the first row whose prompt is neither text nor messages, or which has no answer."""
+    for i, row in enumerate(rows):
+        prompt, answer = row["prompt"], row["answer"]
+        require(isinstance(prompt, (str, list)) and bool(prompt), f"row {i}: the prompt is {prompt!r}")
+        require(answer not in (None, "", []), f"row {i}: the answer is {answer!r}")

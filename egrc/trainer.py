@@ -10,9 +10,10 @@ exact resume. Training is on-policy: one update for each batch of rollouts.  The
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,48 +24,35 @@ from peft import LoraConfig, PeftConfig
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
+from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
-from egrc import atomic, resume
+from egrc import notices, resume
+from egrc.checks import grade
 from egrc.ended import left_out
 from egrc.entropy import TokenClasses, lexical_classes, probe_entropy
 from egrc.objective import Objective, Rollouts, Tokens
-from egrc.readings import Batch, StepSums, grade, kept_rollouts, text
-from egrc.recorder import Recorder
+from egrc.recorder import Recorder, StepSums, text
 from egrc.resume import STATE_FILE, EpochSampler, last_checkpoint, step_seed
-from egrc.scoring import TokenScores, score_completions
-from egrc.settings import EGRCConfig, check_classes, check_dataset
-
-Grader = Callable[[str, Any], bool]
+from egrc.scoring import score_completions
+from egrc.settings import EGRCConfig, check_rows, training_data
 
 
-class StepCallback(TrainerCallback):
-    """The two moments of a step that the trainer's own methods do not see."""
+class StepEnd(TrainerCallback):
+    """The moment after an update, which the trainer's own methods do not see."""
 
-    def __init__(self, trainer: EGRCTrainer) -> None:
-        self.trainer = trainer
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer._learning_rate_used = self.trainer._get_learning_rate()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer._finish_step()
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.on_step_end = lambda *args, **kwargs: then()
 
 
 class EGRCTrainer(GRPOTrainer):
     """Train a policy under an entropy gate; see the module's header.
 
-    >>> trainer = EGRCTrainer("org/model", args=EGRCConfig("out", recipe=recipe), train_dataset=dataset)
-    >>> trainer.train()
-
     `train_dataset` needs the columns `prompt` (text or messages) and `answer`.  `correct(completion, answer)` grades a
     decoded completion (default: math-verify).  `reward_funcs` and `args.reward_weights` are TRL's; their sum is added
     to the phase's reward.  `token_classes` default to the tokens' spelling.  `peft_config=None` means LoRA of rank 16
-    on every linear layer but the head.  Other arguments go to `GRPOTrainer`.
-
-    Raises ConfigError or ValueError for a data set that cannot be trained on, FloatingPointError when the loss is not a
-    number, OSError when a record cannot be written.
+    on every linear layer but the head.  Other arguments go to `GRPOTrainer`.  Raises ConfigError for data that nobody
+    can train on, FloatingPointError when the loss is not a number, OSError when a record cannot be written.
     """
 
     _tag_names = ["trl", "grpo", "egrc"]
@@ -74,9 +62,9 @@ class EGRCTrainer(GRPOTrainer):
         self,
         model: str | PreTrainedModel,
         args: EGRCConfig | None = None,
-        train_dataset: Dataset | IterableDataset | None = None,
+        train_dataset: Dataset | IterableDataset | list[dict] | None = None,
         reward_funcs: Any = None,
-        correct: Grader | None = None,
+        correct: Callable[[str, Any], bool] | None = None,
         token_classes: TokenClasses | None = None,
         probe_prefixes: Sequence[str] | None = None,
         peft_config: PeftConfig | None = None,
@@ -85,111 +73,93 @@ class EGRCTrainer(GRPOTrainer):
         if args is not None and not isinstance(args, EGRCConfig):
             raise TypeError(f"args is a {type(args).__name__}: use EGRCConfig, which takes the same settings")
         args = EGRCConfig("egrc-output") if args is None else copy.copy(args)
-        check_dataset(train_dataset, args)
+        train_dataset = training_data(train_dataset, args)
         extra = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         if args.reward_weights is not None:
             args.reward_weights = [1.0, *args.reward_weights]
         if peft_config is None and not (isinstance(model, torch.nn.Module) and is_peft_model(model)):
             peft_config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-
-        self.recipe = copy.deepcopy(args.recipe)  # its objectives have state, which is this run's
-        self.gate = self.recipe.new_gate()
         if correct is None:
             from egrc.evaluation.pool import Grader as MathGrader  # worker processes: no completion can hang the run
 
             correct = MathGrader()
-        self.correct = correct
-        self.recorder = Recorder(None)
-        rewards = [self._reward_function(), *extra]
-        super().__init__(model, rewards, args=args, train_dataset=train_dataset, peft_config=peft_config, **kwargs)
+        self.correct, self.probe_prefixes = correct, list(probe_prefixes or [])
+        given = {"args": args, "train_dataset": train_dataset, "peft_config": peft_config}
+        super().__init__(model, [self.phase_reward, *extra], **given, **kwargs)
         if self._is_vlm:
             raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
+        self._base = self.model.get_base_model() if is_peft_model(self.model) else self.model
         rows = self.model.get_output_embeddings().weight.shape[0]
         self.token_classes = token_classes or lexical_classes(self._tokenizer, size=rows)
-        check_classes(self.recipe, self.token_classes)
-        self.probe_prefixes = list(probe_prefixes or [])
-        if self.accelerator.is_main_process:
-            self.recorder = Recorder(args.record_dir)
-        self._generated_tokens = 0
-        self._clock = time.perf_counter()
-        self._learning_rate_used = self._grad_norm = math.nan
-        self._kept_entropies: dict[int, list[float]] = {}
-        self._reset_sums()
-        self.add_callback(StepCallback(self))
+        self.recorder = Recorder(args.record_dir if self.accelerator.is_main_process else None)
+        self.add_callback(StepEnd(self._finish_step))
+        self._say(notices.of_sampling(args, self._base.generation_config))
+        self._begin(None)
 
     @property
     def phase(self) -> Objective:
-        """Whose temperature and budget the rollouts use (a soft gate's heavier one)."""
-        return self.recipe.phases[self.gate.index]
-
-    def _blend(self, hook: Callable[[Objective], Tensor]) -> Tensor:
-        """Sum over the phases in charge, by the gate's weights (one phase alone unless the gate is soft)."""
-        return sum(w * hook(p) for w, p in zip(self.gate.weights, self.recipe.phases, strict=True) if w)
+        """Whose rewards, temperature and budget the step under way uses."""
+        return self.gate.objective(self.recipe.phases)
 
     # 1. rollouts under the phase's temperature and budget -------------------------------------------------
 
     def _generate_and_score_completions(self, inputs):
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        self._enter(self.phase)
+        check_rows(inputs)  # a stream's could not be seen at the start
+        phase = self.phase
+        self._enter(phase)
         # seeded by (seed, step, rank), so that a probe, an evaluation or a callback in between changes nothing
         torch.manual_seed(step_seed(self.args.seed, "rollouts", self.state.global_step, self.accelerator.process_index))
-        try:
-            output = super()._generate_and_score_completions(inputs)
-        except RuntimeError as error:  # torch.multinomial's, when an update has blown the weights up
-            if "probability tensor" in str(error):
-                self._require_finite("a sampling probability", math.nan, error)
-            raise
-        batch, ids = self._batch, output["completion_ids"].cpu()
-        batch.rollouts.classes, batch.rollouts.mask = self.token_classes.ids.cpu()[ids], output["completion_mask"].cpu()
-        batch.advantages = self._blend(lambda p: p.advantages(batch.rollouts, p.rewards(batch.rollouts)))
-        self._logs["advantages"].extend(batch.advantages.tolist())
-        own = self._blend(self._token_advantages)
-        output["advantages"] = own.to(output["advantages"].device)
+        output = super()._generate_and_score_completions(inputs)
+        r, ids = self._rollouts, output["completion_ids"].cpu()
+        r.classes, r.mask = self.token_classes.ids.cpu()[ids], output["completion_mask"].cpu()
+        self._rewards = phase.rewards(r)
+        self._advantages = phase.advantages(r, self._rewards)
+        self._logs["advantages"].extend(self._advantages.tolist())
+        output["advantages"] = phase.token_advantages(r, self._advantages).to(output["advantages"].device)
         output["rollout"] = torch.arange(len(inputs))  # TRL shuffles the rows before it splits them
         return output
 
     def _enter(self, phase: Objective) -> None:
         self.temperature = phase.temperature
         if self.use_vllm:
-            self.vllm_generation.temperature = phase.temperature
-            self.vllm_generation.max_completion_length = phase.budget
-            return
-        for name, value in (("temperature", phase.temperature), ("max_new_tokens", phase.budget)):
-            setattr(self.generation_config, name, value)
-            self.generation_kwargs[name] = value
+            vars(self.vllm_generation).update(temperature=phase.temperature, max_completion_length=phase.budget)
+        else:
+            setting = {"temperature": phase.temperature, "max_new_tokens": phase.budget}
+            self.generation_config.update(**setting)
+            self.generation_kwargs.update(setting)
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines if self.accelerator.is_main_process else ():
+            logging.getLogger(__name__).warning("egrc: %s", line)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with left_out(self.accelerator.unwrap_model(self.model), self.eos_token_ids):
+        with notices.sampled_as_scored(self.model, self._base), left_out(self._base, self.eos_token_ids):
             return super()._generate_single_turn(*args, **kwargs)
 
-    # 2. rewards and advantages ----------------------------------------------------------------------------
+    # 2. their rewards ---------------------------------------------------------------------------------------
 
-    def _reward_function(self) -> Callable[..., list[float]]:
-        def egrc(
-            prompts: list, completions: list, completion_ids: list[list[int]], answer: list, **_: Any
-        ) -> list[float]:
-            """The phase's reward, as TRL's first reward function."""
-            texts = [text(completion) for completion in completions]
-            ended = [ids[-1] in self.eos_token_ids for ids in completion_ids]
-            # A cut completion counts as wrong even if its text would pass: it has not answered.
-            graded = [g and e for g, e in zip(grade(self.correct, texts, answer), ended, strict=True)]
-            correct, length, ended = self._gather(torch.tensor([graded, list(map(len, completion_ids)), ended]).T).T
-            group = self.num_generations if self.model.training else self.num_generations_eval
-            first = self.accelerator.process_index * len(texts)
-            rollouts = Rollouts(
-                *(correct.bool(), length, group),
-                rows=slice(first, first + len(texts)),
-                class_names=self.token_classes.names,
-                gather=self._gather,
-            )
-            self._batch = Batch(prompts, texts, answer, completion_ids, ended.bool(), rollouts)
-            if self.model.training:
-                for phase in self.recipe.phases:
-                    phase.observe(rollouts)
-            return self._blend(lambda p: p.rewards(rollouts))[rollouts.rows].tolist()
-
-        return egrc
+    def phase_reward(self, prompts, completions, completion_ids, answer, **_: Any) -> list[float]:
+        """The phase's reward, as TRL's first reward function."""
+        texts = [text(completion) for completion in completions]
+        lengths, ended = [len(ids) for ids in completion_ids], [ids[-1] in self.eos_token_ids for ids in completion_ids]
+        # A cut completion counts as wrong even if its text would pass: it has not answered.
+        graded = [g and e for g, e in zip(grade(self.correct, texts, answer), ended, strict=True)]
+        correct, length, self._ended = self._gather(torch.tensor([graded, lengths, ended]).T).T
+        first = self.accelerator.process_index * len(texts)
+        self._rollouts = r = Rollouts(
+            *(correct.bool(), length, self.num_generations if self.model.training else self.num_generations_eval),
+            rows=slice(first, first + len(texts)),
+            class_names=self.token_classes.names,
+            gather=self._gather,
+        )
+        columns = {"prompt": map(text, prompts), "answer": map(str, answer), "text": texts, "token_ids": completion_ids,
+                   "correct": graded, "length": lengths}  # fmt: skip
+        self._rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        for phase in self.recipe.phases if self.model.training else ():
+            phase.observe(r)
+        return self.phase.rewards(r)[r.rows].tolist()
 
     def _gather(self, x: Tensor) -> Tensor:
         """The ranks' tensors [n, ...] together, [N, ...], on the CPU."""
@@ -197,140 +167,95 @@ class EGRCTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        batch, weighted = self._batch, (rewards * self.reward_weights.to(rewards.device)).cpu()
-        batch.rollouts.extra = weighted[:, 1:].nansum(1)
-        batch.rewards = self._blend(lambda p: p.rewards(batch.rollouts))
+        self._rollouts.extra = (rewards * self.reward_weights.to(rewards.device)).cpu()[:, 1:].nansum(1)
         return rewards
-
-    def _token_advantages(self, phase: Objective) -> Tensor:
-        r = self._batch.rollouts
-        return phase.token_advantages(r, phase.advantages(r, phase.rewards(r)))
 
     # 3. scores of the tokens: log-probabilities for the loss, entropies for the gate ---------------------
 
     def _get_per_token_logps_and_entropies(
-        self,
-        model,
-        input_ids,
-        attention_mask,
-        logits_to_keep,
-        batch_size=None,
-        compute_entropy=False,
-        compute_aux_loss=False,
-        **multimodal,
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **options
     ):
-        """As TRL's, with the scores that a step's readings need."""
-        unwrapped = self.accelerator.unwrap_model(model)
-        base = unwrapped.get_base_model() if is_peft_model(unwrapped) else unwrapped
-        given = (model, base, input_ids, attention_mask, logits_to_keep, self.temperature, self.accelerator.autocast)
-        entropy_grad = compute_entropy and self._entropy_bonus_enabled
-        scores, aux_loss = score_completions(*given, batch_size, entropy_grad, compute_aux_loss)
+        """As TRL's, with the scores that a step's readings need, and without the gradient of tokens left out."""
+        autocast, temperature = self.accelerator.autocast, self.temperature
+        given = (model, self._base, input_ids, attention_mask, logits_to_keep, temperature, autocast)
+        bonus, aux = compute_entropy and self._entropy_bonus_enabled, options.get("compute_aux_loss", False)
+        scores, aux_loss = score_completions(*given, batch_size, bonus, aux)
         if not compute_entropy:
             return scores.logp, None, aux_loss
-        self._scores = scores  # compute_entropy: the pass of the loss, with all rows of the micro-batch
+        self._scores, logp = scores, scores.logp  # compute_entropy: the pass of the loss, all rows of the micro-batch
 
         def base_entropy() -> Tensor:
-            with torch.no_grad(), unwrapped.disable_adapter():
+            with torch.no_grad(), self.model.disable_adapter():
                 return score_completions(*given)[0].entropy_sampling
 
-        logp = self._stop_gradients(scores, base_entropy) if self.model.training else scores.logp
+        if self.model.training:
+            fixed, entropy = logp.detach(), scores.entropy_sampling.detach()
+            keep = self.phase.keep(Tokens(fixed, entropy, *self._pushes, base_entropy))
+            logp = logp if keep is None else fixed + keep * (logp - fixed)
         return logp, scores.entropy_sampling, aux_loss
-
-    def _stop_gradients(self, scores: TokenScores, base_entropy: Callable[[], Tensor]) -> Tensor:
-        """Log-probabilities whose gradient stops at the tokens that a phase leaves out of the update, in the phase's
-        share of it."""
-        logp, (advantages, mask) = scores.logp.detach(), self._pushes
-        tokens = Tokens(logp, scores.entropy_sampling.detach(), advantages, mask, base_entropy)
-        kept = [phase.keep(tokens) for phase in self.recipe.phases]
-        weights = self.gate.weights
-        if all(keep is None for keep, w in zip(kept, weights, strict=True) if w):
-            return scores.logp
-        share = sum(w * (1.0 if keep is None else keep.float()) for keep, w in zip(kept, weights, strict=True) if w)
-        return logp + share * (scores.logp - logp)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._pushes = inputs["advantages"], inputs["completion_mask"]
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
-            value = loss.item()
-            self._require_finite("the loss", value)
-            self._sums.loss += value
-            self._observe(inputs)
+            self._require_finite("the loss", loss.item())
+            self._sums.add(self._scores, inputs, loss.item())
         return loss
-
-    def _observe(self, inputs: dict[str, Tensor]) -> None:
-        """Add one micro-batch to the step's sums; keep its entropies where rollouts are recorded."""
-        mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
-        self._sums.add(self._scores, inputs["completion_ids"], mask, inputs["advantages"])
-        if self._keeps_rollouts():
-            for row, entropies in zip(inputs["rollout"].tolist(), self._scores.entropy.cpu(), strict=True):
-                self._kept_entropies[row] = entropies.tolist()
-
-    def _reset_sums(self) -> None:
-        self._sums = StepSums(self.token_classes, self.accelerator.device)
-        self._kept_entropies.clear()
 
     # 4. after the update: the gate decides, the step is recorded ------------------------------------------
 
     def _get_grad_norm(self, model, grad_norm=None):
         norm = super()._get_grad_norm(model, grad_norm)
-        self._grad_norm = float(norm)
+        self._update = {"grad_norm": float(norm), "learning_rate": self._get_learning_rate()}
         if self.accelerator.scaler is None:  # in float16 the scaler skips a step that overflows
-            self._require_finite("the gradient's norm", self._grad_norm)
+            self._require_finite("the gradient's norm", float(norm))
         return norm
 
-    def _require_finite(self, what: str, value: float, cause: Exception | None = None) -> None:
+    def _require_finite(self, what: str, value: float) -> None:
         """Stop before a number that is none reaches the weights or a checkpoint."""
         if not math.isfinite(value):
+            step, rate = self.state.global_step + 1, self.args.learning_rate
             raise FloatingPointError(
-                f"step {self.state.global_step + 1}: {what} is {value}. Lower learning_rate (now "
-                f"{self.args.learning_rate:g}) or max_grad_norm, check the extra reward functions, and resume "
-                "from the last checkpoint"
-            ) from cause
+                f"step {step}: {what} is {value}. Lower learning_rate (now {rate:g}) or max_grad_norm, check the extra "
+                "reward functions, and resume from the last checkpoint"
+            )
 
     def _finish_step(self) -> None:
         """Read the entropy over all ranks, let the gate decide, record."""
-        step, phase, weights, batch = self.state.global_step, self.phase, self.gate.weights, self._batch
-        reading, numbers = self._sums.row(batch, self._gather)
+        step, phase, weights = self.state.global_step, self.phase, self.gate.weights
+        reading, numbers, loss = self._sums.row(self._rollouts, self._rewards, self._advantages, self._ended.bool())
         decision = self.gate.update(step, reading)
-        self._generated_tokens += int(batch.rollouts.length.sum())
-        loss = numbers.pop("loss")
-        row = {
-            "step": step,
-            "phase": phase.name,
-            "weight_compress": math.fsum(
-                w for w, p in zip(weights, self.recipe.phases, strict=True) if p.name == "compress"
-            ),
-            "temperature": phase.temperature,
-            "budget": phase.budget,
-            **numbers,
-            "entropy_smoothed": decision.smoothed,
-            **self._probe(step),
-            "loss": loss,
-            "grad_norm": self._grad_norm,
-            "learning_rate": self._learning_rate_used,
-            "generated_tokens": self._generated_tokens,
-            "seconds": time.perf_counter() - self._clock,
-        }
+        self._say(notices.of_step(decision, self._rollouts, self._rewards, numbers["truncated"], phase.budget))
+        self._generated_tokens += int(self._rollouts.length.sum())
+        compress = math.fsum(w for w, p in zip(weights, self.recipe.phases, strict=True) if p.name == "compress")
+        smoothed = math.nan if reading is None else decision.smoothed
+        row = {"step": step, "phase": phase.name, "weight_compress": compress, "temperature": phase.temperature,
+               "budget": phase.budget, **numbers, "entropy_smoothed": smoothed, **self._probe(step),
+               "loss": loss, **self._update, **self._counters()}  # fmt: skip
         self.recorder.step(row, decision)
-        given = (self._kept_entropies, self.args.record_rollouts, self.token_classes, self._tokenizer, phase)
-        for kept in kept_rollouts(batch, *given):
-            self.recorder.rollout(step=step, **kept)
+        if step % self.args.record_rollouts_every == 0 or step in (1, self.state.max_steps):
+            self._keep_rollouts(step=step, phase=phase.name, temperature=phase.temperature)
         for name in ("entropy", "entropy_smoothed", "weight_compress", "temperature", "budget", "accuracy"):
             self._metrics["train"][f"egrc/{name}"].append(row[name])
-        self._reset_sums()
+        self._sums = StepSums(self.token_classes, self.accelerator.device)
+
+    def _counters(self) -> dict[str, float]:
+        return {"generated_tokens": self._generated_tokens, "seconds": time.perf_counter() - self._clock}
 
     def _probe(self, step: int) -> dict[str, float]:
-        names = ("mean", *self.token_classes.names)
-        values = dict.fromkeys(names, math.nan)
+        values = dict.fromkeys(("mean", *self.token_classes.names), math.nan)
         if self.probe_prefixes and (step == 1 or step % self.args.probe_every == 0):
             values = probe_entropy(self.model, self._tokenizer, self.probe_prefixes, self.token_classes)
-        return {"probe_entropy" + ("" if c == "mean" else f"_{c}"): values[c] for c in names}
+        return {"probe_entropy" if c == "mean" else f"probe_entropy_{c}": v for c, v in values.items()}
 
-    def _keeps_rollouts(self) -> bool:
-        step = self.state.global_step + 1  # of the update under way
-        due = step % self.args.record_rollouts_every == 0 or step in (1, self.state.max_steps)
-        return due and self.recorder.folder is not None
+    def _keep_rollouts(self, **step: Any) -> None:
+        """Record some of this rank's rollouts, evenly spread over the problems, with their tokens' entropies."""
+        most = self.args.record_rollouts
+        for i in range(0, len(self._rows), max(1, len(self._rows) // max(1, most)))[:most]:
+            ids = self._rows[i]["token_ids"]
+            entropies = self._sums.entropies[i][: len(ids)].tolist()
+            tokens, classes = self._tokenizer.convert_ids_to_tokens(ids), self.token_classes.ids[ids].tolist()
+            self.recorder.rollout(**step, **self._rows[i], tokens=tokens, entropies=entropies, classes=classes)
 
     # 5. exact resume ---------------------------------------------------------------------------------------
 
@@ -340,10 +265,7 @@ class EGRCTrainer(GRPOTrainer):
         return EpochSampler(*given, epoch=lambda: self.state.global_step // (s.num_samples // s.batch_size))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
-        """As TRL's; `resume_from_checkpoint=True` takes the newest COMPLETE checkpoint of `output_dir`.
-
-        Raises ValueError if there is none, or if the checkpoint is of another recipe.
-        """
+        """As TRL's; True takes the newest COMPLETE checkpoint.  Raises ValueError for one of another recipe."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
@@ -360,25 +282,21 @@ class EGRCTrainer(GRPOTrainer):
 
     def _begin(self, checkpoint: Path | None) -> int:
         """Set gate, objectives, counters and records to where a fresh run, or the checkpoint's, stands; its step."""
-        self.recipe = copy.deepcopy(self.args.recipe)
+        self.recipe = copy.deepcopy(self.args.recipe)  # its objectives have state, which is this run's
         self.gate = self.recipe.new_gate()
-        fresh = {"step": 0, "generated_tokens": 0, "seconds": 0.0}
-        counters = fresh if checkpoint is None else resume.load(checkpoint, self.recipe, self.gate)
+        counters = resume.load(checkpoint, self.recipe, self.gate)
         self._generated_tokens = counters["generated_tokens"]
         self._clock = time.perf_counter() - counters["seconds"]
         self.recorder.resume(counters["step"])
-        self._reset_sums()
+        self._sums = StepSums(self.token_classes, self.accelerator.device)
         return counters["step"]
 
     def _save_checkpoint(self, model, trial):
-        folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        path = Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE
+        path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}" / STATE_FILE
         if self.accelerator.is_main_process:
             path.unlink(missing_ok=True)  # of an earlier visit: while it is being rewritten it is not complete
         self.recorder.flush()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every rank has written its part
         if self.accelerator.is_main_process:
-            counters = {"step": self.state.global_step, "generated_tokens": self._generated_tokens}
-            counters["seconds"] = time.perf_counter() - self._clock
-            atomic.write_json(path, resume.state(self.recipe, self.gate, **counters))
+            resume.save(path, self.recipe, self.gate, step=self.state.global_step, **self._counters())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,38 +12,34 @@ import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM
+from transformers import (
+    FalconH1Config,
+    FalconH1ForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
+)
 
 from egrc import ended
-from egrc.ended import by_length, left_out
+from egrc.ended import left_out
 
-EOS = tiny.VOCABULARY.index("<eos>")
-PAD = tiny.VOCABULARY.index("<pad>")
-KEEP = {"max_completion_length": 40, "record_rollouts_every": 1}
+EOS, PAD = tiny.VOCABULARY.index("<eos>"), tiny.VOCABULARY.index("<pad>")
 
 
-def sampled(
-    model: nn.Module, leave_out: bool, rows: int = 40, seed: int = 1, most: int = 60, **settings: Any
-) -> Tensor:
+def sampled(model: nn.Module, leave_out: bool, rows: int = 40, seed: int = 1, most: int = 60, **more: Any) -> Tensor:
     """Completions of one prompt, [rows, T]; a random model ends one in 43 tokens."""
     inputs = torch.tensor([[PAD, 1, 4, 13, 5]] * rows)
+    mask = (inputs != PAD).long()
     torch.manual_seed(seed)
     with torch.no_grad(), left_out(model, [EOS]) if leave_out else nullcontext():
-        out = model.generate(
-            input_ids=inputs,
-            attention_mask=(inputs != PAD).long(),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=most,
-            **settings,
-        )
+        out = model.generate(inputs, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=most, **more)
     return out[:, inputs.shape[1] :]
 
 
-def watched(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+def watched(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Shapes of what the model's body reads, call by call."""
-    seen: list[tuple[int, ...]] = []
-    inner: Callable[..., Any] = model.model.forward
+    seen, inner = [], model.model.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         seen.append(tuple(kwargs["input_ids"].shape))
@@ -56,15 +51,22 @@ def watched(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> list[tu
 
 def test_the_same_answers_from_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model()
-    plain = sampled(model, leave_out=False)
+    plain, other = sampled(model, leave_out=False), sampled(model, leave_out=False, rows=7, seed=2)
     seen = watched(model, monkeypatch)
-    assert torch.equal(sampled(model, leave_out=True), plain)
+    with left_out(model, [EOS]):
+        assert torch.equal(sampled(model, False), plain)
+        calls = list(seen)
+        assert torch.equal(sampled(model, False, rows=7, seed=2), other), "another batch"
     lengths = torch.where((plain == EOS).any(1), (plain == EOS).int().argmax(1) + 1, plain.shape[1])
-    assert lengths.min() < 10 < lengths.max()  # there is something to leave out
-    for step, (rows, _) in enumerate(seen[1:], 1):  # the prompt is the first call
+    assert lengths.min() < 10 < lengths.max(), "there is something to leave out"
+    for step, (rows, _) in enumerate(calls[1:], 1):  # the prompt is the first call
         going = int((lengths > step).sum())
         assert going <= rows <= going / ended.WORTH + 1, f"token {step}"
-    assert seen[-1][0] < len(plain)
+    assert calls[-1][0] < len(plain)
+    assert not model._forward_hooks and not model._forward_pre_hooks
+    seen.clear()
+    sampled(model, True, rows=5, use_cache=False)
+    assert {rows for rows, _ in seen} == {5}, "nothing is left out without a cache"
 
 
 def test_a_row_is_left_out_at_its_end_and_not_at_a_pad(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,47 +82,43 @@ def test_a_row_is_left_out_at_its_end_and_not_at_a_pad(monkeypatch: pytest.Monke
     assert [rows for rows, _ in seen] == [3, 2, 2, 1]
 
 
-def test_one_batch_after_the_other_and_then_as_before() -> None:
-    model = tiny.model()
-    first, second = sampled(model, False), sampled(model, False, rows=7, seed=2)
-    with left_out(model, [EOS]):
-        assert torch.equal(sampled(model, False), first)
-        assert torch.equal(sampled(model, False, rows=7, seed=2), second)
-    with pytest.raises(RuntimeError, match="within"), left_out(model, [EOS]):
-        raise RuntimeError("within")
-    assert not model._forward_hooks and not model._forward_pre_hooks
+SIZES = {
+    "vocab_size": len(tiny.VOCABULARY), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
+LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+MODELS = {
+    "adapter": lambda: get_peft_model(tiny.model(), LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")),
+    "lfm2": lambda: Lfm2ForCausalLM(Lfm2Config(**SIZES, layer_types=["conv", "full_attention"])),
+    "falcon-h1": lambda: FalconH1ForCausalLM(FalconH1Config(**SIZES, **MAMBA, head_dim=8)),
+    "qwen3-next": lambda: Qwen3NextForCausalLM(
+        Qwen3NextConfig(**SIZES, **LINEAR, head_dim=8, layer_types=["linear_attention", "full_attention"],
+                        mlp_only_layers=[0, 1])
+    ),
+}  # fmt: skip
 
 
-def test_with_an_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny.model()
-    policy = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")).eval()
-    plain = sampled(policy, False)
-    seen = watched(model, monkeypatch)
-    assert torch.equal(sampled(policy, True), plain)
+@pytest.mark.parametrize("name", MODELS)
+def test_adapters_and_linear_attention_leave_rows_out_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    plain = sampled(model, False, most=40)
+    seen = watched(model.get_base_model() if name == "adapter" else model, monkeypatch)
+    assert torch.equal(sampled(model, True, most=40), plain)
     assert seen[-1][0] < seen[0][0]
 
 
-def test_without_a_cache_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny.model()
-    plain = sampled(model, False, rows=5, use_cache=False)
-    seen = watched(model, monkeypatch)
-    assert torch.equal(sampled(model, True, rows=5, use_cache=False), plain)
-    assert {rows for rows, _ in seen} == {5}
-
-
-def test_pieces_hold_every_row_once_the_shortest_first() -> None:
-    lengths = torch.tensor([5, 1, 4] * 11)
-    pieces = by_length(lengths)
-    assert sorted(torch.cat(pieces).tolist()) == list(range(len(lengths)))
-    assert lengths[torch.cat(pieces)].tolist() == sorted(lengths.tolist())
-    assert {len(piece) for piece in pieces[:-1]} == {ended.PIECE}
-
-
 def test_a_run_in_small_pieces_is_the_run_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = torch.tensor([5, 1, 4] * 11)
+    pieces = ended.by_length(lengths)
+    assert sorted(torch.cat(pieces).tolist()) == list(range(33)) and {len(piece) for piece in pieces[:-1]} == {16}
+    assert lengths[torch.cat(pieces)].tolist() == sorted(lengths.tolist())
     runs = []
     for size in (1000, 2):
         monkeypatch.setattr(ended, "PIECE", size)
-        trainer = tiny.trainer(tmp_path / str(size), tiny.recipe(budget=40), max_steps=3, **KEEP)
+        keep = {"max_completion_length": 40, "record_rollouts_every": 1}
+        trainer = tiny.trainer(tmp_path / str(size), tiny.recipe(budget=40), max_steps=3, **keep)
         seen = watched(trainer.model.get_base_model(), monkeypatch)
         trainer.train()
         records = tmp_path / str(size) / "records"
@@ -128,7 +126,6 @@ def test_a_run_in_small_pieces_is_the_run_in_one(tmp_path: Path, monkeypatch: py
         steps = pd.read_csv(records / "steps.csv").drop(columns=["seconds", "phase"])
         runs.append(([shape for shape in seen if shape[1] > 1], texts, steps))
     (whole, texts, steps), (pieces, texts_of_pieces, steps_of_pieces) = runs
-    assert len(pieces) > len(whole)
     assert sum(rows * columns for rows, columns in pieces) < sum(rows * columns for rows, columns in whole)
     pd.testing.assert_frame_equal(steps_of_pieces, steps, rtol=1e-4, atol=1e-7)
     assert texts_of_pieces == texts

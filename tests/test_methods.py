@@ -139,7 +139,7 @@ def test_a_method_of_ones_own_is_one_small_file(tmp_path: Path, monkeypatch: pyt
     recipe = scales.config("pocket", "shortest").recipe
     trainer = tiny.trainer(tmp_path, shrunk(recipe), max_steps=2, correct=lambda *_: True)  # whatever ends
     trainer.train()
-    r = trainer._batch.rollouts
+    r = trainer._rollouts
     rewards = trainer.phase.rewards(r).view(-1, r.group_size)
     shortest = torch.where(r.correct, r.length, 99).view(-1, r.group_size).amin(1)
     assert ((rewards > 0).sum(1)[shortest < 99] >= 1).all() and rewards.sum() < r.correct.sum()

@@ -57,10 +57,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return ranks.report(ranks.fixed(tmp_path_factory.mktemp("alone"), world=1))
 
 
-def moved(report: dict, start: dict) -> float:
-    return max(np.abs(np.subtract(w, start["weights"][n])).max() for n, w in report["weights"].items())
-
-
 def same_update(one: dict, two: dict) -> None:
     for name, weight in one["weights"].items():
         np.testing.assert_allclose(two["weights"][name], weight, rtol=1e-4, atol=1e-6, err_msg=name)
@@ -74,19 +70,15 @@ def same_decisions(one: dict, two: dict, exact: bool) -> None:
         assert a["entropy"] == pytest.approx(b["entropy"], rel=0 if exact else 1e-5)
 
 
-def test_given_rollouts_are_worth_learning_from(alone: dict, tmp_path: Path) -> None:
-    """Or the comparisons below would compare nothing: weights move by far more than their tolerance."""
+def test_rollouts_split_over_ranks_give_the_update_of_one_process(
+    split: list[dict], alone: dict, tmp_path: Path
+) -> None:
     start = ranks.report(ranks.listened(ranks.tiny.trainer(tmp_path, ranks.tiny.recipe())))
-    assert moved(alone, start) > 1e-3
+    moved = max(np.abs(np.subtract(w, start["weights"][n])).max() for n, w in alone["weights"].items())
+    assert moved > 1e-3, "the given rollouts are worth learning from"
     assert {d["phase"] for d in alone["decisions"]} == {"compress", "explore"}
-
-
-def test_both_ranks_decide_alike_to_the_bit(split: list[dict]) -> None:
     same_decisions(*split, exact=True)
     assert split[0]["weights"] == split[1]["weights"]
-
-
-def test_rollouts_split_over_ranks_give_the_update_of_one_process(split: list[dict], alone: dict) -> None:
     same_update(alone, split[0])
     same_decisions(alone, split[0], exact=False)
 

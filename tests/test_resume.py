@@ -27,6 +27,7 @@ from egrc.methods.ours import BriefSteps, Guard
 from egrc.trainer import last_checkpoint
 
 HERE = Path(__file__).parent
+ADAPTER = "adapter_model.safetensors"
 
 
 def run(folder: Path, *where: str) -> subprocess.CompletedProcess:
@@ -71,24 +72,16 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_number_of_every_step_is_the_same(whole: Path, killed: Path) -> None:
+def test_records_and_adapter_are_the_same(whole: Path, killed: Path) -> None:
     expected = steps(whole)
     assert list(expected["step"]) == list(range(1, killed_run.STEPS + 1))
     assert len(set(expected["phase"])) == 2, "the run must cross a phase switch"
     pd.testing.assert_frame_equal(steps(killed), expected, check_exact=True)
-
-
-@pytest.mark.parametrize("name", ["decisions.jsonl", "rollouts.parquet"])
-def test_decisions_and_rollouts_are_the_same(whole: Path, killed: Path, name: str) -> None:
-    assert (killed / "records" / name).read_bytes() == (whole / "records" / name).read_bytes()
-
-
-def test_adapters_are_the_same_and_moved(whole: Path, killed: Path) -> None:
-    file = f"out/checkpoint-{killed_run.STEPS}/adapter_model.safetensors"
-    expected, resumed = load_file(whole / file), load_file(killed / file)
-    assert expected.keys() == resumed.keys()
-    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
-    assert any(weight.any() for name, weight in expected.items() if "lora_B" in name), "B starts at 0"
+    for name in ("decisions.jsonl", "rollouts.parquet"):
+        assert (killed / "records" / name).read_bytes() == (whole / "records" / name).read_bytes()
+    before, after = (load_file(folder / "out" / "checkpoint-8" / ADAPTER) for folder in (whole, killed))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert any(weight.any() for name, weight in before.items() if "lora_B" in name), "B starts at 0"
 
 
 def test_a_finished_run_takes_no_further_step(whole: Path, tmp_path: Path) -> None:
@@ -97,9 +90,7 @@ def test_a_finished_run_takes_no_further_step(whole: Path, tmp_path: Path) -> No
     assert trainer.train(resume_from_checkpoint=True).global_step == killed_run.STEPS == trainer.state.global_step
     assert (tmp_path / "records" / "steps.csv").read_bytes() == (whole / "records" / "steps.csv").read_bytes()
     trainer.save_model(str(tmp_path / "again"))
-    file = "adapter_model.safetensors"
-    expected = load_file(whole / "out" / f"checkpoint-{killed_run.STEPS}" / file)
-    loaded = load_file(tmp_path / "again" / file)
+    expected, loaded = load_file(whole / "out" / "checkpoint-8" / ADAPTER), load_file(tmp_path / "again" / ADAPTER)
     assert all(torch.equal(expected[name], loaded[name]) for name in expected)
 
 
@@ -111,36 +102,23 @@ def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
     assert trainer.gate.steps_in_phase == 2
 
 
-def test_an_incomplete_checkpoint_is_passed_over(whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole / "out", tmp_path / "out")
-    shutil.copytree(tmp_path / "out" / "checkpoint-6", tmp_path / "out" / "checkpoint-best")  # the user's own
-    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-8")
-    (tmp_path / "out" / "checkpoint-8" / "egrc_state.json").unlink()
-    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-6")
-    trainer = tiny.trainer(tmp_path, **killed_run.settings())
-    with pytest.raises(ValueError, match="incomplete"):
-        trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-8"))
-
-
-def test_another_recipe_is_refused(whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole / "out", tmp_path / "out")
-    trainer = tiny.trainer(tmp_path, **{**killed_run.settings(), "recipe": tiny.recipe(dwell=6, window=2)})
-    with pytest.raises(ValueError, match="another recipe"):
-        trainer.train(resume_from_checkpoint=True)
-
-
-def test_records_that_lack_steps_are_refused(whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    table = (tmp_path / "records" / "steps.csv").read_text().splitlines()
-    (tmp_path / "records" / "steps.csv").write_text("\n".join(table[:4]) + "\n")
-    trainer = tiny.trainer(tmp_path, **killed_run.settings())
-    with pytest.raises(ValueError, match="start the run afresh"):
-        trainer.train(resume_from_checkpoint=True)
-
-
-def test_resuming_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_passed_over_and_others_are_refused(whole: Path, tmp_path: Path) -> None:
     trainer = tiny.trainer(tmp_path, **killed_run.settings())
     with pytest.raises(ValueError, match="no complete checkpoint"):
+        trainer.train(resume_from_checkpoint=True)
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(tmp_path / "out" / "checkpoint-8", tmp_path / "out" / "checkpoint-best")
+    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-8")
+    other = tiny.trainer(tmp_path, **{**killed_run.settings(), "recipe": tiny.recipe(dwell=6, window=2)})
+    with pytest.raises(ValueError, match="another recipe"):
+        other.train(resume_from_checkpoint=True)
+    (tmp_path / "out" / "checkpoint-8" / "egrc_state.json").unlink()
+    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-6")
+    with pytest.raises(ValueError, match="incomplete"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-8"))
+    table = (tmp_path / "records" / "steps.csv").read_text().splitlines()
+    (tmp_path / "records" / "steps.csv").write_text("\n".join(table[:4]) + "\n")
+    with pytest.raises(ValueError, match="start the run afresh"):
         trainer.train(resume_from_checkpoint=True)
 
 

@@ -45,7 +45,7 @@ def test_hidden_states_give_the_models_own_logits(name, temperature, chunk, monk
         hidden = model.base_model(ids).last_hidden_state
     scores = score_hidden(hidden, Head(model), ids, temperature)
     expected = score_tokens(logits, ids, temperature)
-    for field, value in vars(expected).items():
+    for field, value in expected._asdict().items():
         torch.testing.assert_close(getattr(scores, field), value, rtol=1e-5, atol=1e-6, msg=field)
     torch.testing.assert_close(scores.entropy, token_entropy(logits), rtol=1e-5, atol=1e-6)
 

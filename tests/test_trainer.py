@@ -5,10 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import os
-import resource
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,17 +15,14 @@ import tiny
 import torch
 import transformers
 import trl
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from peft import LoraConfig, PeftModel
 from trl import GRPOConfig, GRPOTrainer
-from trl.generation.vllm_generation import VLLMGeneration
 
 from egrc.checks import ConfigError
 from egrc.controller import Recipe, replay
 from egrc.entropy import CLASSES, TokenClasses, token_entropy
-from egrc.evaluation.pool import Grader as MathGrader
 from egrc.methods.controls import ByLength, Soft
-from egrc.methods.dler import DaDler
 from egrc.methods.egrc import Compress, Shaped, default_recipe
 from egrc.methods.entropy_floor import EntropyFloor
 from egrc.methods.kl_cov import KlCov
@@ -52,48 +45,34 @@ def single(kind: type[Objective] = Objective, **settings: Any) -> Recipe:
     return Recipe((kind("compress", 12, **settings),))
 
 
+def records(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, list[dict]]:
+    """Steps, rollouts and decisions."""
+    log = (folder / "records" / "decisions.jsonl").read_text().splitlines()
+    rollouts = pd.read_parquet(folder / "records" / "rollouts.parquet")
+    return pd.read_csv(folder / "records" / "steps.csv"), rollouts, [json.loads(line) for line in log]
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[EGRCTrainer, pd.DataFrame, pd.DataFrame]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[EGRCTrainer, pd.DataFrame, pd.DataFrame, list[dict]]:
     """Five steps, the switch after the second; every rollout of every step kept."""
     folder = tmp_path_factory.mktemp("run")
     trainer = tiny.trainer(folder, tiny.recipe(dwell=2), max_steps=5, record_rollouts_every=1)
     trainer.train()
-    records = folder / "records"
-    return trainer, pd.read_csv(records / "steps.csv"), pd.read_parquet(records / "rollouts.parquet")
+    return trainer, *records(folder)
 
 
 # --- what it relies on -------------------------------------------------------------------------------------
 
 
-def test_trl_is_the_version_whose_private_names_are_used() -> None:
+def test_overridden_methods_have_the_signature_of_the_installed_ones() -> None:
     assert trl.__version__.startswith("1.16.")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("_calculate_rewards", "_generate_and_score_completions", "_get_grad_norm", "_get_train_sampler"),
-        *("_save_checkpoint", "compute_loss"),
-    ],
-)
-def test_overridden_methods_have_the_signature_of_the_installed_ones(name: str) -> None:
-    ours, theirs = (inspect.signature(getattr(c, name)) for c in (EGRCTrainer, GRPOTrainer))
-    assert list(ours.parameters) == list(theirs.parameters)
-    defaults = [{k: p.default for k, p in s.parameters.items()} for s in (ours, theirs)]
-    assert defaults[0] == defaults[1]
-
-
-def test_scoring_takes_all_that_trl_hands_over() -> None:
-    ours = list(inspect.signature(EGRCTrainer._get_per_token_logps_and_entropies).parameters)
-    theirs = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
-    assert ours[:-1] == theirs[: len(ours) - 1]
-    assert ours[-1] == "multimodal"
-
-
-def test_vllm_reads_its_temperature_and_length_at_every_call() -> None:
-    """Not run here (no GPU): the names that `_enter` sets must be the ones that `generate` reads."""
-    source = inspect.getsource(VLLMGeneration.generate)
-    assert "self.temperature" in source and "self.max_completion_length" in source
+    for name in ("_calculate_rewards", "_generate_and_score_completions", "_get_grad_norm", "_get_train_sampler",
+                 "_save_checkpoint", "compute_loss"):  # fmt: skip
+        ours, theirs = (inspect.signature(getattr(c, name)).parameters for c in (EGRCTrainer, GRPOTrainer))
+        assert [(p.name, p.default) for p in ours.values()] == [(p.name, p.default) for p in theirs.values()]
+    method = "_get_per_token_logps_and_entropies"
+    ours, theirs = (list(inspect.signature(getattr(c, method)).parameters) for c in (EGRCTrainer, GRPOTrainer))
+    assert ours[:-1] == theirs[: len(ours) - 1] and ours[-1] == "options"
 
 
 def test_vllm_is_given_the_phase() -> None:
@@ -103,7 +82,7 @@ def test_vllm_is_given_the_phase() -> None:
     assert (trainer.temperature, backend.temperature, backend.max_completion_length) == (1.4, 1.4, 7)
 
 
-# --- scoring and advantages against TRL's own -----------------------------------------------------------------
+# --- scores, advantages and updates, against TRL's own -----------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.3])
@@ -121,28 +100,20 @@ def test_scores_equal_those_of_trls_fused_head(tmp_path: Path, temperature: floa
         torch.testing.assert_close(mine[seen], its[seen], rtol=1e-5, atol=1e-5)
 
 
-def test_group_advantages_equal_trls(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, single(Shaped, r=0.1))
-    seen = {}
-    original = GRPOTrainer._generate_and_score_completions
+def test_group_advantages_equal_trls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, seen = tiny.trainer(tmp_path, single(Shaped, r=0.1)), []
+    generate = GRPOTrainer._generate_and_score_completions
 
     def capture(self, inputs):
-        output = original(self, inputs)
-        seen["theirs"] = output["advantages"].clone()
+        output = generate(self, inputs)
+        seen.append(output["advantages"].clone())
         return output
 
-    GRPOTrainer._generate_and_score_completions = capture
-    try:
-        batch = next(iter(trainer.get_train_dataloader()))
-        trainer.model.train()
-        output = trainer._generate_and_score_completions(batch)
-    finally:
-        GRPOTrainer._generate_and_score_completions = original
+    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", capture)
+    trainer.model.train()
+    output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
     assert output["advantages"].any()
-    torch.testing.assert_close(output["advantages"], seen["theirs"].unsqueeze(1).expand_as(output["advantages"]))
-
-
-# --- advantages by token ---------------------------------------------------------------------------------------
+    torch.testing.assert_close(output["advantages"], seen[0].unsqueeze(1).expand_as(output["advantages"]))
 
 
 MANY_STEPS = TokenClasses(("operator", "connector"), torch.arange(len(tiny.VOCABULARY)) % 2)
@@ -161,52 +132,12 @@ def test_trls_loss_takes_an_advantage_for_each_token(tmp_path: Path) -> None:
     """With the steps' brevity at weight 0 the advantages are those of the group, spread over the tokens."""
     ended = {"correct": lambda *_: True}  # whatever ends is correct
     trainer, by_token = trained(tmp_path / "steps", single(BriefSteps, length_weight=0.0), **ended)
-    assert trainer._pushes[0].shape == trainer._pushes[1].shape and trainer._buffered_inputs[0]["advantages"].dim() == 2
+    assert trainer._pushes[0].shape == trainer._pushes[1].shape
     _, by_rollout = trained(tmp_path / "group", single(), **ended)
     for name, weight in by_rollout.items():
         torch.testing.assert_close(by_token[name], weight, rtol=1e-5, atol=1e-8)
     _, brief = trained(tmp_path / "brief", single(BriefSteps, length_weight=1.0), **ended)
     assert not all(torch.equal(brief[name], weight) for name, weight in by_rollout.items())
-
-
-def test_steps_are_those_of_the_rollouts(tmp_path: Path) -> None:
-    """Recomputed from the recorded tokens: in a correct rollout, the briefest step is pushed up, the longest down."""
-    trainer, _ = trained(tmp_path, single(BriefSteps, length_weight=1.0), correct=lambda *_: True)
-    batch, operators = trainer._batch, set(tiny.VOCABULARY[::2])
-    names = trainer._tokenizer.convert_ids_to_tokens
-    ids = torch.tensor([ids + [0] * (12 - len(ids)) for ids in batch.token_ids])
-    phase, r = trainer.phase, batch.rollouts
-    r.classes = MANY_STEPS.ids[ids]
-    r.mask = torch.tensor([[1] * len(ids) + [0] * (12 - len(ids)) for ids in batch.token_ids])
-    pushed, pushes = phase.token_advantages(r, batch.advantages) - batch.advantages.unsqueeze(1), 0
-    for g in range(0, len(batch.token_ids), 4):
-        seen = []
-        for row in range(g, g + 4):
-            parts = [[]]
-            for t, word in enumerate(names(batch.token_ids[row])):
-                parts += [[]] if word in operators else []
-                parts[-1].append(t)
-            counted = [part for part in parts[:-1] if part] if r.correct[row] else []
-            seen += [(len(part), pushed[row, part]) for part in counted]
-            rest = sorted(set(range(12)) - {t for part in counted for t in part})
-            assert not pushed[row, rest].any(), "the last step, padding and wrong rollouts"
-        pushes += len(seen)
-        for length, push in seen:
-            assert push.unique().numel() == 1
-            below = length < sum(n for n, _ in seen) / len(seen)
-            assert len({n for n, _ in seen}) == 1 or bool(push[0] > 0) == below
-    assert pushes > 3, "there was something to see"
-
-
-def test_tokens_beyond_a_cut_are_not_trained_on(tmp_path: Path) -> None:
-    trainer, _ = trained(tmp_path, single(DaDler))
-    r, phase = trainer._batch.rollouts, trainer.phase
-    budget = phase.budgets(r)
-    assert set(budget.tolist()) <= {6, 12}
-    advantages = phase.token_advantages(r, trainer._batch.advantages)
-    for row, tokens in enumerate(budget.tolist()):
-        assert not advantages[row, tokens:].any()
-        assert not (phase.good(r)[row] and r.length[row] > tokens)
 
 
 @pytest.mark.parametrize("kind, at", [(KlCov, 0.1), (EntropyFloor, 1.1)])
@@ -238,107 +169,65 @@ def test_a_soft_gate_blends_token_masks_too(tmp_path: Path, monkeypatch: pytest.
         torch.testing.assert_close(weight - start[name], 0.75 * moved[name], rtol=1e-4, atol=1e-7)
 
 
-def test_the_gate_may_read_the_length(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, tiny.recipe(gate=ByLength))
-    trainer.train()
-    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
-    log = [json.loads(line) for line in (tmp_path / "records" / "decisions.jsonl").read_text().splitlines()]
-    assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
-
-
-def test_the_guard_reads_the_connectors_share(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, tiny.recipe(gate=Guard, fraction=0.5))
-    trainer.train()
-    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
-    log = [json.loads(line) for line in (tmp_path / "records" / "decisions.jsonl").read_text().splitlines()]
-    assert [d["mass"] for d in log] == list(steps["share_connector"])
-
-
-def test_token_classes_that_the_recipe_needs_are_asked_for(tmp_path: Path) -> None:
-    classes = TokenClasses(("word",), torch.zeros(len(tiny.VOCABULARY), dtype=torch.long))
-    recipe = Recipe((BriefSteps("compress", 12), *tiny.recipe().phases[1:]), tiny.recipe(gate=Guard).gate)
-    with pytest.raises(ConfigError, match=r"needs the token classes \['connector', 'operator'\]"):
-        tiny.trainer(tmp_path, recipe, token_classes=classes)
-
-
-# --- phases ----------------------------------------------------------------------------------------------------
-
-
-def test_the_phase_sets_generation_and_scoring(run) -> None:
-    trainer, steps, rollouts = run
-    compress, explore = trainer.recipe.phases
-    assert list(steps["phase"]) == ["compress"] * 2 + ["explore"] * 3
-    for phase, rows in ((compress, steps[:2]), (explore, steps[2:])):
-        assert set(rows["temperature"]) == {phase.temperature}
-        assert set(rows["budget"]) == {phase.budget}
-        assert rollouts.loc[rollouts["phase"] == phase.name, "length"].max() == phase.budget
-    assert trainer.temperature == trainer.generation_config.temperature == explore.temperature
-    assert trainer.generation_kwargs["temperature"] == explore.temperature
-    assert trainer.generation_config.max_new_tokens == explore.budget
-    assert trainer.max_completion_length == 12, "the loss divides by the same constant in every phase"
-
-
-def test_hot_sampling_is_hotter(run) -> None:
-    _, steps, _ = run
-    cold, hot = steps[:2], steps[2:]
-    assert (cold["entropy_sampling"] == cold["entropy"]).all()
-    assert (hot["entropy_sampling"] > hot["entropy"]).all()
-
-
-def test_absolute_advantages_push_only_what_was_rewarded(run) -> None:
-    _, steps, _ = run
-    absolute = steps[:2]
-    assert (absolute["advantage_positive_share"] == absolute["accuracy"]).all()
-    assert (absolute["accuracy"] > 0).all()
-
-
-def test_rewards_are_those_of_the_phase(run) -> None:
-    trainer, steps, rollouts = run
-    for phase, step in ((trainer.recipe.phases[0], 1), (trainer.recipe.phases[1], 5)):
-        kept = rollouts[rollouts["step"] == step]
-        correct, length = torch.tensor(kept["correct"].to_numpy()), torch.tensor(kept["length"].to_numpy())
-        reward = phase.rewards(Rollouts(correct, length, 4))
-        assert steps["reward"][step - 1] == pytest.approx(reward.mean().item(), rel=1e-6)
-
-
-def test_soft_gate_blends(tmp_path: Path) -> None:
+def test_a_soft_gate_blends_advantages(tmp_path: Path) -> None:
     recipe = tiny.recipe(gate=Soft, low=0.9, high=1.1)
     trainer = tiny.trainer(tmp_path, recipe)
     trainer.train()
-    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
-    assert steps["weight_compress"][0] == 1
-    assert 0 < steps["weight_compress"][1] < 1
-    batch, weights = trainer._batch, json.loads((tmp_path / "records" / "decisions.jsonl").read_text().split("\n")[1])
-    compress, explore = (p.advantages(batch.rollouts, p.rewards(batch.rollouts)) for p in recipe.phases)
-    w = weights["weights"]
-    torch.testing.assert_close(batch.advantages, w[0] * compress + w[1] * explore)
+    steps, _, log = records(tmp_path)
+    assert steps["weight_compress"][0] == 1 and 0 < steps["weight_compress"][1] < 1
+    r, (a, b) = trainer._rollouts, log[1]["weights"]
+    compress, explore = (p.advantages(r, p.rewards(r)) for p in recipe.phases)
+    torch.testing.assert_close(trainer._advantages, a * compress + b * explore)
 
 
-# --- records ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "kind, settings, field, column",
+    [(ByLength, {}, "entropy", "tokens_mean"), (Guard, {"fraction": 0.5}, "mass", "share_connector")],
+)
+def test_a_gate_may_read_something_else(tmp_path: Path, kind: type, settings: dict, field: str, column: str) -> None:
+    tiny.trainer(tmp_path, tiny.recipe(gate=kind, **settings)).train()
+    steps, _, log = records(tmp_path)
+    assert [d[field] for d in log] == list(steps[column]) != list(steps["entropy"])
 
 
-def test_columns(run) -> None:
-    _, steps, rollouts = run
-    assert list(steps.columns) == COLUMNS
-    assert list(steps["step"]) == [1, 2, 3, 4, 5]
-    assert list(rollouts.columns) == [
-        *("step", "prompt", "answer", "text", "tokens", "token_ids", "entropies", "classes", "correct", "length"),
-        *("phase", "temperature"),
-    ]
-    finite = steps.drop(columns=[c for c in steps if c.startswith(("probe_", "tokens_correct"))])
-    assert finite.notna().all(axis=None)
+@pytest.mark.parametrize("recipe", [Recipe((BriefSteps("compress", 12),)), tiny.recipe(gate=Guard)])
+def test_token_classes_that_the_recipe_needs_are_asked_for(tmp_path: Path, recipe: Recipe) -> None:
+    classes = TokenClasses(("word",), torch.zeros(len(tiny.VOCABULARY), dtype=torch.long))
+    with pytest.raises(ConfigError, match="operator|connector"):
+        tiny.trainer(tmp_path, recipe, token_classes=classes).train()
+
+
+# --- phases and records ------------------------------------------------------------------------------------
+
+
+def test_the_phase_sets_generation_scoring_and_rewards(run) -> None:
+    trainer, steps, rollouts, _ = run
+    assert list(steps["phase"]) == ["compress"] * 2 + ["explore"] * 3
+    for phase, rows in zip(trainer.recipe.phases, (steps[:2], steps[2:]), strict=True):
+        assert set(rows["temperature"]) == {phase.temperature} and set(rows["budget"]) == {phase.budget}
+        kept = rollouts[rollouts["phase"] == phase.name]
+        assert kept["length"].max() == phase.budget
+        first = kept[kept["step"] == kept["step"].min()]
+        r = Rollouts(torch.tensor(first["correct"].to_numpy()), torch.tensor(first["length"].to_numpy()), 4)
+        assert rows["reward"].iloc[0] == pytest.approx(phase.rewards(r).mean().item(), rel=1e-6)
+    explore = trainer.recipe.phases[1]
+    assert trainer.temperature == trainer.generation_config.temperature == explore.temperature
+    assert trainer.generation_config.max_new_tokens == explore.budget
+    assert trainer.max_completion_length == 12, "the loss divides by the same constant in every phase"
+    assert (steps["entropy_sampling"][:2] == steps["entropy"][:2]).all()
+    assert (steps["entropy_sampling"][2:] > steps["entropy"][2:]).all(), "hot sampling is hotter"
+    assert (steps["advantage_positive_share"][:2] == steps["accuracy"][:2]).all(), "absolute: only what was rewarded"
 
 
 def test_entropies_are_those_of_the_policy_at_temperature_one(run) -> None:
     """Before the first update the adapter is zero, so the base model itself must give every recorded number."""
-    trainer, steps, rollouts = run
+    trainer, steps, rollouts, _ = run
     base, tokenizer = tiny.model(), tiny.tokenizer()
     kept = rollouts[rollouts["step"] == 1]
-    assert len(kept) == 16
+    assert len(kept) == 16 and list(steps.columns) == COLUMNS
     for row in kept.itertuples():
         prompt = tokenizer(row.prompt)["input_ids"]
-        ids = torch.tensor([[*prompt, *row.token_ids]])
-        logits = base(ids).logits[0, len(prompt) - 1 : -1]
+        logits = base(torch.tensor([[*prompt, *row.token_ids]])).logits[0, len(prompt) - 1 : -1]
         assert row.entropies == pytest.approx(token_entropy(logits).tolist(), rel=1e-4)
         assert list(row.tokens) == tokenizer.convert_ids_to_tokens(row.token_ids)
         assert row.length == len(row.token_ids) == len(row.entropies)
@@ -354,189 +243,163 @@ def test_entropies_are_those_of_the_policy_at_temperature_one(run) -> None:
     assert steps["connectors_mean"][0] == pytest.approx((classes["c"] == 0).sum() / len(kept))
 
 
-def test_plain_numbers_agree_with_the_rollouts(run) -> None:
-    _, steps, rollouts = run
+def test_records_agree_with_each_other_and_with_trls_log(run) -> None:
+    trainer, steps, rollouts, log = run
     for step, kept in rollouts.groupby("step"):
         row = steps.iloc[step - 1]
-        assert row["accuracy"] == kept["correct"].mean()
-        assert row["tokens_mean"] == kept["length"].mean()
+        assert row["accuracy"] == kept["correct"].mean() and row["tokens_mean"] == kept["length"].mean()
         assert row["tokens_correct_mean"] == pytest.approx(kept.loc[kept["correct"], "length"].mean(), nan_ok=True)
         ended = kept["tokens"].map(lambda tokens: tokens[-1] == "<eos>")
         assert row["truncated"] == 1 - ended.mean()
         assert not (kept["correct"] & ~ended).any(), "a cut rollout counts as wrong"
     assert steps["generated_tokens"].iloc[-1] == rollouts["length"].sum()
-    assert steps["seconds"].is_monotonic_increasing
-
-
-def test_decisions_replay_from_their_log(run) -> None:
-    trainer, steps, _ = run
-    text = (Path(trainer.args.record_dir) / "decisions.jsonl").read_text()
-    log = [json.loads(line) for line in text.splitlines()]
+    assert list(steps["probe_entropy"].notna()) == [True, True, False, True, False]
     again = replay(trainer.recipe, [d["entropy"] for d in log])
     assert [json.loads(json.dumps(d.row())) for d in again] == log
     assert list(steps["entropy"]) == [d["entropy"] for d in log]
-
-
-def test_probe_is_read_when_due(run) -> None:
-    _, steps, _ = run
-    assert list(steps["probe_entropy"].notna()) == [True, True, False, True, False]
-
-
-def test_trls_own_log_goes_on(run) -> None:
-    trainer, steps, _ = run
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    assert len(logs) == 5
     for entry, row in zip(logs, steps.itertuples(), strict=True):
         assert entry["loss"] == pytest.approx(row.loss, rel=1e-5, abs=1e-8)
-        assert entry["grad_norm"] == pytest.approx(row.grad_norm)
-        assert entry["learning_rate"] == row.learning_rate
-        assert entry["completions/mean_length"] == pytest.approx(row.tokens_mean)
-        assert entry["egrc/entropy"] == row.entropy
-        assert "rewards/egrc/mean" in entry
-    assert list(trainer._logs["advantages"]) == pytest.approx(trainer._batch.advantages.tolist())
+        assert entry["grad_norm"] == pytest.approx(row.grad_norm) and entry["learning_rate"] == row.learning_rate
+        assert entry["egrc/entropy"] == row.entropy and "rewards/phase_reward/mean" in entry
+    assert list(trainer._logs["advantages"]) == pytest.approx(trainer._advantages.tolist())
 
 
 def test_few_rollouts_are_kept_and_only_when_due(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, single(), max_steps=5, record_rollouts_every=3, record_rollouts=4)
-    trainer.train()
-    rollouts = pd.read_parquet(tmp_path / "records" / "rollouts.parquet")
-    assert rollouts.groupby("step").size().to_dict() == {1: 4, 3: 4, 5: 4}
-    assert (rollouts.groupby("step")["prompt"].nunique() == 4).all(), "one of each problem"
+    tiny.trainer(tmp_path, single(), max_steps=5, record_rollouts_every=3, record_rollouts=4).train()
+    _, rollouts, _ = records(tmp_path)
+    assert rollouts.groupby("step")["prompt"].nunique().to_dict() == {1: 4, 3: 4, 5: 4}, "one of each problem"
+    assert len(rollouts) == 12
 
 
 # --- a library -------------------------------------------------------------------------------------------------
 
-QUIET = {"use_cpu": True, "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True, "max_steps": 2}
-SMALL = {"per_device_train_batch_size": 4, "num_generations": 2, "max_completion_length": 8}
-
 
 def test_in_a_few_lines_on_a_readers_model_and_data(tmp_path: Path) -> None:
-    path = tiny.save(tmp_path / "model")
-    dataset = tiny.dataset()
-    trainer = EGRCTrainer(path, args=EGRCConfig(str(tmp_path / "out"), **QUIET, **SMALL), train_dataset=dataset)
+    args = EGRCConfig(
+        str(tmp_path / "out"), use_cpu=True, report_to="none", max_steps=1, per_device_train_batch_size=4,
+        num_generations=2, max_completion_length=8,
+    )  # fmt: skip
+    assert json.loads(args.to_json_string())["recipe"] == default_recipe(8).to_dict()
+    trainer = EGRCTrainer(tiny.save(tmp_path / "model"), args=args, train_dataset=tiny.dataset().to_list())
     trainer.train()
-    assert trainer.recipe.to_dict() == default_recipe(8).to_dict()
     assert isinstance(trainer.model, PeftModel)
     assert {p.name for p in tmp_path.iterdir()} == {"model", "out"}, "no records unless asked for"
-    trainer.save_model(str(tmp_path / "adapter"))
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
 
 
-def test_the_arguments_go_to_json(tmp_path: Path) -> None:
-    recipe = tiny.recipe()
-    args = EGRCConfig(str(tmp_path), recipe=recipe, max_completion_length=12)
-    assert args.temperature == recipe.phases[0].temperature
-    assert json.loads(args.to_json_string())["recipe"] == recipe.to_dict()
-
-
-def test_conversational_prompts(tmp_path: Path) -> None:
-    tokenizer = tiny.tokenizer()
+def test_conversations_extra_rewards_and_an_adapter_of_ones_own(tmp_path: Path) -> None:
+    tokenizer, graded = tiny.tokenizer(), []
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
     data = tiny.dataset().map(lambda row: {"prompt": [{"role": "user", "content": row["prompt"]}]})
-    graded = []
 
-    def correct(completion: str, answer: str) -> bool:
-        graded.append((completion, answer))
-        return True
+    def sevens(completions: list, **_: Any) -> list[float]:
+        return [float(c[-1]["content"].split().count("7")) for c in completions]
 
     trainer = tiny.trainer(
-        tmp_path, single(), train_dataset=data, processing_class=tokenizer, correct=correct, record_rollouts_every=1
-    )
-    trainer.train()
-    assert all(isinstance(text, str) and answer.isdecimal() for text, answer in graded)
-    rollouts = pd.read_parquet(tmp_path / "records" / "rollouts.parquet")
-    assert set(rollouts["prompt"]) <= set(tiny.dataset()["prompt"])
-
-
-def test_extra_reward_functions_count(tmp_path: Path) -> None:
-    def sevens(completions: list[str], **_: Any) -> list[float]:
-        return [float(text.split().count("7")) for text in completions]
-
-    trainer = tiny.trainer(
-        tmp_path,
-        single(Compress),
-        reward_funcs=[sevens],
-        reward_weights=[0.5],
-        record_rollouts_every=1,
+        tmp_path, single(Compress), train_dataset=data, processing_class=tokenizer, record_rollouts_every=1,
+        correct=lambda text, answer: graded.append((text, answer)) or True, reward_funcs=[sevens],
+        reward_weights=[0.5], peft_config=LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"),
         max_steps=2,
-    )
+    )  # fmt: skip
     trainer.train()
-    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
-    rollouts = pd.read_parquet(tmp_path / "records" / "rollouts.parquet")
+    steps, rollouts, _ = records(tmp_path)
+    assert all(isinstance(text, str) and answer.isdecimal() for text, answer in graded)
+    assert set(rollouts["prompt"]) <= set(tiny.dataset()["prompt"])
     expected = rollouts["correct"] + 0.5 * rollouts["text"].map(lambda text: text.split().count("7"))
     assert list(steps["reward"]) == pytest.approx(list(expected.groupby(rollouts["step"]).mean()), rel=1e-6)
-    assert (steps["reward"] > steps["accuracy"]).all()
-    assert trainer._batch.advantages.tolist() == pytest.approx(trainer._batch.rewards.tolist())
-
-
-def test_evaluation_leaves_the_gate_alone(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, tiny.recipe(), eval_dataset=tiny.dataset(4), per_device_eval_batch_size=4)
-    before = trainer.gate.state_dict()
-    assert math.isfinite(trainer.evaluate()["eval_reward"])
-    assert trainer.gate.state_dict() == before
+    assert trainer._advantages.tolist() == pytest.approx(trainer._rewards.tolist())
+    assert all("q_proj" in n for n, p in trainer.model.named_parameters() if p.requires_grad)
 
 
 class Gambler(transformers.TrainerCallback):
-    """Draws from the global random state between steps, as an evaluation or a reader's callback may."""
+    """Draws from the global random state between steps, as a reader's callback may."""
 
     def on_step_end(self, args, state, control, **kwargs):
         torch.rand(7)
 
 
-def test_what_happens_between_steps_does_not_change_the_rollouts(tmp_path: Path) -> None:
+def test_what_happens_between_steps_changes_nothing(tmp_path: Path) -> None:
     tables = []
     for name, callbacks in (("quiet", []), ("gambler", [Gambler()])):
-        tiny.trainer(tmp_path / name, single(), callbacks=callbacks).train()
-        tables.append(pd.read_csv(tmp_path / name / "records" / "steps.csv").drop(columns="seconds"))
+        trainer = tiny.trainer(tmp_path / name, single(), callbacks=callbacks, eval_dataset=tiny.dataset(4),
+                               per_device_eval_batch_size=4)  # fmt: skip
+        trainer.train()
+        tables.append(records(tmp_path / name)[0].drop(columns="seconds"))
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-
-
-def test_a_model_that_has_adapters_keeps_them(tmp_path: Path) -> None:
-    lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
-    trainer = tiny.trainer(tmp_path, single(), peft_config=lora, max_steps=1)
-    trainer.train()
-    trained = [n for n, p in trainer.model.named_parameters() if p.requires_grad]
-    assert trained and all("q_proj" in n for n in trained)
+    before = trainer.gate.state_dict()
+    assert math.isfinite(trainer.evaluate()["eval_reward"]) and trainer.gate.state_dict() == before
 
 
 def test_the_entropy_bonus_of_trl_gets_a_gradient(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, single(Compress), correct=lambda *_: False, entropy_coef=0.1)
+    tiny.trainer(tmp_path, single(Compress), correct=lambda *_: False, entropy_coef=0.1).train()
+    assert (records(tmp_path)[0]["grad_norm"] > 0).all(), "no reward, so only the bonus can push"
+
+
+# --- what it says ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss_type", ["dr_grpo", "dapo"])
+def test_a_step_whose_completions_are_all_masked_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, loss_type: str
+) -> None:
+    recipe = tiny.recipe(dwell=1)
+    trainer = tiny.trainer(tmp_path, recipe, mask_truncated_completions=True, loss_type=loss_type, max_steps=2)
+    generate = EGRCTrainer._generate_single_turn
+
+    def cut(self, prompts, *args):
+        return ([[5] * 12] * len(prompts), None) if self.state.global_step == 0 else generate(self, prompts, *args)
+
+    monkeypatch.setattr(EGRCTrainer, "_generate_single_turn", cut)
     trainer.train()
-    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
-    assert (steps["grad_norm"] > 0).all(), "no reward, so only the bonus can push"
+    steps, _, log = records(tmp_path)
+    assert "step 1 teaches nothing: every token is masked; 100% of the completions were cut at 12" in caplog.text
+    assert math.isnan(steps["entropy"][0]) and log[0]["entropy"] is None and steps["entropy"][1] > 0
+    assert [d.next_phase for d in replay(recipe, [d["entropy"] for d in log])] == [d["next_phase"] for d in log]
 
 
-def test_default_grader_takes_gsm8ks_references_and_lists_and_never_hangs() -> None:
-    cases = [
-        ("so it is 72", "72", True),
-        ("so it is 71", "72", False),
-        ("\\boxed{\\frac{1}{2}}", "0.5", True),
-        ("The answer is 18.", "Janet sells 9 eggs.\n#### 18", True),
-        ("The answer is 9.", "Janet sells 9 eggs.\n#### 18", False),
-        ("#### 5", 5, True),
-        ("#### 5", ["4", "5"], True),
-        ("\\boxed{10^{-10^{10}}}", "3", False),
-    ]
-    grader = MathGrader()
-    completions, answers, verdicts = zip(*cases, strict=True)
-    assert grader.batch(completions, answers) == list(verdicts)
-    grader.close()
+def test_silent_zero_rewards_and_a_gate_by_the_clock_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.trainer(tmp_path, tiny.recipe(dwell=2), correct=lambda *_: False).train()
+    assert "step 1: nothing was rewarded;" in caplog.text and "the median length is" in caplog.text
+    assert "step 2: the gate left 'compress' at the dwell limit" in caplog.text
+
+
+def test_a_models_own_generation_settings_do_not_bend_rollouts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts, model = [], tiny.model()
+    model.generation_config.update(top_k=1, typical_p=0.3, no_repeat_ngram_size=2)
+    for name in ("plain", "bent"):
+        tiny.trainer(tmp_path / name, single(), max_steps=1, record_rollouts_every=1).train()
+        texts.append(records(tmp_path / name)[1]["text"].tolist())
+        monkeypatch.setattr(tiny, "model", lambda: model)
+    assert texts[0] == texts[1] and model.generation_config.top_k == 1, "and the model keeps them"
+    assert "{'top_k': 1, 'typical_p': 0.3, 'no_repeat_ngram_size': 2} are left out" in caplog.text
+    tiny.trainer(tmp_path / "asked", single(), top_p=0.9)
+    assert "sampled with {'top_p': 0.9} but scored without" in caplog.text
 
 
 # --- errors ----------------------------------------------------------------------------------------------------
+
+SUMS = tiny.dataset().to_list()
 
 
 @pytest.mark.parametrize(
     "data, message",
     [
         (Dataset.from_dict({"question": ["1"] * 9, "answer": ["1"] * 9}), "no column 'prompt'.*rename_column"),
-        (Dataset.from_dict({"question": ["1"] * 9}), "no column 'prompt' and 'answer'"),
+        (Dataset.from_list(SUMS).to_iterable_dataset().remove_columns("answer"), "no column 'answer'"),
         (Dataset.from_dict({"prompt": [], "answer": []}), "0 training problems"),
-        (tiny.dataset(3), "3 training problems, but a step takes 4"),
+        (tiny.dataset(3).to_iterable_dataset(), "3 training problems, but a step takes 4"),
+        (DatasetDict(train=tiny.dataset()), r"choose one of its splits, \['train'\]"),
+        ([{**row, "completions": ""} for row in SUMS], r"columns \['completions'\]"),
+        ([*SUMS, {"prompt": None, "answer": "1"}], "row 12: the prompt is None"),
+        ([*SUMS, {"prompt": "1", "answer": None}], "row 12: the answer is None"),
         (None, "train_dataset=None"),
     ],
 )
-def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Dataset | None, message: str) -> None:
+def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny.trainer(tmp_path, single(), train_dataset=data)
 
@@ -551,86 +414,32 @@ def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Dataset | None, me
         ({"max_completion_length": None}, "set it to the largest budget"),
         ({"save_total_limit": 1}, "save_total_limit=1"),
         ({"probe_every": 0}, "probe_every"),
+        ({"temperature": 0.7}, "temperature=0.7: each phase has its own"),
+        ({"recipe": "egrc"}, "recipe='egrc': give an egrc.controller.Recipe"),
+        ({"recipe": Recipe((Objective("train", 9),), trl={"epsilon_hihg": 1})}, "trl=.'epsilon_hihg'."),
     ],
 )
 def test_settings_that_cannot_be_trained_with(tmp_path: Path, settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tiny.trainer(tmp_path, single(), **settings)
-
-
-def test_plain_grpo_settings_are_refused(tmp_path: Path) -> None:
+        tiny.trainer(tmp_path, **{"recipe": single(), **settings})
     with pytest.raises(TypeError, match="EGRCConfig"):
-        EGRCTrainer(tiny.model(), args=GRPOConfig(str(tmp_path), **QUIET, **SMALL), train_dataset=tiny.dataset())
+        EGRCTrainer(tiny.model(), args=GRPOConfig(str(tmp_path), use_cpu=True, bf16=False))
 
 
 class Poison(transformers.TrainerCallback):
-    """Turns what the next step computes into something that is no number."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where
+    """Turns what the second step computes into something that is no number."""
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         if state.global_step == 1:
-            parameter = next(p for p in model.parameters() if p.requires_grad)
-            if self.where == "gradient":
-                parameter.register_hook(lambda gradient: gradient * math.nan)
-            else:
-                parameter.data.fill_(math.nan)
+            next(p for p in model.parameters() if p.requires_grad).register_hook(lambda gradient: gradient * math.nan)
 
 
-@pytest.mark.parametrize("where, message", [("gradient", "the gradient's norm is nan"), ("weights", "is nan")])
-def test_a_number_that_is_none_stops_the_run(tmp_path: Path, where: str, message: str) -> None:
-    trainer = tiny.trainer(
-        tmp_path, single(), callbacks=[Poison(where)], save_strategy="steps", save_steps=1, max_steps=4
-    )
-    with pytest.raises(FloatingPointError, match=f"step [23]: .*{message}.*Lower learning_rate"):
+def test_a_number_that_is_none_stops_the_run_before_the_update(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tmp_path / "gradient", single(), callbacks=[Poison()], max_steps=4)
+    with pytest.raises(FloatingPointError, match="step 2: the gradient's norm is nan.*Lower learning_rate"):
         trainer.train()
-    weights = [p for p in trainer.model.parameters() if p.requires_grad]
-    if where == "gradient":
-        assert all(p.isfinite().all() for p in weights), "stopped before the update"
-
-
-def test_nan_loss_stops_the_run(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, single())
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+    trainer = tiny.trainer(tmp_path / "loss", single())
     trainer._compute_loss = lambda model, inputs: torch.tensor(math.nan, requires_grad=True)
     with pytest.raises(FloatingPointError, match="step 1: the loss is nan. Lower learning_rate"):
         trainer.train()
-
-
-def test_disk_full_while_recording(run, tmp_path: Path) -> None:
-    """The limit on a file's size makes a real write fail in its middle; what was there before stays."""
-    recorder = run[0].recorder
-    files = {p: p.read_bytes() for p in recorder.folder.iterdir()}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        with pytest.raises(OSError, match="[Ff]ree some space"):
-            recorder.flush()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert {p: p.read_bytes() for p in recorder.folder.iterdir()} == files
-
-
-# --- several ranks ---------------------------------------------------------------------------------------------
-
-
-def test_two_ranks_decide_alike(tmp_path: Path) -> None:
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        + [str(here / "two_ranks.py"), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    one, two = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
-    assert one["decisions"] == two["decisions"]
-    assert {d["phase"] for d in one["decisions"]} == {"compress", "explore"}
-    assert one["weights"] == two["weights"]
-    assert one["own_texts"] != two["own_texts"], "each rank draws rollouts of its own"
-    assert one["all_tokens"] == two["all_tokens"] == one["own_tokens"] + two["own_tokens"]
-    steps = pd.read_csv(tmp_path / "records" / "steps.csv")
-    assert list(steps["entropy"]) == [d["entropy"] for d in one["decisions"]]

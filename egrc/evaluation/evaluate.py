@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from egrc.checks import grade
 from egrc.evaluation.answers import Grade
 
 if TYPE_CHECKING:  # a reader of records needs none of them
@@ -98,7 +99,6 @@ def evaluate(
     """
     # torch: a reader of tables can do without
     from egrc.evaluation.sampling import Sampling, by_transformers, derived_seed
-    from egrc.readings import grade
 
     if empty := [name for name, problems in benchmarks.items() if not len(problems)]:
         raise ValueError(f"benchmark {empty[0]!r} has no problems: check its file or data directory")

@@ -11,7 +11,7 @@ from egrc.checks import ConfigError
 from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.methods import MAIN, OURS, PEERS, recipe
-from egrc.methods.ablations import ABLATIONS, MORE_UPDATES
+from egrc.methods.ablations import ABLATIONS, MORE_UPDATES, changed
 from egrc.worlds.base import World
 from egrc.worlds.launch import Hardware
 
@@ -243,5 +243,5 @@ def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
     if unknown := sorted(set(given) - set(known)):
         raise ConfigError(f"{arm}: no setting {unknown}: choose from {known}")
     settings = {"cap": lengths.cap} | {k: v for k, v in given.items() if k in Config.__dataclass_fields__}
-    made = plain.changed(**{k: v for k, v in given.items() if k in (*phases, "trl")})
+    made = changed(plain, **{k: v for k, v in given.items() if k in (*phases, "trl")})
     return Config(scale=scale, arm=arm, recipe=made, seed=seed, **settings)

@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from egrc.controller import EntropyGate
+from egrc.checks import ConfigError, require
+from egrc.controller import EntropyGate, Recipe
 from egrc.methods.controls import ByLength, Fixed, Shuffled, Soft
 from egrc.methods.egrc import Compress, Explore
-from egrc.objective import Rollouts, group_relative
+from egrc.objective import Objective, Rollouts, group_relative
 
 
 @dataclass
@@ -110,3 +111,22 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "egrc-more-updates": ("egrc", MORE_UPDATES),
 }
 """More switches need a gate that finds its way back, so that is changed, too."""
+
+
+def changed(recipe: Recipe, trl: dict[str, Any] | None = None, **phases: dict[str, Any] | type[Objective]) -> Recipe:
+    """A recipe with other fields in phases, or an objective of another class with the same fields, by the phase's name.
+
+    Raises ConfigError for an unknown phase or field.
+    """
+    known = {phase.name for phase in recipe.phases}
+    require(phases.keys() <= known, f"no phase {sorted(phases.keys() - known)}: this arm has {sorted(known)}")
+    made = tuple(_changed(phase, phases.get(phase.name, {})) for phase in recipe.phases)
+    return replace(recipe, phases=made, trl={**recipe.trl, **(trl or {})})
+
+
+def _changed(phase: Objective, change: dict[str, Any] | type[Objective]) -> Objective:
+    if isinstance(change, type):
+        return change(**{f.name: getattr(phase, f.name) for f in fields(phase) if f.init})
+    if unknown := sorted(change.keys() - {f.name for f in fields(phase) if f.init}):
+        raise ConfigError(f"no such field of phase {phase.name!r} ({unknown})")
+    return replace(phase, **change)

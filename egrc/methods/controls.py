@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from torch import Tensor
+
 from egrc.checks import require
 from egrc.controller import EntropyGate, Reading
+from egrc.objective import Objective, Rollouts, Tokens
 
 
 @dataclass
@@ -58,6 +62,11 @@ class Soft(EntropyGate):
     def weights(self) -> tuple[float, ...]:
         return super().weights if self.shares is None else tuple(self.shares)
 
+    def objective(self, phases: Sequence[Objective]) -> Objective:
+        heavier = phases[self.index]
+        parts = [(w, p) for w, p in zip(self.weights, phases, strict=True) if w]
+        return Blend(heavier.name, heavier.budget, heavier.temperature, parts)
+
     def decide(self, smoothed: float, slope: float | None) -> str:
         assert self.start is not None
         low, high = self.low * self.start, self.high * self.start
@@ -67,3 +76,28 @@ class Soft(EntropyGate):
         if heavier == self.index:
             return ""
         return self.leave(f"entropy at {smoothed:.3g} of {self.start:.3g} nats: the other phase weighs more")
+
+
+@dataclass
+class Blend(Objective):
+    """The phases' rewards, advantages and token masks, each with its share."""
+
+    parts: Sequence[tuple[float, Objective]] = ()
+
+    def blend(self, hook: Callable[[Objective], Tensor]) -> Tensor:
+        return sum(w * hook(p) for w, p in self.parts)
+
+    def rewards(self, r: Rollouts) -> Tensor:
+        return self.blend(lambda p: p.rewards(r))
+
+    def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
+        return self.blend(lambda p: p.advantages(r, p.rewards(r)))
+
+    def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
+        return self.blend(lambda p: p.token_advantages(r, p.advantages(r, p.rewards(r))))
+
+    def keep(self, t: Tokens) -> Tensor | None:
+        kept = [(w, p.keep(t)) for w, p in self.parts]
+        if all(keep is None for _, keep in kept):
+            return None
+        return sum(w * (1.0 if keep is None else keep.float()) for w, keep in kept)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from egrc.checks import require
 from egrc.config import Lengths
-from egrc.controller import Recipe
+from egrc.controller import EntropyGate, Recipe
 from egrc.objective import Objective, Rollouts, group_relative
 
 
@@ -31,12 +31,9 @@ def exponent_shaping(length: Tensor, budget: int, r: float) -> Tensor:
 class Shaped(Objective):
     """Correctness times exponent shaping, group-relative: the paper's point of departure ('joint')."""
 
-    r: float = 1.0
-    """Reward of a correct answer of exactly L tokens, in (0, 1]; 1 shapes nothing."""
-    beta: float = 1.0
-    """Scale of the absolute advantage (`Compress`); not a KL coefficient."""
-    scale: int | None = None
-    """L of the shaping, where it is not the budget."""
+    r: float = 1.0  # reward of a correct answer of exactly L tokens, in (0, 1]; 1 shapes nothing
+    beta: float = 1.0  # scale of the absolute advantage (`Compress`); not a KL coefficient
+    scale: int | None = None  # L of the shaping, where it is not the budget
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,8 +57,7 @@ class Compress(Shaped):
 class Explore(Objective):
     """Phase 2: hotter GRPO inside the compact budget; wrong ones get no length term [ours]."""
 
-    length_weight: float = 0.1
-    """Weight of the length term beside correctness."""
+    length_weight: float = 0.1  # weight of the length term beside correctness
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,7 +97,5 @@ ARMS: dict[str, Callable[[Lengths], Recipe]] = {
 
 def default_recipe(budget: int) -> Recipe:
     """For a model of one's own: compress under `budget` tokens, then explore under half of it, hotter.  [ours]"""
-    from egrc.controller import EntropyGate
-
     gate = EntropyGate(low=0.7, high=0.95, flat=1e-3)
     return ARMS["egrc"](Lengths(cap=budget, compress_budget=budget, explore_budget=-(-budget // 2), r=0.1, gate=gate))

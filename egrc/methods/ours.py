@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -81,14 +80,13 @@ class BriefSteps(Objective):
     """
 
     length_weight: float = BRIEF
-    needs: ClassVar[tuple[str, ...]] = (OPENER,)
 
     def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
         return super().token_advantages(r, advantages) + self.length_weight * self.brevity(r)
 
     def brevity(self, r: Rollouts) -> Tensor:
         """[n, T]; 0 in a completion that is not good, so there brevity never pays."""
-        assert r.classes is not None and r.mask is not None
+        require(OPENER in r.class_names, f"steps begin at tokens of class {OPENER!r}: there are only {r.class_names}")
         good = self.good(r)
         lengths, counted = step_lengths(r.classes == r.class_names.index(OPENER), r.mask)
         each = counted.double() / lengths.double().clamp(min=1)  # a step's tokens share one unit
@@ -123,14 +121,16 @@ class Guard(EntropyGate):
     masses: list[float] = field(default_factory=list, init=False)
     """The last `window` shares of connectors."""
     start_mass: float | None = field(default=None, init=False)
-    needs: ClassVar[tuple[str, ...]] = ("connector",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 < self.fraction < 1, f"fraction={self.fraction}: a fraction between 0 and 1")
 
-    def update(self, step: int, reading: Reading) -> Decision:
-        self.masses = [*self.masses, reading.connectors or 0.0][-self.window :]
+    def update(self, step: int, reading: Reading | None) -> Decision:
+        if reading is None:
+            return super().update(step, None)
+        require(reading.connectors is not None, "the guard needs a class of tokens named 'connector'")
+        self.masses = [*self.masses, reading.connectors][-self.window :]
         if self.start_mass is None and len(self.masses) == self.window:
             self.start_mass = math.fsum(self.masses) / len(self.masses)
         return replace(super().update(step, reading), mass=reading.connectors)
