@@ -36,11 +36,10 @@ def check(table: pd.DataFrame, file: Path | str, single: Sequence[str] = ONE_ONL
     Raises RecordError with the file and the first bad row, counted from 1.
     """
     where = paths.shown(file)
-    lacking = [c for c in single if c not in table]
-    if lacking:
+    if lacking := [c for c in single if c not in table]:
         raise RecordError(f"{where}: no {', '.join(lacking)}; restore it or measure again")
     for column in single:
-        other = (table[column] != table[column].iloc[:1].squeeze()).to_numpy() if len(table) else np.zeros(0, bool)
+        other = (table[column] != table[column].iloc[0]).to_numpy() if len(table) else np.zeros(0, bool)
         if other.any():
             row = int(other.argmax())
             raise RecordError(

@@ -97,12 +97,12 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         for i, reading in readings.iterrows():
             gap(figure.add_subplot(grid[i, 1]), reading, alone.query("reading == @reading.reading")["estimate"])
         figure.align_ylabels(figure.axes[1:])
-        left_out = f" Outside, as its gate never fired: {', '.join(still)}; lines and readings count it." if still else ""
+        left_out = f" Outside, its gate never fired: {', '.join(still)}; lines and readings count it." if still else ""
         bottom = style.caption(figure, [
-            f"Held-out problems{labels.at_best(tables.best_temperature(scale, data))}; means over benchmarks and seeds "
-            "with 95% intervals (bootstrap over problems); small: one seed. All settings had as many rollouts. Lines: "
-            f"the frontiers; hollow: beaten by another r.{left_out} Right: means over what both frontiers have; above 0 "
-            "two stages are better.",
+            f"Held-out problems{labels.at_best(tables.best_temperature(scale, data))}; means over benchmarks and "
+            "seeds with 95% intervals (bootstrap over problems); small: one seed. All settings had as many rollouts. "
+            f"Lines: the frontiers; hollow: beaten by another r.{left_out} Right: means over what both frontiers have; "
+            "above 0 two stages are better.",
         ])  # fmt: skip
         figure.subplots_adjust(left=0.075, right=0.985, top=0.97, bottom=bottom, hspace=0.14, wspace=0.52)
     drawn = {"setting": points, "seed": seeds, "reading": readings, "alone": alone}
