@@ -197,4 +197,4 @@ def along(steps: pd.DataFrame) -> pd.Series:
     counts = tokens * steps[[f"share_{c}" for c in CLASSES]].to_numpy()
     sums = np.where(counts > 0, counts * steps[[f"entropy_{c}" for c in CLASSES]].to_numpy(), 0.0)
     first, last = ([x[at].sum(0) for x in (counts, sums)] for at in (slice(5), slice(-3, None)))
-    return pd.Series(_parts(decompose(*first, *last)))
+    return pd.Series(_parts(decompose(*first, *last)), dtype=float)

@@ -66,7 +66,7 @@ def by_arm(ax: Axes, drawn: pd.DataFrame) -> None:
         seeds = rows.loc["entropy"].drop(-1)["estimate"]
         ax.plot([x + 0.25] * len(seeds), seeds, "o", color=colour, markersize=1.8, zorder=3)
         ax.hlines(level["estimate"], x - 0.4, x + 0.4, color="0.25", linewidth=1.4, zorder=2)
-    ax.set_xticks(range(len(arms)), arms, rotation=20)
+    ax.set_xticks(range(len(arms)), [arm.replace("-", "-\n") for arm in arms], fontsize=6)
     for tick, arm in zip(ax.get_xticklabels(), arms, strict=True):
         tick.set_color(style.colour(arm))
     ax.set_ylabel("entropy (nats/token)\ndots: policy, bars: teacher")
@@ -79,7 +79,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     left_out = ", ".join(f"{arm} {share:.1%}" for arm, share in lost.items())
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.3))
-        left, right = figure.subplots(1, 2)
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
         over_diets(left, drawn[drawn["panel"] == "beyond"])
         by_arm(right, drawn[drawn["panel"] == "arms"])
         bottom = style.caption(figure, [
@@ -87,5 +87,5 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             "than the teacher. Thin lines, small dots: one seed; bands, bars: 95% intervals over problems. Right: "
             f"rollouts at T = 1. Left out, as the teacher could never have written what stands before: {left_out}.",
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.075, right=0.99, top=0.97, bottom=bottom + 0.04, wspace=0.26)
+        figure.subplots_adjust(left=0.075, right=0.99, top=0.97, bottom=bottom + 0.01, wspace=0.24)
     return figure, drawn
