@@ -18,7 +18,7 @@ from egrc.analysis import floor, limits
 from egrc.analysis.floor import COLUMNS, SUMS, Trace
 from egrc.atomic import write_parquet
 from egrc.entropy import CLASSES
-from egrc.experiments import measure, records
+from egrc.experiments import measure
 from egrc.figures import fig10_floor
 from egrc.worlds.pocket import Pocket, base, exact
 from egrc.worlds.pocket.world import VOCABULARY, Problem
@@ -84,8 +84,6 @@ def test_what_follows_a_wrong_sum_is_counted_and_left_out() -> None:
     assert seen["tokens"].sum() == 5 and seen["impossible"].sum() == 4
     assert seen["slips"].to_dict() == {"connector": 0, "number": 1, "operator": 0, "other": 0}
     assert seen.loc["other", "tokens"] == 0 and seen.loc["other", "entropy"] == 0
-    assert limits.leaves("3 +4 ?", ("3", "+4", "0", "#", "0", "<eos>")) == ""
-    assert limits.leaves("3 +4 ?", ("3", "+4", "1")).startswith("word 3: '1'")
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -247,13 +245,6 @@ def test_the_steps_that_questions_name_are_measured() -> None:
     assert limits.LAST == base.STEPS == floor.ALONG[-1]
     assert limits.STAGE_TWO == base.MIXED_STEPS and limits.STAGE_TWO in floor.ALONG
     assert all(points[-1] == limits.TRAINED_ON for points in floor.LOOKS.values())
-
-
-def test_a_table_that_is_not_there_is_refused_and_so_are_rows(tmp_path: Path, table: pd.DataFrame) -> None:
-    with pytest.raises(records.RecordError, match="python -m egrc measure floor"):
-        limits.load("pocket", tmp_path)
-    with pytest.raises(ValueError, match="no rows with stage 'nowhere'"):
-        limits.pick(table, stage="nowhere")
 
 
 def test_the_figure_shows_every_seed_and_says_what_is_left_out(

@@ -18,8 +18,7 @@ A unit (a problem, or a fixed prefix) is the mean over its samples and the seeds
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,24 +32,28 @@ UNIT = ["benchmark", "id"]
 # --- readings of a change -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """What is compared: columns of each unit, and the number that their means by benchmark make."""
+class Quantity(NamedTuple):
+    """What is compared, and the unit of its differences ('' for a share).
+
+    `of` makes one or two columns of rows that are grouped by unit and seed: one is averaged over benchmarks; of two the
+    ratio of their sums over all units is taken, so that a benchmark has the weight of its tokens.
+    """
 
     title: str
     unit: str
-    """Of its differences; '' for a share."""
-    of_group: Callable[[pd.DataFrame], pd.DataFrame]
-    """Rows -> a line per (benchmark, id, seed), of as many columns as it needs."""
+    of: Callable[[Any], pd.DataFrame | pd.Series]
     kind: str = "completion"
-    """Which rows it is of: 'completion' or 'prefix'."""
-    ratio: bool = False
-    """One sum over all tokens by another, instead of a plain mean over benchmarks."""
 
-    def of_means(self, means: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Means [..., benchmarks, columns] and numbers of units [benchmarks] -> [...]."""
-        sums = np.tensordot(sizes, means, axes=(0, means.ndim - 2))
-        return sums[..., 0] / sums[..., 1] if self.ratio else means[..., 0].mean(-1)
+
+QUANTITIES = {
+    "per_token": Quantity("entropy per token", "nats", lambda by: by[["entropy_sum", "tokens"]].mean()),
+    "per_completion": Quantity("entropy per completion", "nats", lambda by: by["entropy_sum"].mean()),
+    "prefix": Quantity("entropy after fixed prefixes", "nats", lambda by: by["entropy_sum"].mean(), "prefix"),
+    "tokens": Quantity("completion length", "tokens", lambda by: by["tokens"].mean()),
+    "distinct": Quantity("distinct completions (share)", "", lambda by: by["text_key"].nunique() / by.size()),
+    "coverage": Quantity("pass@k - pass@1", "", lambda by: by["correct"].any() - by["correct"].mean()),
+}
+"""By name, in the order in which notebook and claims go through them; k of pass@k is all samples."""
 
 
 class Change(NamedTuple):
@@ -62,32 +65,6 @@ class Change(NamedTuple):
     high: float
     units: int
     by_seed: dict[int, float]
-
-
-def _means(*columns: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    return lambda rows: rows.groupby([*UNIT, "seed"])[list(columns)].mean()
-
-
-def _distinct(rows: pd.DataFrame) -> pd.DataFrame:
-    keys = rows.groupby([*UNIT, "seed"])["text_key"]
-    return (keys.nunique() / keys.size()).to_frame()
-
-
-def _coverage(rows: pd.DataFrame) -> pd.DataFrame:
-    """pass@k - pass@1, k being all samples: is one of them correct, less the share that is."""
-    correct = rows.groupby([*UNIT, "seed"])["correct"]
-    return (correct.any() - correct.mean()).to_frame()
-
-
-QUANTITIES = {
-    "per_token": Quantity("entropy per token", "nats", _means("entropy_sum", "tokens"), ratio=True),
-    "per_completion": Quantity("entropy per completion", "nats", _means("entropy_sum")),
-    "prefix": Quantity("entropy after fixed prefixes", "nats", _means("entropy_sum"), "prefix"),
-    "tokens": Quantity("completion length", "tokens", _means("tokens")),
-    "distinct": Quantity("distinct completions (share)", "", _distinct),
-    "coverage": Quantity("pass@k - pass@1", "", _coverage),
-}
-"""By name, in the order in which notebook and claims go through them."""
 
 
 def change(policies: pd.DataFrame, arm: str, quantity: str, n_boot: int = N_BOOT, seed: int = 0) -> Change:
@@ -102,15 +79,18 @@ def change(policies: pd.DataFrame, arm: str, quantity: str, n_boot: int = N_BOOT
     rows = policies[policies["kind"] == what.kind]
     if arm not in set(rows["arm"]):
         raise ValueError(f"no rows of arm {arm!r} and kind {what.kind!r}: choose one of {sorted(set(rows['arm']))}")
-    mine, base = (what.of_group(rows[rows["arm"] == name]).astype(float) for name in (arm, "base"))
+    sides = (what.of(rows[rows["arm"] == name].groupby([*UNIT, "seed"])) for name in (arm, "base"))
+    mine, base = (pd.DataFrame(side).astype(float) for side in sides)
     averaged = base.groupby(UNIT).mean()
     values = _paired(mine.groupby(UNIT).mean(), averaged)
     strata = list(values.index.get_level_values("benchmark"))
     sizes = np.unique(strata, return_counts=True)[1]
 
     def difference(means: np.ndarray) -> np.ndarray:
-        a, b = np.split(means, 2, axis=-1)
-        return what.of_means(a, sizes) - what.of_means(b, sizes)
+        sums = np.tensordot(sizes, means, axes=(0, means.ndim - 2))
+        if means.shape[-1] == 4:
+            return sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
+        return (means[..., 0] - means[..., 1]).mean(-1)
 
     alone = {
         int(s): float(difference(_paired(own.droplevel("seed"), averaged).groupby("benchmark").mean().to_numpy()))
@@ -131,14 +111,11 @@ def _paired(mine: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
 
 
 class Split(NamedTuple):
-    """A change of mean entropy per token, nats; `total` = sum of `mix` + sum of `certainty` over the classes."""
+    """A change of mean entropy per token, nats: `total` [...] = sum of `mix` + sum of `certainty`, [..., classes]."""
 
     total: np.ndarray
-    """[...]"""
     mix: np.ndarray
-    """[..., classes]"""
     certainty: np.ndarray
-    """[..., classes]"""
 
 
 def decompose(

@@ -167,9 +167,8 @@ def settings(table: pd.DataFrame, n_boot: int = N_BOOT) -> tuple[Means, list[lis
         raise DilemmaError("the settings were not asked the same problems on the same seeds: evaluate them alike")
     found = means(table, n_boot)
     of_way = {name: [i for i, arm in enumerate(found.arms) if way(arm) == name] for name in WAYS}
-    if lacking := [name for name, swept in of_way.items() if not swept]:
-        train = f"`python -m egrc sweep --study {STUDY}`"
-        raise DilemmaError(f"no settings of {' and '.join(lacking)}: train them with {train}")
+    if lacking := " and ".join(name for name, swept in of_way.items() if not swept):
+        raise DilemmaError(f"no settings of {lacking}: train them with `python -m egrc sweep --study {STUDY}`")
     draws = zip(found.tokens, found.accuracy, strict=True)
     return found, [[frontier(t[swept], a[swept]) for swept in of_way.values()] for t, a in draws]
 

@@ -100,7 +100,7 @@ def held_out(n: int) -> tuple[list[Problem], list[Trace]]:
 @cache
 def known(trace: Trace) -> np.ndarray:
     """The teacher's distributions [n, V] along a trace, n the tokens after prefixes that it could have written."""
-    return exact.score(trace.problem, trace.words)
+    return exact.score(*trace)
 
 
 def padded(tokenizer: Any, traces: Sequence[Trace]) -> sampling.Batch:

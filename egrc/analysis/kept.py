@@ -42,17 +42,10 @@ def by_difficulty(
 ) -> pd.DataFrame:
     """Every arm at every level of difficulty, the base among them.
 
-    Parameters
-    ----------
-    rows : columns arm, seed, benchmark, id, correct, tokens, of one temperature.
-    rates : see `difficulty`; its few distinct values are the levels.
-    floors : compact floor in tokens by benchmark.
-
-    Returns
-    -------
+    `rows` have columns arm, seed, benchmark, id, correct, tokens, of one temperature; the few distinct values of
+    `rates` (see `difficulty`) are the levels; `floors` are compact floors in tokens by benchmark.
     Columns arm, pass_rate, problems, floor (mean of these problems' benchmarks), and with _low and _high: tokens and
-    change (accuracy minus the base's).  Problems are resampled within a level.
-    Raises ValueError if an arm was asked other problems than the base.
+    change (accuracy minus the base's).  Raises ValueError if an arm was asked other problems than the base.
     """
     base, lines = _by_problem(rows, "base"), []
     level = rates.reindex(base.index)
@@ -99,16 +92,12 @@ def cases(rows: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
             values = np.column_stack([column for side in sums[name] for column in side])
             n = int(((values[:, 1] > 0) & (values[:, 3] > 0)).sum())
             means = resample(values, names, n_boot)
-            observed, drawn = ([_ratio(m[..., k], m[..., k + 1]) for k in (0, 2)] for m in means)
+            weighted = (np.where(m[..., 1::2] > 0, m[..., ::2] / m[..., 1::2].clip(1e-12), np.nan) for m in means)
+            observed, drawn = (np.moveaxis(m, -1, 0) for m in weighted)
             share = estimate(*((mine / other).mean(-1) for mine, other in (observed, drawn)))
             lines.append((arm, name, n, observed[0].mean(), observed[1].mean(), *share))
     columns = ["arm", "cases", "problems", "tokens", "base", "share", "share_low", "share_high"]
     return pd.DataFrame(lines, columns=columns)
-
-
-def _ratio(tokens: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """NaN where there is no answer."""
-    return tokens / np.where(weight > 0, weight, np.nan)
 
 
 def _by_problem(rows: pd.DataFrame, arm: str, base: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -18,7 +18,6 @@ import pandas as pd
 
 from egrc.analysis import rows as checked
 from egrc.evaluation import intervals
-from egrc.worlds.pocket import exact
 
 N_BOOT = 2000
 ALL = "all"
@@ -146,26 +145,7 @@ def moved(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["arm", "quantity", "estimate", "low", "high"])
 
 
-def leaves(prompt: str, tokens: Sequence[str]) -> str:
-    """Where a completion leaves the teacher's language, and what the teacher could have said; '' if it never does."""
-    try:
-        exact.next_token(exact.read_problem(prompt), tokens)
-    except exact.Impossible as error:
-        return str(error)
-    return ""
-
-
 # --- what was asked -------------------------------------------------------------------------------
-
-
-class Question(NamedTuple):
-    """Something asked beforehand: a quantity of rows `a` minus that of rows `b`, and the side of 0 it should lie on."""
-
-    words: str
-    quantity: str
-    a: Where
-    b: Where
-    side: str
 
 
 _ARMS = {"stage": "arms", "measured": "rollouts"}
@@ -174,27 +154,35 @@ _ALONG = {"stage": "along", "name": "base"} | _ANSWERS
 _BEYOND = {"stage": "beyond", "step": TRAINED_ON} | _ANSWERS
 
 
-def _of(where: Where, quantity: str, key: str, a: Any, side: str, b: Any, words: str) -> Question:
-    return Question(words, quantity, where | {key: a}, where | {key: b}, side)
+class Question(NamedTuple):
+    """Asked beforehand: of rows `where`, is a quantity larger ('>'), or smaller, if `key` is `a` than if it is `b`?"""
+
+    where: Where
+    quantity: str
+    key: str
+    a: Any
+    side: str
+    b: Any
+    words: str
 
 
 QUESTIONS = {
-    "to": _of(
+    "to": Question(
         _ALONG, "accuracy", "step", LAST, ">", STAGE_TWO,
         "on the way to the floor accuracy on unseen problems rises (second stage, first look to last)"),
-    "beyond": _of(
+    "beyond": Question(
         _BEYOND, "accuracy", "name", "fixed", "<", "fresh",
         "below the floor accuracy on unseen problems is lost (fixed traces - fresh ones, same steps)"),
-    "limited": _of(
+    "limited": Question(
         _BEYOND, "accuracy", "name", "limited", ">", "fixed",
         "keeping to the floor preserves it (limited - fixed, same traces and steps)"),
-    "compression": _of(
+    "compression": Question(
         _ARMS, "gap", "name", "compression", "<", "base",
         "compression makes the policy surer, against the teacher at the same prefixes (compression - base)"),
-    "accuracy": _of(
+    "accuracy": Question(
         _ARMS, "gap", "name", "accuracy", ">", "base",
         "the accuracy objective makes it less sure (accuracy - base)"),
-    "exploration": _of(
+    "exploration": Question(
         _ARMS, "gap", "name", "egrc", ">", "compression",
         "exploring after compressing makes it less sure than compressing alone (egrc - compression)"),
 }  # fmt: skip
@@ -214,12 +202,13 @@ def verdicts(table: pd.DataFrame, n_boot: int = intervals.N_BOOT) -> pd.DataFram
     """A line per question: question, predicate, estimate, low, high, n (problems), seeds, each seed, verdict."""
     lines = []
     for name, q in QUESTIONS.items():
-        estimate, low, high = difference(table, q.a, q.b, q.quantity, n_boot)
-        alone = by_seed(table, q.a, q.b, q.quantity)
+        a, b = q.where | {q.key: q.a}, q.where | {q.key: q.b}
+        estimate, low, high = difference(table, a, b, q.quantity, n_boot)
+        alone = by_seed(table, a, b, q.quantity)
         verdict = "supported" if (high < 0 if q.side == "<" else low > 0) else "not supported"
         if name in ("beyond", "limited") and not passed(table).query("name == 'fixed'")["below"].all():
             verdict = "not testable: training did not go below the floor on every seed"
-        n = len(pick(table, **q.a)[["benchmark", "id"]].drop_duplicates())
+        n = len(pick(table, **a)[["benchmark", "id"]].drop_duplicates())
         line = (name, q.words, f"{q.quantity} {q.side} 0", estimate, low, high, n, len(alone))
         lines.append((*line, [round(x, 3) for x in alone], verdict))
     columns = ["question", "what", "predicate", "estimate", "low", "high", "n", "seeds", "each", "verdict"]

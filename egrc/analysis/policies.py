@@ -82,12 +82,14 @@ def completions(
     asked = [p for p in problems for _ in range(samples)]
     prompts = tokenizer([p["prompt"] for p in asked])["input_ids"]
     found = sampling.sample(model, tokenizer, prompts, cap, (seed, "policies"), say=say)
+    sums = []
+    for i in range(0, len(found), SCORED):
+        b = sampling.batch(prompts[i : i + SCORED], found[i : i + SCORED], tokenizer.pad_token_id)
+        member = _members(classes)[b.tokens] * b.mask.unsqueeze(-1)  # [B, T, classes]
+        n, nats = member.sum(1), (sampling.score(model, b).entropy.double().unsqueeze(-1) * member).sum(1)
+        sums.append(torch.cat([n.sum(1, keepdim=True), nats.sum(1, keepdim=True), n, nats], dim=1))
     ended = [ids[-1] == tokenizer.eos_token_id for ids in found]
     texts = tokenizer.batch_decode(found, skip_special_tokens=True)
-    sums = [
-        _sums(model, sampling.batch(prompts[i : i + SCORED], found[i : i + SCORED], tokenizer.pad_token_id), classes)
-        for i in range(0, len(found), SCORED)
-    ]
     return pd.DataFrame(torch.cat(sums).tolist(), columns=list(SUMS)).assign(
         kind="completion",
         benchmark=[p["benchmark"] for p in asked],
@@ -97,14 +99,6 @@ def completions(
         truncated=[not e for e in ended],
         text_key=[sampling.short_hash(str(ids)) for ids in found],
     )
-
-
-def _sums(model: PreTrainedModel, b: sampling.Batch, classes: TokenClasses) -> Tensor:
-    """`SUMS` of each completion, float64 [B, sums]."""
-    member = _members(classes)[b.tokens] * b.mask.unsqueeze(-1)  # [B, T, classes]
-    by_class = sampling.score(model, b).entropy.double().unsqueeze(-1) * member
-    n, nats = member.sum(1), by_class.sum(1)
-    return torch.cat([n.sum(1, keepdim=True), nats.sum(1, keepdim=True), n, nats], dim=1)
 
 
 def _members(classes: TokenClasses) -> Tensor:

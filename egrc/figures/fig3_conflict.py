@@ -41,9 +41,8 @@ def differences(policies: pd.DataFrame) -> pd.DataFrame:
             found = changes.split(base, side, N_BOOT if seed is None else 1).set_index("part").loc[list(PARTS)]
             values = found if seed is None else found[["estimate"]].assign(low=None, high=None)
             lines += [(arm, part, seed, *line) for part, line in zip(PARTS, values.to_numpy(), strict=True)]
-    return pd.DataFrame(lines, columns=["arm", "quantity", "seed", "value", "low", "high"]).astype(
-        dict.fromkeys(("seed", "value", "low", "high"), float)
-    )
+    table = pd.DataFrame(lines, columns=["arm", "quantity", "seed", "value", "low", "high"])
+    return table.astype(dict.fromkeys(table.columns[2:], float))
 
 
 def panel(ax: Axes, drawn: pd.DataFrame, quantities: dict[str, str]) -> None:

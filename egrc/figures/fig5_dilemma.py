@@ -30,9 +30,8 @@ AXES = {"3a": "accuracy at equal length,\nstaged − joint", "3b": "tokens at eq
 
 def never_fired(runs: list[records.Record]) -> list[str]:
     """Staged settings that stayed in one phase on every seed."""
-    phases = pd.DataFrame([(run.arm, run.steps["phase"].nunique()) for run in runs if dilemma.way(run.arm) == "staged"])
-    most = phases.groupby(0)[1].max() if len(phases) else pd.Series(dtype=int)
-    return list(most.index[most == 1])
+    fired = {run.arm for run in runs if run.arm != "base" and run.steps["phase"].nunique() > 1}
+    return sorted({run.arm for run in runs if dilemma.way(run.arm) == "staged"} - fired)
 
 
 def look(arm: str) -> dict[str, Any]:
