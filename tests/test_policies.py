@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
 import torch
-from torch import Tensor, nn
 
 from egrc.analysis import parts, policies, rows
 from egrc.atomic import write_parquet
@@ -22,13 +19,6 @@ from egrc.scoring import score_tokens
 
 CLASSED = lexical_classes(tiny.tokenizer())
 PROBLEMS = [{"benchmark": "a", "id": t, "prompt": t, "answer": ""} for t in ("1 + 2 ?", "3 + 4 * 2 ?")]
-
-
-class Uniform(nn.Module):
-    """Every word of the tiny vocabulary is as likely as any other."""
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: object) -> SimpleNamespace:
-        return SimpleNamespace(logits=torch.zeros(*input_ids.shape, len(tiny.VOCABULARY)))
 
 
 def test_a_row_is_the_sum_over_its_tokens() -> None:
@@ -69,15 +59,6 @@ def test_a_batch_pads_prompts_left_and_completions_right() -> None:
     assert b.mask.tolist() == [[True] * 3, [True, False, False]]
 
 
-def test_prefixes_of_a_uniform_policy() -> None:
-    size, connectors = len(tiny.VOCABULARY), int((CLASSED.ids == 0).sum())
-    uniform = policies.prefixes(Uniform(), tiny.tokenizer(), ["1 ?", "1 + 2 ?"], CLASSED)
-    assert uniform["entropy_sum"].tolist() == pytest.approx([math.log(size)] * 2)
-    assert uniform["n_connector"].tolist() == pytest.approx([connectors / size] * 2)
-    assert uniform["entropy_connector"].tolist() == pytest.approx([connectors / size * math.log(size)] * 2)
-    assert set(uniform["kind"]) == {"prefix"} and set(uniform["tokens"]) == {1}
-
-
 def test_prefix_rows_read_like_the_probe_of_the_trainer() -> None:
     model, texts = tiny.model(), ["1 ?", "1 + 2 ? so", "3 ?"]
     found = policies.prefixes(model, tiny.tokenizer(), texts, CLASSED)
@@ -86,6 +67,7 @@ def test_prefix_rows_read_like_the_probe_of_the_trainer() -> None:
     for name in CLASSES:
         assert found[f"entropy_{name}"].sum() / found[f"n_{name}"].sum() == pytest.approx(probe[name])
     assert found[[f"n_{c}" for c in CLASSES]].sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+    assert set(found["kind"]) == {"prefix"} and set(found["tokens"]) == {1}
 
 
 def test_parts_are_runs() -> None:

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from egrc.evaluation.intervals import estimate, resample
-from egrc.experiments.shared import once
 
 N_BOOT = 2000
 GREEDY = 0.0
@@ -36,7 +35,6 @@ def difficulty(base: pd.DataFrame, at: float) -> pd.Series:
     return other.groupby(KEY)["correct"].mean().rename("pass_rate").round(6)
 
 
-@once
 def by_difficulty(
     rows: pd.DataFrame, rates: pd.Series, floors: Mapping[str, float], n_boot: int = N_BOOT
 ) -> pd.DataFrame:

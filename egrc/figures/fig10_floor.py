@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egrc.analysis import limits
-from egrc.experiments.shared import once
 from egrc.figures import style
 from egrc.methods import MAIN
 from egrc.paths import DATA
@@ -26,7 +25,6 @@ DIETS = {
 }
 
 
-@once
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """The numbers drawn: panel, name, seed (-1: all), step, quantity, estimate, low, high."""
     answers = limits.pick(table, stage="beyond", measured="answers", temperature=1.0)

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from egrc.analysis import changes, rows
-from egrc.experiments.shared import once
 from egrc.figures import style
 from egrc.paths import DATA
 
@@ -26,7 +25,6 @@ PARTS = {"mix": "s", "certainty": "D"}
 """Marker of each part of a change of entropy per token."""
 
 
-@once
 def differences(policies: pd.DataFrame) -> pd.DataFrame:
     """Arm minus base on held-out problems: columns arm, quantity, seed (empty: mean over seeds), value, low, high."""
     lines = []
