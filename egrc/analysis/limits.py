@@ -97,14 +97,14 @@ def per_token(
     `by_class` gives every class a line, and their sum one with class 'all'.  With n_boot=0 there are no intervals.
     """
     n_boot, tables = N_BOOT if n_boot is None else n_boot, []
+    if by_class:
+        rows, keys = pd.concat([rows.assign(**{"class": ALL}), rows], ignore_index=True), [*keys, "class"]
     for quantity in quantities:
-        for by in ([*keys], [*keys, "class"]) if by_class else ([*keys],):
-            groups, observed, drawn = ratios(rows, by, quantity, max(1, n_boot))
-            low, high = np.quantile(drawn, [(1 - intervals.LEVEL) / 2, (1 + intervals.LEVEL) / 2], axis=0)
-            found = groups.to_frame(index=False).assign(quantity=quantity, estimate=observed, low=low, high=high)
-            tables.append(found if by[-1] == "class" or not by_class else found.assign(**{"class": ALL}))
-    order = [*keys, *(["class"] if by_class else []), "quantity", "estimate"]
-    return pd.concat(tables, ignore_index=True)[[*order, "low", "high"] if n_boot else order]
+        groups, observed, drawn = ratios(rows, keys, quantity, max(1, n_boot))
+        low, high = np.quantile(drawn, [(1 - intervals.LEVEL) / 2, (1 + intervals.LEVEL) / 2], axis=0)
+        found = groups.to_frame(index=False).assign(quantity=quantity, estimate=observed, low=low, high=high)
+        tables.append(found if n_boot else found.drop(columns=["low", "high"]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def wide(found: pd.DataFrame, index: str | list[str]) -> pd.DataFrame:
