@@ -61,10 +61,6 @@ def parser() -> argparse.ArgumentParser:
     command("world", world_, "measure the world's own criteria")
     c = command("search", search_, "run the trials that choose each arm's settings")
     c.add_argument("--arms", nargs="+", help="only the trials of these")
-    c.add_argument("--trial", nargs=2, metavar=("ARM", "K"), help="only this one, in this process")
-    c = command("confirm", confirm_, "ask the deciding arms problems that nobody was asked before, and judge them")
-    c.add_argument("--fresh", action="store_true", help="anew, even if it is there")
-    c.add_argument("--only", nargs=2, metavar=("ARM", "SEED"), help="only this run, in this process")
     c = command("benchmarks", benchmarks_, "list the real benchmarks, and check the local copies of them", scale=None)
     c.add_argument("--data", type=Path, help="folder with <benchmark>/test.jsonl; default: EGRC_BENCHMARKS")
     command("dry-run", dry_run, "what a run would need, estimated, and how it is started; nothing is run")
@@ -230,7 +226,7 @@ def claims_(a: Arguments) -> None:
     from egrc.experiments import scales
 
     table = pd.concat([claims.verdicts(scale) for scale in ([a.scale] if a.scale else scales.SCALES)])
-    print(table.to_json(orient="records", indent=1) if a.json else claims.text(table))
+    print(table.to_json(orient="records", indent=1) if a.json else claims.show(table))
 
 
 def records_(a: Arguments) -> int:
@@ -313,27 +309,12 @@ def search_(a: Arguments) -> None:
 
     if a.scale not in search.TRIALS:
         raise ConfigError(f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
-    if a.trial:
-        print(json.dumps(search.run_trial(a.scale, a.trial[0], int(a.trial[1])), indent=1))
-        return
     table = search.search(a.scale, a.arms)
     print(table.to_string(index=False, float_format="{:.3f}".format))
     for arm, trials in search.TRIALS[a.scale].items():
         if set(range(len(trials))) <= set(table.trial[table.arm == arm]):
             print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
     print(f"egrc-plus: {search.plus(table) or 'not all candidates were tried yet'}")
-
-
-def confirm_(a: Arguments) -> None:
-    from egrc.analysis import confirm
-
-    if a.only:
-        show = Progress("/".join(a.only))
-        confirm.ask(a.scale, a.only[0], int(a.only[1]), lambda done, total: show("evaluating", done, total))
-        return
-    confirm.make(a.scale, a.fresh)
-    table = confirm.verdicts(confirm.judged(a.scale))
-    print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
 
 
 def benchmarks_(a: Arguments) -> int:

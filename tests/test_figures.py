@@ -119,7 +119,7 @@ def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_at_two_temperatur
     figure, drawn = draw("fig2_frontier", True)
     assert [ax.get_title() for ax in figure.axes] == ["mean over benchmarks", "hole-3, hardest for the base"]
     ax, lines = figure.axes[1], drawn[drawn["benchmark"] == "hole-3"]
-    base = lines.query("arm == 'base' and tokens == tokens").set_index("temperature")["tokens"]
+    base = lines.query("arm == 'base' and tokens_low == tokens_low").set_index("temperature")["tokens"]
     shapes = {c.lines[0].get_marker(): c.lines[0].get_xdata()[0] for c in ax.containers
               if c.lines[0].get_color() == style.COLOURS["base"]}  # fmt: skip
     assert shapes == {"o": base[1.0], "D": base[synthetic.BEST]}

@@ -286,7 +286,6 @@ def test_effects_by_hand() -> None:
     assert at.loc["length", ["change_low", "change_high"]].tolist() == [-15, -15]  # every problem of a lost as much
     assert at.loc["per_token", "value"] == pytest.approx(10 / 15)
     assert at.loc["per_token", "change"] == pytest.approx(10 / 15 - 0.5)
-    assert at.loc["per_token_sampled", "value"] == pytest.approx(0.25)
     assert at.loc["accuracy", ["value", "change"]].tolist() == [0, -1]
     assert at.loc["cost", "value"] == pytest.approx(5 / 15)
     assert found.loc[("none", "length"), ["value", "change", "change_low"]].tolist() == [30, 0, 0]

@@ -67,7 +67,6 @@ NOT_RUN = {
     'make paper ARMS="egrc joint"': "trains their runs at all seeds; test_paper runs it with stand-ins",
     "python -m egrc search": "runs dozens of trials, for hours; test_search runs it with stand-ins",
     "python -m egrc sweep --study peers ablations plus": "trains a hundred runs; test_methods takes two steps of each",
-    "python -m egrc confirm": "needs the weights of every deciding run; test_confirm judges made-up answers",
     "python -m egrc sweep --study dilemma": "trains a study's runs where they are missing; test_sweep checks which",
     "make test": "is what runs this test",
     "make lab": "opens JupyterLab and stays",

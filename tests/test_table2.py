@@ -1,12 +1,14 @@
-"""Table 2: ours with interval and protocol, empty places with their reason, and published rows that stay apart."""
+"""Table 2 and figure 11: ours with interval and protocol, empty places with their reason, published rows apart."""
 
 import pandas as pd
 import pytest
+from pictures import texts
 from test_evaluations import rows, write
 
 from egrc.evaluation import benchmarks
+from egrc.experiments.evaluations import NotEvaluated
 from egrc.experiments.records import RecordError
-from egrc.figures import table2
+from egrc.figures import fig11_benchmarks, style, table2
 from egrc.worlds.deepseek import NOT_RUN
 
 
@@ -19,49 +21,32 @@ def data(tmp_path):
 
 
 def test_every_place_has_a_number_or_a_reason(data):
+    write(data, rows({"a": "rr", "b": "11"}), benchmark="math500", who="egrc-seed-0")
     table = table2.overview(table2.ours(data)).set_index("model")
     assert list(table.columns) == [benchmarks.get(b).title for b in table2.SETS]
     smol = table.loc["SmolLM2-135M-Instruct, base"]
     assert smol["MATH-500"] == "50.0 [0.0, 100.0] @ 33"  # (10 + 11 + 10 + 100) / 4
     assert smol["GSM8K"] == "not recorded" and smol["AIME 2025"] == smol["Minerva"] == table2.NO_COPY
-    gpu = table.drop(index=smol.name)
-    assert (gpu == NOT_RUN).all(axis=None) and len(gpu) == 4
-    assert not table.index.str.contains("pocket").any()
+    assert table.loc["SmolLM2-135M-Instruct, egrc-seed-0", "MATH-500"].startswith("50.0")
+    gpu = table[table.index.str.contains("Qwen")]
+    assert (gpu == NOT_RUN).all(axis=None) and len(gpu) == 4 == len(table) - 2  # nothing of pocket
 
 
 def test_our_rows_carry_their_protocol(data):
     (line,) = table2.details(table2.ours(data)).to_dict("records")
-    assert (line["set"], line["n"], line["k"], line["T"], line["top_p"], line["cap"]) == (
-        "MATH-500", "2", "2", "0.6", "0.95", "100",
-    )  # fmt: skip
+    protocol = [line[name] for name in ("set", "n", "k", "T", "top_p", "cap")]
+    assert protocol == ["MATH-500", "2", "2", "0.6", "0.95", "100"]
     assert line["pass@1 (%)"] == line["majority (%)"] == "50.0 [0.0, 100.0]"
     assert line["tokens"].startswith("33 [") and line["cut (%)"] == "25.0 [0.0, 50.0]"
 
 
-def test_an_adapter_gets_a_row_of_its_own(data):
-    write(data, rows({"a": "rr", "b": "11"}), benchmark="math500", who="egrc-seed-0")
-    table = table2.overview(table2.ours(data)).set_index("model")
-    assert table.loc["SmolLM2-135M-Instruct, egrc-seed-0", "MATH-500"].startswith("50.0")
-
-
-def test_published_rows_have_a_source_and_their_kind_of_numbers():
+def test_published_rows_have_a_source_and_bad_ones_are_refused(tmp_path):
     table = table2.published()
-    assert tuple(table.columns) == table2.PUBLISHED
     assert set(table["method"]) >= {"base", "DA-DLER", "DLER", "DOT-4K", "LC-R1", "TokenSqueeze", "EGRC"}
     known = table[table["accuracy"] != ""]
     assert known["accuracy"].astype(float).between(0, 100).all() and known["tokens"].astype(float).gt(100).all()
     assert (table["source"].str.len() > 10).all() and (table["protocol"].str.len() > 10).all()
     assert (table.loc[table["accuracy"] == "", "length_share"].str.fullmatch(r"\d+(-\d+)?%")).all()
-
-
-def test_published_rows_stand_apart_and_say_so(data):
-    text = table2.markdown(table2.parts(data))
-    ours, theirs = text.split("## Published, under protocols of their own")
-    assert "DLER" in theirs and "DLER" not in ours and "SmolLM2" in ours and "SmolLM2" not in theirs
-    assert "no row of ours may be ranked among them" in ours
-
-
-def test_bad_published_numbers_are_refused(tmp_path):
     file = tmp_path / "published.csv"
     with pytest.raises(RecordError, match="cannot be read"):
         table2.published(file)
@@ -73,22 +58,35 @@ def test_bad_published_numbers_are_refused(tmp_path):
         table2.published(file)
 
 
-def test_both_files_are_written_and_repeat(data, tmp_path):
-    one, two = (table2.write(data, tmp_path / name) for name in ("one", "two"))
-    assert [p.name for p in one] == ["table2.md", "table2.tex"]
-    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
-    latex = one[1].read_text()
-    assert latex.count(r"\begin{longtable}") == latex.count(r"\end{longtable}") == 3 and r"top\_p" in latex
-
-
-def test_without_rows_the_table_still_stands(tmp_path):
-    text = table2.markdown(table2.parts(tmp_path))
-    assert "## Ours, with protocol\n\nNone yet." in text
-    assert table2.latex(table2.parts(tmp_path)).count(r"\begin{longtable}") == 2
+def test_files_repeat_and_published_rows_stand_apart(data, tmp_path):
+    one, two = ([file.read_text() for file in table2.write(data, tmp_path / name)] for name in ("one", "two"))
+    assert one == two and one[1].count(r"\begin{longtable}") == 3 and r"top\_p" in one[1]
+    ours, theirs = one[0].split("## Published, under protocols of their own")
+    assert "DLER" in theirs and "DLER" not in ours and "SmolLM2" in ours and "SmolLM2" not in theirs
+    assert "no row of ours may be ranked among them" in ours
+    nothing = [file.read_text() for file in table2.write(tmp_path / "none", tmp_path)]
+    assert "## Ours, with protocol\n\nNone yet." in nothing[0] and nothing[1].count(r"\begin{longtable}") == 2
 
 
 def test_a_scale_says_what_there_is_or_why_not(data):
     assert "smol/base/math500: 2 problems x 2 samples" in table2.status("smol", data).text
-    said = table2.status("gpu", data).text
-    assert said.startswith(f"gpu: {NOT_RUN}\npython -m egrc evaluate --scale gpu")
-    assert "no evaluations yet" in table2.status("gpu-7b", data).text or NOT_RUN in table2.status("gpu-7b", data).text
+    assert table2.status("gpu", data).text.startswith(f"gpu: {NOT_RUN}\npython -m egrc evaluate --scale gpu")
+
+
+def test_the_figure_draws_every_evaluation_and_explains_every_gap(tmp_path):
+    with pytest.raises(NotEvaluated, match="python -m egrc evaluate"):
+        fig11_benchmarks.draw("pocket", tmp_path)
+    for who in ("base", "egrc-seed-0"):
+        for kind in ("forward-3", "hole-2"):
+            write(tmp_path, rows({"a": "rr", "b": "1x", "c": "r1"}), scale="pocket", who=who, benchmark=kind, code={})
+    write(tmp_path, rows({"a": "r1", "b": "11"}), benchmark="gsm8k", code={})
+    figure, drawn = fig11_benchmarks.draw("pocket", tmp_path)
+    assert len(drawn) == 5 and not drawn[["accuracy_low", "mean_tokens_high"]].isna().any(axis=None)
+    words = [text.get_text() for text in texts(figure)]
+    assert words.count("not recorded") == 3 and words.count(table2.NO_COPY) == 3
+    assert {"GSM8K", "AIME 2025", "OlympiadBench", "Minerva", "forward-3", "hole-2"} <= set(words)
+    assert any("k = 2, T = 0.6, top-p = 0.95, cap = 100" in text for text in words)
+    assert any(NOT_RUN in text for text in words)
+    again = fig11_benchmarks.draw("pocket", tmp_path)
+    one, two = (style.save(*made, tmp_path / name / "fig11") for name, made in (("x", (figure, drawn)), ("y", again)))
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]

@@ -1,4 +1,4 @@
-"""Table 1 on rows whose numbers can be worked out by hand, and on random ones for its form."""
+"""The numbers of table 1 on rows that can be worked out by hand, and the table itself on random ones."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ import synthetic
 from egrc.analysis import tables
 from egrc.evaluation.intervals import paired_bootstrap
 from egrc.experiments.records import RecordError, load_all
-from egrc.figures import table1
-from egrc.methods import MAIN
+from egrc.figures import table1, typeset
 
 FLOOR = {"z": 20.0, "a": 10.0}
 
@@ -22,9 +21,7 @@ def rows(arm: str, seed: int, temperature: float, tokens: dict[str, int], correc
         pd.DataFrame({"benchmark": b, "id": list("pqrs"), "tokens": n, "correct": np.arange(4) < correct})
         for b, n in tokens.items()
     ]
-    return pd.concat(parts).assign(
-        arm=arm, seed=seed, temperature=temperature, truncated=False, config=f"{arm}{seed}"
-    )
+    return pd.concat(parts).assign(arm=arm, seed=seed, temperature=temperature, truncated=False, config=f"{arm}{seed}")
 
 
 @pytest.fixture
@@ -48,53 +45,40 @@ def line(table: pd.DataFrame, benchmark: str, arm: str, temperature: float = 1.0
 
 
 def test_numbers_by_hand(by_hand: pd.DataFrame) -> None:
-    egrc = line(tables.compare(by_hand, FLOOR, 0.6), "z", "egrc")
-    assert egrc["tokens"] == pytest.approx(30)
-    assert egrc["share"] == pytest.approx(0.3)
-    assert egrc["removed"] == pytest.approx((100 - 30) / (100 - 20))
-    assert egrc["accuracy"] == pytest.approx(0.75)
-    assert egrc["gain"] == pytest.approx(0.25)
-    assert egrc["gain_best"] == pytest.approx(0.0)
-    assert (egrc["seeds"], egrc["floor"]) == (2, 20.0)
-
-
-def test_means_of_runs_are_those_of_the_whole_summary(by_hand: pd.DataFrame) -> None:
-    keys, names = ["arm", "temperature", "seed", "benchmark"], ["accuracy", "mean_tokens"]
-    whole = tables.by_seed(by_hand).query("benchmark != 'mean'").set_index(keys)[names].sort_index()
-    pd.testing.assert_frame_equal(tables.run_means(by_hand).set_index(keys), whole)
-
-
-def test_the_mean_is_over_benchmarks_of_the_fractions_not_a_fraction_of_means(by_hand: pd.DataFrame) -> None:
-    mean = line(tables.compare(by_hand, FLOOR, 0.6), "mean", "egrc")
-    assert mean["removed"] == pytest.approx((70 / 80 + 0) / 2)
-    assert mean["share"] == pytest.approx((0.3 + 1) / 2)
-    assert mean["floor"] == pytest.approx(15)
-
-
-def test_the_spread_over_seeds_stands_beside_the_interval_over_problems(by_hand: pd.DataFrame) -> None:
-    egrc = line(tables.compare(by_hand, FLOOR, 0.6), "z", "egrc")
-    assert (egrc["tokens_min"], egrc["tokens_max"]) == (20, 40)
-    assert (egrc["removed_min"], egrc["removed_max"]) == (pytest.approx(60 / 80), pytest.approx(1.0))
+    table = tables.compare(by_hand, FLOOR, 0.6)
+    egrc, mean = line(table, "z", "egrc"), line(table, "mean", "egrc")
+    names = ["tokens", "share", "removed", "accuracy", "gain", "gain_best", "seeds", "floor"]
+    assert egrc[names].tolist() == pytest.approx([30, 0.3, (100 - 30) / (100 - 20), 0.75, 0.25, 0.0, 2, 20])
+    # the mean is over benchmarks of the fractions, not a fraction of means
+    assert mean[["removed", "share", "floor"]].tolist() == pytest.approx([(70 / 80 + 0) / 2, (0.3 + 1) / 2, 15])
+    assert egrc[["tokens_min", "tokens_max", "removed_min", "removed_max"]].tolist() == [20, 40, 60 / 80, 1]
     assert egrc["tokens_low"] == egrc["tokens_high"] == 30  # every problem has the same length
     assert egrc["accuracy_low"] < 0.75 < egrc["accuracy_high"]
-
-
-def test_the_base_is_not_compared_with_itself(by_hand: pd.DataFrame) -> None:
-    table = tables.compare(by_hand, FLOOR, 0.6)
-    for temperature in (1.0, 0.6):
+    for temperature in (1.0, 0.6):  # the base is not compared with itself
         assert line(table, "mean", "base", temperature)[["gain", "share", "removed"]].isna().all()
     assert np.isnan(line(table, "mean", "base", 0.6)["gain_best"])
     assert line(table, "mean", "base", 1.0)["gain_best"] == pytest.approx(-0.25)
+    assert table1.cell(egrc, "tokens") == "30.0 [30.0, 30.0] (20.0 to 40.0)"
+    assert table1.cell(line(table, "z", "base"), "tokens") == "100.0 [100.0, 100.0]"  # one seed has no spread
+    assert table1.cell(egrc, "gain").startswith("+25.0 [")
+
+
+def test_each_run_alone(by_hand: pd.DataFrame) -> None:
+    runs = tables.by_run(by_hand, FLOOR).query("temperature == 1.0").set_index(["arm", "seed", "benchmark"])
+    assert runs.loc[("egrc", 0, "z"), list(tables.LEVELS)].tolist() == [1.0, 20, 1.0]
+    assert runs.loc[("egrc", 1, "mean"), list(tables.LEVELS)].tolist() == pytest.approx([0.5, 40, (60 / 80 + 0) / 2])
+    assert tables.by_run(by_hand)["removed"].isna().all()  # no floor is known
 
 
 def test_without_base_floor_or_best_temperature_only_what_needs_them_is_empty(by_hand: pd.DataFrame) -> None:
     alone = line(tables.compare(by_hand[by_hand["arm"] == "egrc"], FLOOR, 0.6), "z", "egrc")
-    assert alone["tokens"] == 30
-    assert alone[["gain", "gain_best", "share", "removed"]].isna().all()
+    assert alone["tokens"] == 30 and alone[["gain", "gain_best", "share", "removed"]].isna().all()
     unknown = line(tables.compare(by_hand, {"z": np.nan, "a": np.nan}, None), "z", "egrc")
-    assert unknown["share"] == pytest.approx(0.3)
-    assert unknown[["removed", "gain_best"]].isna().all()
+    assert unknown["share"] == pytest.approx(0.3) and unknown[["removed", "gain_best"]].isna().all()
     assert table1.cell(unknown, "removed") == "–"
+    assert tables.best_note(by_hand, 0.6) == "" and tables.temperature_label(0.0, 0.0) == "greedy (base's best)"
+    assert "not recorded" in tables.best_note(by_hand, None)
+    assert tables.best_note(by_hand, 0.3) in table1.notes(by_hand, 0.3) and "0.3" in tables.best_note(by_hand, 0.3)
 
 
 def test_one_shared_bootstrap_gives_the_intervals_of_one_bootstrap_per_statistic() -> None:
@@ -112,31 +96,15 @@ def test_arms_asked_different_problems_are_refused(by_hand: pd.DataFrame) -> Non
         tables.compare(other, FLOOR, None)
 
 
-def test_cells_show_estimate_interval_and_seeds(by_hand: pd.DataFrame) -> None:
-    table = tables.compare(by_hand, FLOOR, 0.6)
-    assert table1.cell(line(table, "z", "egrc"), "tokens") == "30.0 [30.0, 30.0] (20.0 to 40.0)"
-    assert table1.cell(line(table, "z", "base"), "tokens") == "100.0 [100.0, 100.0]"  # one seed has no spread
-    assert table1.cell(line(table, "z", "egrc"), "gain").startswith("+25.0 [")
-
-
-def test_missing_arms_and_seeds_are_named() -> None:
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
     present = [("base", s) for s in range(3)] + [("egrc", 0), ("joint", 0), ("joint", 1)]
-    assert tables.missing(("base", "egrc", "joint", "accuracy"), present) == [
-        "egrc: only 1 seed",
-        "joint: only 2 seeds",
-        "accuracy: no record",
-    ]
-
-
-def test_without_any_record_the_error_names_the_remedy(tmp_path: Path) -> None:
+    lacking = tables.missing(("base", "egrc", "joint", "accuracy"), present)
+    assert lacking == ["egrc: only 1 seed", "joint: only 2 seeds", "accuracy: no record"]
     with pytest.raises(RecordError, match="egrc train"):
         tables.evaluations(load_all("pocket", tmp_path))
-
-
-def test_best_temperature_is_what_the_world_recorded(tmp_path: Path) -> None:
-    assert tables.best_temperature("pocket", tmp_path) is None
-    (tmp_path / "pocket").mkdir()
+    assert tables.best_temperature("pocket", tmp_path) is None and tables.compared_at("pocket", tmp_path) == 1
     file = tmp_path / "pocket" / "world.json"
+    file.parent.mkdir()
     file.write_text('{"base_best_temperature": 0.3}')
     assert tables.best_temperature("pocket", tmp_path) == 0.3
     file.write_text("{}")
@@ -144,28 +112,26 @@ def test_best_temperature_is_what_the_world_recorded(tmp_path: Path) -> None:
         tables.best_temperature("pocket", tmp_path)
 
 
-def test_a_best_temperature_that_cannot_be_shown_is_said(by_hand: pd.DataFrame) -> None:
-    assert tables.best_note(by_hand, 0.6) == ""
-    assert "not recorded" in tables.best_note(by_hand, None)
-    assert "not evaluated" in tables.best_note(by_hand, 0.3)
-    assert tables.best_note(by_hand, 0.3) in table1.notes(tables.compare(by_hand, FLOOR, 0.3), by_hand, 0.3)
-    assert tables.temperature_label(0.0, 0.0) == "greedy (base's best)"
-
-
 def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "N_BOOT", 50)
     monkeypatch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
     data = synthetic.write_runs(tmp_path / "data", ("base", "egrc"), seeds=2)
-    once, again = (
-        [f.read_bytes() for f in table1.write("pocket", data, tmp_path / part)] for part in ("once", "again")
-    )
+    once, again = ([f.read_bytes() for f in table1.write("pocket", data, tmp_path / name)] for name in ("a", "b"))
     assert once == again
-    text, tex = ((tmp_path / "once" / f"table1.{kind}").read_text() for kind in ("md", "tex"))
+    text, tex = (part.decode() for part in once)
     for shown in (text, tex):
         assert "joint: no record" in shown and "egrc: only 2 seeds" in shown
         assert all(b in shown for b in synthetic.BENCHMARKS) and "0.6 (base's best)" in shown and "greedy" in shown
     per_benchmark = 2 * len(synthetic.TEMPERATURES)
     assert sum(ln.startswith(("| base", "| egrc")) for ln in text.splitlines()) == per_benchmark * 7
     assert tex.count(r"\begin{longtable}") == tex.count(r"\end{longtable}") == 1
-    assert all("%" not in ln.replace(r"\%", "") for ln in tex.splitlines()[1:])  # a bare % hides the rest of a line
-    assert set(MAIN) == set(synthetic.ARMS)
+
+
+def test_a_table_without_rows_says_so_and_latex_swallows_nothing(tmp_path: Path) -> None:
+    table = pd.DataFrame({"arm": ["a_b"], "removed (%)": ["9.0 − 1"]})
+    body = typeset.longtable(table, "95% removed", "tab:x", "ll")
+    written = typeset.write(tmp_path / "table9", ["100%."], {"one": table, "two": table[:0]}, [body])
+    text, tex = (file.read_text() for file in written)
+    assert text.startswith("# Table 9\n\n100%.\n\n## one\n\n| arm ") and text.endswith("## two\n\nNone yet.\n")
+    assert r"a\_b" in tex and r"95\% removed" in tex and r"100\%." in tex and "9.0 $-$ 1" in tex
+    assert "%" not in "".join(tex.splitlines()[1:]).replace(r"\%", "") and r"\begin{longtable}{ll}" in tex

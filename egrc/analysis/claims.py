@@ -16,258 +16,259 @@ seed alone lies on the other side, the note says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import ablations, changes, dilemma, headline
-from egrc.analysis import verdicts as as_text
-from egrc.analysis.evidence import CONTROLS, NotMeasured, Rows
+from egrc.analysis import ablations, changes, dilemma, gradients, tables, tokens
+from egrc.analysis import rows as checked
+from egrc.analysis.search import REMOVED
 from egrc.analysis.shown import Shown
-from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, Bound, judged
+from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, Bound, judged, markdown, text
 from egrc.checks import ConfigError
 from egrc.evaluation import intervals
-from egrc.experiments import records, scales
+from egrc.evaluation.intervals import Means
+from egrc.experiments import measure, records, scales
+from egrc.experiments.measure import NotMade
 from egrc.experiments.shared import once
 
 COLUMNS = (
     *("claim", "reading", "primary", "scale", "quantity", "predicate"),
     *("estimate", "low", "high", "n", "seeds", "verdict", "note"),
 )
-NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One way to read a claim: a quantity, the bound it was given beforehand, and how rows answer."""
-
-    name: str
-    quantity: str
-    bound: Bound
-    of: Callable[[Rows], Answer]
-    primary: bool = False
+MEASURED = ("pocket", "smol")
+"""Scales that have measurements beyond the runs themselves (see `egrc.experiments.measure`)."""
+CONTROLS = ("egrc-fixed", "egrc-by-length", "egrc-shuffled", "egrc-reversed")
+"""What the gate is held against in claim 7: it does not look, looks at the length, at shuffled entropy; other order."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the abstract, its words shortened, and its readings."""
+    """A claim of the abstract, its words shortened; its readings, and how a scale's rows answer them."""
 
-    number: int
     words: str
-    readings: tuple[Reading, ...]
+    readings: dict[str, str]
+    """A quantity, and the bound that it was given."""
+    answers: Callable[[str, Path], Sequence[Answer | str]]
+    """Of a scale and a data folder: an answer to each reading, or what makes the evidence that it lacks.  Raises
+    NotMade where all of that is missing, RecordError where it is damaged."""
+    deciding: int = 1
+    """How many readings, the first ones, are primary."""
     of_training: bool = True
     """Is it about what training does?  Then a scale that hardly trains cannot decide it."""
 
 
-# --- how rows answer ----------------------------------------------------------------------------------------------
+# --- what is there ------------------------------------------------------------------------------------------------
 
 
-def _change(arm: str, quantity: str) -> Callable[[Rows], Answer]:
-    """The arm minus the base, on the same problems."""
+def _require(name: str, scale: str, data: Path) -> None:
+    if scale not in MEASURED:
+        raise NotMade(f"measurement {name} is not made at scale {scale} yet")
+    if not measure.file(name, scale, data).is_file():
+        raise NotMade(f"`python -m egrc measure {name} --scale {scale}` makes it")
 
-    def found(rows: Rows) -> Answer:
-        c = changes.change(rows.policies, arm, quantity)
-        return Answer(c.estimate, c.low, c.high, c.units, len(c.by_seed), tuple(c.by_seed.values()))
 
+def _measured(name: str, scale: str, data: Path) -> pd.DataFrame:
+    _require(name, scale, data)
+    return checked.load(name, scale, data)
+
+
+def _rollouts(scale: str, data: Path) -> pd.DataFrame:
+    """The base's, with the entropy and the class of each token, or word."""
+    _require(tokens.SOURCES.get(scale, ("words", {}))[0], scale, data)
+    return tokens.load_rollouts(scale, data)
+
+
+def _tug(scale: str, data: Path) -> pd.DataFrame:
+    """Gradients on the base's own rollouts."""
+    return _measured("tug" if scale == "pocket" else "tug_words", scale, data).query("arm == 'base'")
+
+
+def _recorded(arms: Iterable[str], scale: str, data: Path, study: str = "") -> list[records.Record]:
+    """The records of some arms at all seeds of the scale."""
+    folders = [paths.run_folder(data, scale, arm, seed) for arm in arms for seed in scales.runs(scale)[1]]
+    if not all((folder / "run.json").is_file() for folder in folders):
+        raise NotMade(f"`python -m egrc sweep --scale {scale}{study and f' --study {study}'}` makes it")
+    return [records.Record.load(folder) for folder in folders]
+
+
+def _study(name: str, scale: str) -> tuple[str, ...]:
+    if name not in scales.SCALES[scale].studies:
+        raise NotMade(f"scale {scale} has no study of it")
+    return scales.study(scale, name)
+
+
+# --- how it answers -----------------------------------------------------------------------------------------------
+
+
+def moved(policies: pd.DataFrame, arm: str, quantities: Sequence[str]) -> list[Answer]:
+    """The arm minus the base, on the same problems; `policies`: the measurement."""
+    found = [changes.change(policies, arm, quantity) for quantity in quantities]
+    return [Answer(c.estimate, c.low, c.high, c.units, len(c.by_seed), tuple(c.by_seed.values())) for c in found]
+
+
+def frontier(study: pd.DataFrame) -> list[Answer]:
+    """The staged objective's frontier against the joint one's; `study`: the rows of `dilemma.load`."""
+    alone = dilemma.by_seed(study).groupby("reading")["estimate"].agg(tuple)
+    settings = study.drop_duplicates("arm").set_index("arm")["r"]
+    swept = sorted({r for arm, r in settings.items() if dilemma.way(str(arm)) in dilemma.WAYS})
+    swept_over = f"both swept over r = {', '.join(f'{r:g}' for r in swept)}"
+    found = []
+    for x in dilemma.readings(study).itertuples():
+        note = "; ".join(filter(None, (x.reason, swept_over)))
+        found.append(Answer(x.estimate, x.low, x.high, x.problems, x.seeds, alone[x.reading], note))
     return found
 
 
-def _moved(claim: int, arm: str, side: str, *quantities: str) -> tuple[Reading, ...]:
-    """A reading a quantity, lettered; the first is primary."""
-    return tuple(
-        Reading(f"{claim}{letter}", f"{what.title}, {arm} - base", Bound(side, 0, what.unit), _change(arm, q), not i)
-        for i, (letter, q) in enumerate(zip("abcdef", quantities, strict=False))
-        for what in [changes.QUANTITIES[q]]
-    )
+def on_top(rollouts: pd.DataFrame, scale: str) -> list[Answer]:
+    """Connectors among the 20% of tokens with the highest entropy: the lift over their share of all, and the share."""
+    line = tokens.top_share(rollouts).set_index("class").loc["connector"]
+    alone = tokens.each_seed(tokens.top_share, rollouts).query("`class` == 'connector'")
+    note = "true by construction" if scale == "pocket" else ""
+    ends = {name: line[[name, f"{name}_low", f"{name}_high"]] for name in ("lift", "share")}
+    return [Answer(*ends[x], int(line["problems"]), len(alone), tuple(alone[x]), note) for x in ends]
 
 
-def _frontier(name: str) -> Callable[[Rows], Answer]:
-    """The staged objective's frontier against the joint one's."""
+def pull(tug: pd.DataFrame, of: Callable[..., tuple[float, float, float]], **named: str) -> Answer:
+    """What a function of `egrc.analysis.gradients` gives, over all seeds and for each: by how much the gradient from
+    connectors is larger (`norm_ratio`), or how much more probable it makes them than chance would (`push`)."""
+    alone = tuple(of(own, **named)[0] for _, own in tug.groupby("seed"))
+    return Answer(*of(tug, **named), tug["problem"].nunique(), len(alone), alone)
 
-    def found(rows: Rows) -> Answer:
-        own = rows.frontiers[rows.frontiers["reading"] == name]
-        line, alone = own.loc["all"].iloc[0], tuple(own.loc["alone", "estimate"])
-        values = (line["estimate"], line["low"], line["high"], int(line["problems"]), int(line["seeds"]))
-        settings = rows.dilemma.drop_duplicates("arm").set_index("arm")["r"]
-        swept = sorted({r for arm, r in settings.items() if dilemma.way(str(arm)) in dilemma.WAYS})
-        note = f"both swept over r = {', '.join(f'{r:g}' for r in swept)}"
-        return Answer(*values, alone, "; ".join(filter(None, (line["reason"], note))))
 
+def gates(scale: str, data: Path) -> list[Answer | str]:
+    """EGRC minus each control on the seeds that both have: accuracy, then the removed length.  The note: on how many
+    seeds it did not switch where EGRC did."""
+    _study(ablations.STUDY, scale)
+    _recorded(("base", ablations.WHOLE), scale, data)
+    runs = [run for run in ablations.load(scale, data) if run.arm in ("base", ablations.WHOLE, *CONTROLS)]
+    rows = tables.rows_at(runs, tables.compared_at(scale, data))
+    floor = tables.floors(scale, rows["benchmark"].unique())
+    lines = ablations.differences(rows, floor).set_index(["quantity", "part", "arm"])
+    levels = ablations.levels(rows, floor)
+    steps = {(run.arm, run.seed): ablations.switches(run.steps) for run in runs if run.arm != "base"}
+    found: list[Answer | str] = []
+    for quantity, arm in product(("accuracy", "removed"), CONTROLS):
+        if (quantity, "mean", arm) not in lines.index:
+            found.append(ablations.command(scale))
+            continue
+        line, alone = lines.loc[quantity, "mean", arm], ablations.by_seed(levels, ablations.WHOLE, arm)
+        both = [(steps[arm, seed], steps[ablations.WHOLE, seed]) for seed in alone.index.unique("seed")]
+        never = sum(not mine for mine, _ in both)
+        apart = sum(mine != gated for mine, gated in both) - never
+        note = f"control: {ablations.words(scale, arm)}; it switched at another step on {apart} of {len(both)} seeds"
+        note += f", never on {never}" if never else ""
+        ends = (-line["estimate"], -line["high"], -line["low"], line["problems"], line["seeds"])
+        found.append(Answer(*ends, tuple(alone.xs("mean", level="part")[quantity]), note))
     return found
 
 
-def _top(column: str) -> Callable[[Rows], Answer]:
-    """Connectors among the 20% of tokens with the highest entropy: their share, or its lift over their share of all."""
+def headline(scale: str, data: Path) -> list[Answer]:
+    """EGRC against the base at the temperature that suits the base best: the share of the removable length that is
+    gone; accuracy; tokens over the base's, however high the floor is; and accuracy on the benchmark that loses most in
+    the estimate.  That choice is pessimistic: among benchmarks that are equally good, the one that chance treated worst
+    is looked at, and its interval does not make up for it."""
+    rows = tables.rows_at(_recorded(("base", "egrc"), scale, data), tables.compared_at(scale, data))
+    floor = tables.floors(scale, sorted(rows["benchmark"].unique()))
+    limits, levels = np.array([*floor.values()]), ablations.levels(rows, floor)
+    each = levels.loc["egrc"].unstack("part")
+    base, egrc = (levels.loc[arm].groupby("part").mean() for arm in ("base", "egrc"))
+    change, tokens_before = (egrc - base)["accuracy"].drop("mean"), base["tokens"]["mean"]
+    worst, left, least = change.idxmin(), egrc["tokens"]["mean"] / tokens_before, limits.mean() / tokens_before
 
-    def found(rows: Rows) -> Answer:
-        line, alone = rows.top.loc["all"].iloc[0], rows.top.loc["alone", column]
-        values = (line[column], line[f"{column}_low"], line[f"{column}_high"])
-        note = "true by construction" if rows.scale == "pocket" else ""
-        return Answer(*values, int(line["problems"]), len(alone), tuple(alone), note)
+    def answer(statistic: str | intervals.Statistic, alone: pd.Series, note: str, at: str = "") -> Answer:
+        here = rows[rows["benchmark"] == at] if at else rows
+        ends = intervals.paired_bootstrap(*(here[here["arm"] == arm] for arm in ("egrc", "base")), statistic)
+        return Answer(*ends, len(here[["benchmark", "id"]].drop_duplicates()), len(alone), tuple(alone), note)
 
-    return found
+    def removed(a: Means, b: Means) -> np.ndarray:
+        return tables.statistic("removed", a, b, limits).mean(-1)
 
-
-def _norm_ratio(rows: Rows) -> Answer:
-    """Norm of the accuracy objective's gradient that comes from connectors, over that from as many random tokens."""
-    return _of_tug(rows.tug, "norm_ratio", objective="accuracy", token_class="connector")
-
-
-def _push(objective: str) -> Callable[[Rows], Answer]:
-    """Change of the connectors' probability mass along an objective's gradient, less that under shuffled advantages."""
-    return lambda rows: _of_tug(rows.tug, "push", objective=objective)
-
-
-def _of_tug(tug: pd.DataFrame, name: str, **named: str) -> Answer:
-    """What a function of `egrc.analysis.gradients` finds, over all seeds and for each."""
-    from egrc.analysis import gradients  # loads torch, which nothing else here needs
-
-    ask = partial(getattr(gradients, name), **named)
-    alone = tuple(ask(own)[0] for _, own in tug.groupby("seed"))
-    return Answer(*ask(tug), tug["problem"].nunique(), len(alone), alone)
-
-
-def _control(arm: str, quantity: str) -> Callable[[Rows], Answer]:
-    """EGRC minus a control whose gate looks at something else, or whose stages are reversed: seeds that both have."""
-
-    def found(rows: Rows) -> Answer:
-        if arm not in rows.controls:
-            raise NotMeasured(ablations.command(rows.scale))
-        lines, alone = rows.controls[arm]
-        line = lines[(lines["part"] == "mean") & (lines["quantity"] == quantity)].squeeze()
-        estimate, low, high, n, seeds = line[["estimate", "low", "high", "problems", "seeds"]]
-        each = tuple(alone.xs("mean", level="part")[quantity])
-        return Answer(estimate, low, high, n, seeds, each, _switching(rows.ablations[0], arm))
-
-    return found
-
-
-def _against(name: str, arm: str, quantity: str, primary: bool = False) -> Reading:
-    what = {"accuracy": "accuracy", "removed": "removable length removed"}[quantity]
-    return Reading(name, f"{what}, egrc - {arm}", Bound(">", 0), _control(arm, quantity), primary)
-
-
-def _switching(runs: list[records.Record], arm: str) -> str:
-    """What the control is, and on how many seeds it did not switch where EGRC did, or not at all."""
-    mine, gated = ({r.seed: ablations.switches(r.steps) for r in runs if r.arm == a} for a in (arm, ablations.WHOLE))
-    both = mine.keys() & gated.keys()
-    apart = sum(mine[seed] != gated[seed] for seed in both)
-    what, never = ablations.words(runs[0].scale, arm), sum(not mine[seed] for seed in both)
-    said = f"control: {what}; it switched at another step on {apart - never} of {len(both)} seeds"
-    return f"{said}, never on {never}" if never else said
-
-
-def _removed(rows: Rows) -> Answer:
-    tokens = rows.of_egrc.by_benchmark.mean()
-    left, least = (tokens[side] / tokens["base_tokens"] for side in ("arm_tokens", "floor_tokens"))
-    return _of_headline(rows, "removed", f"{left:.0%} of the base's tokens are left, the compact floor is {least:.0%}")
-
-
-def _accuracy(rows: Rows) -> Answer:
-    change = rows.of_egrc.by_benchmark["accuracy"]
-    return _of_headline(rows, "accuracy", f"a mean over benchmarks; {change.idxmin()}: {change.min():+.3f}")
-
-
-def _of_headline(rows: Rows, name: str, note: str) -> Answer:
-    interval, seeds = getattr(rows.of_egrc, name), rows.of_egrc.by_seed[name]
-    return _answer((interval.estimate, interval.low, interval.high), rows.runs[0].evaluation, seeds, note)
-
-
-def _left(rows: Rows) -> Answer:
-    """EGRC's tokens over the base's, both means over benchmarks: the literal reading, however high the floor is."""
-    arm, base = rows.sides
-    of = rows.of_egrc.by_benchmark[["base_tokens", "floor_tokens"]].mean()
-    alone = arm.groupby(["seed", "benchmark"])["tokens"].mean().groupby("seed").mean() / of["base_tokens"]
-    note = f"the compact floor is {of['floor_tokens'] / of['base_tokens']:.0%} of the base's tokens"
-    return _answer(intervals.paired_bootstrap(arm, base, "token_ratio"), base, alone, note)
-
-
-def _worst(rows: Rows) -> Answer:
-    """Accuracy on the benchmark that loses most in the estimate.  That choice is pessimistic: among benchmarks that
-    are equally good, the one that chance treated worst is looked at, and its interval does not make up for it."""
-    worst = rows.of_egrc.by_benchmark["accuracy"].idxmin()
-    arm, base = (side[side["benchmark"] == worst] for side in rows.sides)
-    alone = arm.groupby("seed")["correct"].mean() - base["correct"].mean()
-    return _answer(intervals.paired_bootstrap(arm, base), base, alone, f"the worst is {worst}")
-
-
-def _answer(values: tuple[float, ...], problems: pd.DataFrame, alone: pd.Series, note: str) -> Answer:
-    n = len(problems[["benchmark", "id"]].drop_duplicates())
-    return Answer(*values, n, len(alone), tuple(alone), note)
+    gain = each["accuracy"] - base["accuracy"]
+    known = f"the compact floor is {least:.0%}"
+    return [
+        answer(removed, each["removed", "mean"], f"{left:.0%} of the base's tokens are left, {known}"),
+        answer("accuracy", gain["mean"], f"a mean over benchmarks; {worst}: {change.min():+.3f}"),
+        answer("token_ratio", each["tokens", "mean"] / tokens_before, f"{known} of the base's tokens"),
+        answer("accuracy", gain[worst], f"the worst is {worst}", worst),
+    ]
 
 
 # --- the claims ---------------------------------------------------------------------------------------------------
 
-_CLAIMS = (
-    Claim(
-        1,
+
+def _moved(words: str, arm: str, side: str, *quantities: str) -> Claim:
+    """A reading a quantity."""
+    of = [changes.QUANTITIES[name] for name in quantities]
+    readings = {f"{what.title}, {arm} - base": f"{side} 0 {what.unit}" for what in of}
+    return Claim(words, readings, lambda s, d: moved(_measured("policies", s, d), arm, quantities))
+
+
+CLAIMS = {
+    1: _moved(
         "compression training lowers entropy; reasoning gets shorter, exploration is limited",
-        _moved(1, "compression", "<", "per_token", "per_completion", "prefix", "tokens", "distinct", "coverage"),
+        *("compression", "<", "per_token", "per_completion", "prefix", "tokens", "distinct", "coverage"),
     ),
-    Claim(
-        2,
+    2: _moved(
         "accuracy-oriented objectives raise entropy and lengthen reasoning chains",
-        _moved(2, "accuracy", ">", "per_token", "per_completion", "prefix", "tokens"),
+        *("accuracy", ">", "per_token", "per_completion", "prefix", "tokens"),
     ),
-    Claim(
-        3,
+    3: Claim(
         "trained together the two get stuck in a local dilemma, the entropy conflict",
-        (
-            Reading("3a", "accuracy at equal length, staged - joint", Bound(">", 0), _frontier("3a"), primary=True),
-            Reading("3b", "length at equal accuracy, joint - staged", Bound(">", 0, "tokens"), _frontier("3b")),
-        ),
+        {"accuracy at equal length, staged - joint": "> 0", "length at equal accuracy, joint - staged": "> 0 tokens"},
+        lambda s, d: _recorded(_study("dilemma", s), s, d, "dilemma") and frontier(dilemma.load(s, d)),
     ),
-    Claim(
-        4,
+    4: Claim(
         "many high-entropy tokens are logical connectors",
-        (
-            Reading("4a", "connectors' share of the top 20% / of all", Bound(">", 1), _top("lift"), primary=True),
-            Reading("4b", "connectors' share of the top 20% by entropy", Bound(">=", 0.2), _top("share")),
-        ),
+        {
+            "connectors' share of the top 20% / of all": "> 1",
+            "connectors' share of the top 20% by entropy": ">= 0.2",
+        },
+        lambda s, d: on_top(_rollouts(s, d), s),
         of_training=False,
     ),
-    Claim(
-        5,
+    5: Claim(
         "connectors receive larger gradients, and the performance objective encourages them",
-        (
-            Reading("5a", "accuracy's gradient, connectors / random tokens", Bound(">", 1), _norm_ratio, primary=True),
-            Reading("5b", "accuracy's push on connectors - expected", Bound(">", 0), _push("accuracy")),
-        ),
+        {
+            "accuracy's gradient, connectors / random tokens": "> 1",
+            "accuracy's push on connectors - expected": "> 0",
+        },
+        lambda s, d: [
+            pull(_tug(s, d), gradients.norm_ratio, objective="accuracy", token_class="connector"),
+            pull(_tug(s, d), gradients.push, objective="accuracy"),
+        ],
         of_training=False,
     ),
-    Claim(
-        6,
+    6: Claim(
         "the compression objective penalises the same connectors",
-        (
-            Reading("6a", "compression's push on connectors - expected", Bound("<", 0), _push("compression"), True),
-        ),
+        {"compression's push on connectors - expected": "< 0"},
+        lambda s, d: [pull(_tug(s, d), gradients.push, objective="compression")],
         of_training=False,
     ),
-    Claim(
-        7,
+    7: Claim(
         "while entropy descends brevity is encouraged; while it rises, exploration in the compact mode",
-        (
-            *(_against(f"7{x}", arm, "accuracy", primary=True) for x, arm in zip("abcd", CONTROLS, strict=True)),
-            *(_against(f"7{x}", arm, "removed") for x, arm in zip("efgh", CONTROLS, strict=True)),
-        ),
+        {f"{what}, egrc - {arm}": "> 0" for what in ("accuracy", "removable length removed") for arm in CONTROLS},
+        gates,
+        deciding=4,
     ),
-    Claim(
-        8,
+    8: Claim(
         "on six benchmarks length falls to 20%, accuracy maintained or better",
-        (
-            Reading("8a", "removable length removed, egrc", Bound(">=", headline.REMOVED), _removed, primary=True),
-            Reading("8b", "accuracy, egrc - base", Bound(">=", 0), _accuracy, primary=True),
-            Reading("8c", "tokens left as a share of the base's, egrc", Bound("<", 0.2), _left),
-            Reading("8d", "worst benchmark's accuracy, egrc - base", Bound(">=", -0.05), _worst),
-        ),
+        {
+            "removable length removed, egrc": f">= {REMOVED}",
+            "accuracy, egrc - base": ">= 0",
+            "tokens left as a share of the base's, egrc": "< 0.2",
+            "worst benchmark's accuracy, egrc - base": ">= -0.05",
+        },
+        headline,
+        deciding=2,
     ),
-)
-CLAIMS = {claim.number: claim for claim in _CLAIMS}
+}
 """All [abstract]; by number, as in the paper's abstract.  The readings are [ours]."""
 
 
@@ -285,37 +286,35 @@ def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> 
     scales.runs(scale)  # refuses unknown names
     if claim is not None and claim not in CLAIMS:
         raise ConfigError(f"no claim {claim}: choose one of {', '.join(map(str, CLAIMS))}")
-    rows = Rows(scale, data or paths.DATA)
-    wanted = CLAIMS.values() if claim is None else (CLAIMS[claim],)
-    return pd.concat([_of(c.number, rows) for c in wanted], ignore_index=True)
+    return pd.concat([_of(n, scale, data or paths.DATA) for n in ([claim] if claim else CLAIMS)], ignore_index=True)
 
 
 @once
-def _of(claim: int, rows: Rows) -> pd.DataFrame:
-    lines = [_line(CLAIMS[claim], reading, rows) for reading in CLAIMS[claim].readings]
+def _of(number: int, scale: str, data: Path) -> pd.DataFrame:
+    claim, lines = CLAIMS[number], []
+    answers: Sequence[Answer | str]
+    try:
+        reason = _why_not(claim, scale, data)
+        answers = [reason] * len(claim.readings) if reason else claim.answers(scale, data)
+    except NotMade as missing:
+        reason, answers = "", [str(missing)] * len(claim.readings)
+    for i, ((quantity, predicate), answer) in enumerate(zip(claim.readings.items(), answers, strict=True)):
+        bound = Bound.of(predicate)
+        line: tuple[Any, ...] = (number, f"{number}{'abcdefgh'[i]}", i < claim.deciding, scale, quantity, str(bound))
+        if isinstance(answer, Answer):
+            line += (*answer[:5], *judged(answer, bound))
+        else:
+            line += (*[np.nan] * 3, pd.NA, pd.NA, NOT_TESTABLE if reason else NOT_MEASURED, answer)
+        lines.append(line)
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
 
 
-def _line(claim: Claim, reading: Reading, rows: Rows) -> tuple[Any, ...]:
-    numbers: tuple[Any, ...] = (NAN, NAN, NAN, pd.NA, pd.NA)
-    try:
-        if reason := _why_not(claim, rows):
-            verdict, note = NOT_TESTABLE, reason
-        else:
-            answer = reading.of(rows)
-            numbers, (verdict, note) = answer[: len(numbers)], judged(answer, reading.bound)
-    except NotMeasured as missing:
-        verdict, note = NOT_MEASURED, str(missing)
-    of = (claim.number, reading.name, reading.primary, rows.scale, reading.quantity, str(reading.bound))
-    return *of, *numbers, verdict, note
-
-
-def _why_not(claim: Claim, rows: Rows) -> str:
+def _why_not(claim: Claim, scale: str, data: Path) -> str:
     """Why a scale cannot decide a claim; empty if it can.  What the reason rests on is measured, too."""
-    if rows.scale.startswith("gpu") and not any((rows.data / "runs" / rows.scale).glob("*/seed-*/run.json")):
+    if scale.startswith("gpu") and not any((data / "runs" / scale).glob("*/seed-*/run.json")):
         return "not yet run on a GPU"
-    if rows.scale == "smol" and claim.of_training:
-        correct, config = rows.rollouts["correct"], scales.config("smol", "egrc")
+    if scale == "smol" and claim.of_training:
+        correct, config = _rollouts(scale, data)["correct"], scales.config("smol", "egrc")
         return (
             f"the model answers {correct.mean():.1%} of {len(correct)} rollouts correctly, and training ends after "
             f"{config.steps} steps: nothing that it does could be seen"
@@ -323,21 +322,7 @@ def _why_not(claim: Claim, rows: Rows) -> str:
     return ""
 
 
-# --- as text ------------------------------------------------------------------------------------------------------
-
-WORDS = {claim.number: claim.words for claim in _CLAIMS}
-
-
-def text(table: pd.DataFrame) -> str:
-    """`verdicts` for a terminal: claims, under each its readings, under these their notes."""
-    return as_text.text(table, WORDS)
-
-
-def markdown(scale: str, data: Path | None = None) -> str:
-    """All of a scale's verdicts as a Markdown table.  Raises as `verdicts` does."""
-    return as_text.markdown(verdicts(scale, data=data), WORDS)
-
-
 def show(table: pd.DataFrame) -> Shown:
-    """`verdicts` as a notebook displays them."""
-    return Shown(text(table), markdown=as_text.markdown(table, WORDS))
+    """`verdicts` for a terminal (its text), a notebook and a file (its Markdown)."""
+    words = {number: claim.words for number, claim in CLAIMS.items()}
+    return Shown(text(table, words), markdown=markdown(table, words))

@@ -1,4 +1,4 @@
-"""Arms against the base on every benchmark, with intervals: the numbers of tables 1 and 3 and of figure 2.
+"""Arms against the base on every benchmark, with intervals: the numbers of tables 1 and 3 and of figures 2 and 12.
 
 For an arm and the base, both means over samples and seeds, benchmark by benchmark:
 
@@ -15,22 +15,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from egrc.evaluation import intervals
-from egrc.evaluation.evaluate import summarise
 from egrc.evaluation.intervals import Means
+from egrc.experiments import scales
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
 from egrc.methods import MAIN
-from egrc.paths import DATA, shown
+from egrc.paths import DATA, run_folder, shown
 
 SEEDS_WANTED = 3
 N_BOOT = 2000
 GREEDY = 0.0
+STUDIES = ("peers", "plus", "fronts", "dilemma", "ablations")
+"""Whose arms are compared in table 3, and in figures 12 to 14."""
+LEVELS = ("accuracy", "tokens", "removed")
 
 
 # --- what is there ------------------------------------------------------------------------------------------------
@@ -38,9 +42,7 @@ GREEDY = 0.0
 
 def best_temperature(scale: str, data: Path = DATA) -> float | None:
     """The base's own best sampling temperature, as recorded with the world; None where a scale has recorded none.
-
-    Raises RecordError if the file is there but does not say.
-    """
+    Raises RecordError if the file is there but does not say."""
     file = data / scale / "world.json"
     if not file.exists():
         return None
@@ -63,13 +65,31 @@ def floors(scale: str, benchmarks: Iterable[str]) -> dict[str, float]:
 
 @once
 def _floors(scale: str, benchmarks: tuple[str, ...]) -> pd.DataFrame:
-    """Columns benchmark and tokens."""
-    from egrc.experiments import scales  # imports transformers, so only here
+    known = [scales.world(scale).floor_tokens(b) for b in benchmarks]
+    tokens = [float("nan") if n is None else float(n) for n in known]
+    return pd.DataFrame({"benchmark": list(benchmarks), "tokens": tokens})
 
-    world = scales.world(scale)
-    known = {b: world.floor_tokens(b) for b in benchmarks}
-    tokens = [float("nan") if tokens is None else float(tokens) for tokens in known.values()]
-    return pd.DataFrame({"benchmark": list(known), "tokens": tokens})
+
+def wanted(scale: str) -> dict[str, tuple[int, ...]]:
+    """Arms, the main ones first, and the seeds that `STUDIES` ask of each; empty where a scale has no such study."""
+    s = scales.SCALES[scale]
+    studies = [name for name in STUDIES if name in s.studies]
+    asked = [(arm, seed) for arm in s.arms for seed in s.seeds] if studies else []
+    asked += [run for name in studies for run in scales.study_runs(scale, name)]
+    return {arm: tuple(sorted({seed for a, seed in asked if a == arm})) for arm, _ in asked}
+
+
+def load(scale: str, arms: Iterable[str], data: Path | None = None) -> list[Record]:
+    """The records at hand of some arms that are `wanted`, in the order of `arms`, then of seeds.  Raises RecordError
+    where the scale has no such studies, or no base was evaluated."""
+    asked = wanted(scale)
+    if not asked:
+        raise RecordError(f"scale {scale!r} has none of the studies {', '.join(STUDIES)}: they are not made there")
+    folders = [run_folder(data or DATA, scale, arm, seed) for arm in dict.fromkeys(arms) for seed in asked[arm]]
+    found = [Record.load(folder) for folder in folders if (folder / "run.json").is_file()]
+    if not any(r.arm == "base" for r in found):
+        raise RecordError(f"no record of the base at scale {scale!r}: evaluate it with `make train ARM=base`")
+    return found
 
 
 def evaluations(records: Sequence[Record]) -> pd.DataFrame:
@@ -77,10 +97,19 @@ def evaluations(records: Sequence[Record]) -> pd.DataFrame:
     if not records:
         raise RecordError("no records to show: train some with `python -m egrc train`, or check EGRC_DATA")
     keep = ["benchmark", "id", "temperature", "correct", "tokens", "truncated"]
-    return pd.concat(
-        [r.evaluation[keep].assign(arm=r.arm, seed=r.seed, config=r.meta["config_hash"]) for r in records],
-        ignore_index=True,
-    )
+    rows = [r.evaluation[keep].assign(arm=r.arm, seed=r.seed, config=r.meta["config_hash"]) for r in records]
+    return pd.concat(rows, ignore_index=True)
+
+
+@once
+def rows_at(records: Sequence[Record], temperature: float) -> pd.DataFrame:
+    """`evaluations` at one temperature.  Raises RecordError if a run lacks it."""
+    table = evaluations(records)
+    here = table[np.isclose(table["temperature"], temperature)].reset_index(drop=True)
+    there = set(here[["arm", "seed"]].itertuples(index=False, name=None))
+    if lacking := [r.name for r in records if (r.arm, r.seed) not in there]:
+        raise RecordError(f"not evaluated at temperature {temperature:g}: {', '.join(lacking)}; train them again")
+    return here
 
 
 def missing(
@@ -90,15 +119,10 @@ def missing(
 
     `present` lists (arm, seed) of the records at hand; `wanted` seeds by arm, `SEEDS_WANTED` of all unless given.
     """
-    found = set(present)
-    told = []
-    for arm in arms:
-        n = sum(a == arm for a, _ in found)
-        if not n:
-            told.append(f"{arm}: no record")
-        elif n < (wanted or {}).get(arm, SEEDS_WANTED):
-            told.append(f"{arm}: only {n} seed{'s' * (n > 1)}")
-    return told
+    seeds = [arm for arm, _ in set(present)]
+    counts = {arm: seeds.count(arm) for arm in arms}
+    few = {arm: n for arm, n in counts.items() if n < (wanted or {}).get(arm, SEEDS_WANTED)}
+    return [f"{arm}: only {n} seed{'s' * (n > 1)}" if n else f"{arm}: no record" for arm, n in few.items()]
 
 
 def best_note(rows: pd.DataFrame, best: float | None) -> str:
@@ -118,112 +142,89 @@ def temperature_label(temperature: float, best: float | None) -> str:
 
 # --- the numbers --------------------------------------------------------------------------------------------------
 
-
-STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
-    "accuracy": lambda a, b, floor: a.accuracy.mean(-1),
-    "gain": lambda a, b, floor: (a.accuracy - b.accuracy).mean(-1),
-    "gain_best": lambda a, b, floor: (a.accuracy - b.accuracy).mean(-1),
-    "tokens": lambda a, b, floor: a.tokens.mean(-1),
-    "share": lambda a, b, floor: (a.tokens / b.tokens).mean(-1),
-    "removed": lambda a, b, floor: ((b.tokens - a.tokens) / (b.tokens - floor)).mean(-1),
+_STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
+    "accuracy": lambda a, b, floor: a.accuracy,
+    "gain": lambda a, b, floor: a.accuracy - b.accuracy,
+    "gain_best": lambda a, b, floor: a.accuracy - b.accuracy,
+    "tokens": lambda a, b, floor: a.tokens,
+    "share": lambda a, b, floor: a.tokens / b.tokens,
+    "removed": lambda a, b, floor: (b.tokens - a.tokens) / (b.tokens - floor),
 }
-"""Of an arm's means, the base's, and the floors, each [..., benchmarks]; the header says what they are."""
-PARTS = ("", "_low", "_high", "_min", "_max")
-Side = tuple[str, float]
+STATISTICS = tuple(_STATISTICS)
+ALONE = ("accuracy", "tokens")  # of one side only
+ENDS = ("", "_low", "_high", "_min", "_max")
+
+
+def statistic(name: str, mine: Means, base: Means, floor: np.ndarray) -> np.ndarray:
+    """One of `STATISTICS` (see the header) of an arm and the base, [..., benchmarks] in alphabetical order."""
+    return _STATISTICS[name](mine, base, floor)
+
+
+def parts(rows: pd.DataFrame) -> dict[str, list[int]]:
+    """'mean', then every benchmark: where they are among the benchmarks in alphabetical order."""
+    names = sorted(rows["benchmark"].unique())
+    return {"mean": list(range(len(names))), **{b: [names.index(b)] for b in rows["benchmark"].unique()}}
 
 
 @once
 def compare(
-    rows: pd.DataFrame, floor: Mapping[str, float], best: float | None, columns: Iterable[str] = tuple(STATISTICS)
+    rows: pd.DataFrame,
+    floor: Mapping[str, float],
+    best: float | None,
+    columns: Iterable[str] = STATISTICS,
+    n_boot: int | None = None,
 ) -> pd.DataFrame:
-    """One line per benchmark ('mean' first), arm and temperature.
+    """One line per benchmark ('mean' first), arm and temperature, from `evaluations` of some runs.
 
-    Parameters
-    ----------
-    rows : see `evaluations`.
-    floor : tokens by benchmark; NaN leaves `removed` empty.
-    best : the base's best temperature; None leaves `gain_best` empty.
-    columns : which of `STATISTICS` to work out.
-
-    Returns
-    -------
-    Columns benchmark, arm, temperature, seeds, floor, and for each of `columns` its estimate (name), its 95% interval
-    (name_low, name_high) and the lowest and highest seed (name_min, name_max).  Accuracy and fractions lie in [0, 1].
-    What compares with the base is empty (NaN) for the base itself, and where the base was not evaluated.
-
+    Columns benchmark, arm, temperature, seeds, floor (tokens), and for each of `columns` (names in `STATISTICS`) its
+    estimate (name), its 95% interval (name_low, name_high; `n_boot` resamples) and the lowest and highest seed
+    (name_min, name_max); shares lie in [0, 1].  What compares with the base is empty (NaN) for the base itself and
+    where the base was not evaluated, `removed` without a floor, `gain_best` without the base's best temperature.
     Raises ValueError if two arms were asked different problems.
     """
-    columns, names = list(columns), sorted(rows["benchmark"].unique())  # `Means` hold benchmarks alphabetically
-    parts = {"mean": list(range(len(names))), **{b: [names.index(b)] for b in rows["benchmark"].unique()}}
-    limits = np.array([floor[b] for b in names])
-    sides, summaries = _by_side(rows), _by_side(run_means(rows))
-    averages = {side: means(lines) for side, lines in summaries.items()}
-    order = list(dict.fromkeys((*MAIN, *rows["arm"])))
-    lines: dict[tuple[str, Side], dict[str, float]] = {}
-    for mine in sorted(sides, key=lambda side: (order.index(side[0]), -side[1])):
-        against = {name: _opponent(name, mine, sides, best) for name in columns}
-        pairs = {other: intervals.pairs(sides[mine], sides[other], N_BOOT) for other in set(against.values()) if other}
-        seeds = [means(run) for _, run in summaries[mine].groupby("seed")]
-        for benchmark, at in parts.items():
-            line = lines[benchmark, mine] = {"seeds": len(seeds), "floor": limits[at].mean()}
-            for name, other in against.items():
-                if other is not None:
-                    worked = [
-                        STATISTICS[name](_only(a, at), _only(b, at), limits[at])
-                        for a, b in (*pairs[other], *((seed, averages[other]) for seed in seeds))
-                    ]
-                    line |= dict(zip((name + part for part in PARTS), _estimate(*worked), strict=True))
-    table = pd.DataFrame(
-        [
-            {"benchmark": benchmark, "arm": mine[0], "temperature": mine[1], **lines[benchmark, mine]}
-            for benchmark in parts
-            for mine in dict.fromkeys(side for _, side in lines)
-        ]
-    )
-    keys = ["benchmark", "arm", "temperature", "seeds", "floor"]
-    return table.reindex(columns=keys + [name + part for name in columns for part in PARTS])
+    columns, limits = list(columns), np.array([floor[b] for b in sorted(rows["benchmark"].unique())])
+    where, order = parts(rows), list(dict.fromkeys((*MAIN, *rows["arm"])))
+    sides, runs = (dict(iter(table.groupby(["arm", "temperature"]))) for table in (rows, by_run(rows)))
+    drawn = cache(lambda mine, base: intervals.pairs(sides[mine], sides[base], n_boot or N_BOOT))
+    wanted = sorted(sides, key=lambda side: (order.index(side[0]), -side[1]))
+    lines: dict[tuple[str, str, float], dict[str, float]] = {(b, *mine): {} for b in where for mine in wanted}
+    for mine in wanted:
+        seeds = [means(run) for _, run in runs[mine].groupby("seed")]
+        for benchmark, at in where.items():
+            lines[benchmark, *mine] |= {"seeds": len(seeds), "floor": limits[at].mean()}
+        for name in columns:
+            base = ("base", best if name == "gain_best" else mine[1])
+            if name in ALONE and base not in sides:
+                base = mine
+            if base not in sides or (base == mine and name not in ALONE):
+                continue
+            pairs = (*drawn(mine, base), *((seed, means(runs[base])) for seed in seeds))
+            values = [statistic(name, *pair, limits) for pair in pairs]
+            for benchmark, at in where.items():
+                observed, resampled, *each = (value[..., at].mean(-1) for value in values)
+                found = (*intervals.estimate(observed, resampled), float(min(each)), float(max(each)))
+                lines[benchmark, *mine] |= dict(zip((name + end for end in ENDS), found, strict=True))
+    keys = ["benchmark", "arm", "temperature"]
+    table = pd.DataFrame([dict(zip(keys, key, strict=True)) | line for key, line in lines.items()])
+    return table.reindex(columns=[*keys, "seeds", "floor", *(name + end for name in columns for end in ENDS)])
 
 
-@once
-def by_seed(rows: pd.DataFrame) -> pd.DataFrame:
-    """`egrc.evaluation.evaluate.summarise` of every run: its columns, with arm and seed; the 'mean' lines included."""
-    parts = [summarise(run).assign(arm=arm, seed=seed) for (arm, seed), run in rows.groupby(["arm", "seed"])]
-    return pd.concat(parts, ignore_index=True)
+def by_run(rows: pd.DataFrame, floor: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Each run alone: columns arm, temperature, seed, benchmark ('mean' first), accuracy, tokens, removed.
+
+    The base's length, of which a run removes its share, is the mean over the base's seeds at the same temperature.
+    """
+    run = ["arm", "temperature", "seed"]
+    each = rows.groupby([*run, "benchmark"], sort=False)[["correct", "tokens"]].mean().reset_index()
+    each = each.rename(columns={"correct": "accuracy"})
+    at = ["temperature", "benchmark"]
+    base = each[at].join(each[each["arm"] == "base"].groupby(at)["tokens"].mean(), on=at)["tokens"]
+    each["removed"] = (base - each["tokens"]) / (base - each["benchmark"].map(floor or {}).astype(float))
+    mean = each.groupby(run, sort=False)[list(LEVELS)].mean().reset_index()
+    return pd.concat([mean.assign(benchmark="mean"), each], ignore_index=True)
 
 
-def run_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Only accuracy and mean_tokens of every run and benchmark, with arm, temperature and seed: `by_seed` does more and
-    takes longer."""
-    runs = rows.groupby(["arm", "temperature", "seed", "benchmark"])[["correct", "tokens"]].mean()
-    return runs.rename(columns={"correct": "accuracy", "tokens": "mean_tokens"}).reset_index()
-
-
-def means(lines: pd.DataFrame) -> Means:
-    """Per-benchmark means, in alphabetical order, of `run_means`' lines of one arm and temperature: mean over seeds."""
-    table = lines.groupby("benchmark", sort=True)[["accuracy", "mean_tokens"]].mean()
+def means(runs: pd.DataFrame) -> Means:
+    """Per-benchmark means, in alphabetical order, of `by_run`'s lines of one arm and temperature: mean over seeds."""
+    table = runs[runs["benchmark"] != "mean"].groupby("benchmark")[["accuracy", "tokens"]].mean()
     return Means(*table.to_numpy().T)
-
-
-def _by_side(rows: pd.DataFrame) -> dict[Side, pd.DataFrame]:
-    """Rows by (arm, temperature)."""
-    return dict(iter(rows.groupby(["arm", "temperature"])))
-
-
-def _opponent(name: str, mine: Side, sides: Iterable[Side], best: float | None) -> Side | None:
-    """The side that a statistic of `mine` is about; None where there is nothing to compare with."""
-    temperature = best if name == "gain_best" else mine[1]
-    if temperature is None:
-        return None
-    base = ("base", temperature)
-    if name in ("accuracy", "tokens"):  # of one side only: any opponent does, and the base's draws can be shared
-        return base if base in sides else mine
-    return base if base in sides and base != mine else None
-
-
-def _only(side: Means, at: list[int]) -> Means:
-    return Means(side.accuracy[..., at], side.tokens[..., at])
-
-
-def _estimate(observed: np.ndarray, resampled: np.ndarray, *seeds: np.ndarray) -> tuple[float, ...]:
-    """Estimate, 95% percentile interval, lowest and highest seed."""
-    return float(observed), *map(float, np.quantile(resampled, [0.025, 0.975])), float(min(seeds)), float(max(seeds))

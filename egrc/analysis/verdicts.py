@@ -6,7 +6,6 @@ Which estimates and bounds is in `egrc.analysis.claims`; `words` holds the claim
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +23,12 @@ class Bound:
     side: str
     value: float
     unit: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> Bound:
+        """From the words that `str` makes of it, '> 0 tokens'."""
+        side, value, *unit = text.split()
+        return cls(side, float(value), " ".join(unit))
 
     def __str__(self) -> str:
         return f"{self.side} {self.value:g} {self.unit}".rstrip()
@@ -59,65 +64,44 @@ def judged(answer: Answer, bound: Bound) -> tuple[str, str]:
     return SUPPORTED if there and all(inside) else NOT_SUPPORTED, "; ".join(notes)
 
 
-# --- as text ------------------------------------------------------------------------------------------------------
-
-WIDTH = 120
-HOW = "* decides its claim; where several do, all have to hold.  Intervals: 95% over units, given the seeds."
-
-
 def interval(line: pd.Series) -> str:
-    """'-0.051 [-0.060, -0.042]', to two digits of the interval's width; '-' where there is none."""
+    """'-0.051 [-0.060, -0.042]', to two digits of the interval's width; empty where there is none."""
     numbers = [line[name] for name in ("estimate", "low", "high")]
     if math.isnan(numbers[0]):
-        return "-"
+        return ""
     width = numbers[2] - numbers[1]
     decimals = max(0, 1 - math.floor(math.log10(width))) if 0 < width < math.inf else 3
     value, low, high = (f"{x:.{decimals}f}" if decimals <= 5 else f"{x:.1e}" for x in numbers)
     return f"{value} [{low}, {high}]"
 
 
+def _brief(table: pd.DataFrame) -> pd.DataFrame:
+    """Readings of a claim that have no number, for the same reason, as one line."""
+    return table[~(table["estimate"].isna() & table.duplicated(["scale", "claim", "verdict", "note"]))]
+
+
 def text(table: pd.DataFrame, words: Mapping[int, str]) -> str:
-    """The table for a terminal, `WIDTH` characters wide: claims, under each its readings, under these their notes."""
-    out = [HOW]
-    for scale, own in table.groupby("scale", sort=False):
-        head = _columns(f"scale {scale}", "predicate", "estimate [interval]", "n", "seeds", "verdict")
-        out += ["", head, "-" * WIDTH]
-        if own["claim"].nunique() > 1 == len(own[["verdict", "note"]].drop_duplicates()):
-            out.append(f"   all readings: {own['verdict'].iloc[0]} ({own['note'].iloc[0]})")
-            continue
-        for claim, lines in own.groupby("claim", sort=False):
-            out.append(f"{claim}  {words[claim]}")
-            for (_, line), below in zip(lines.iterrows(), [*lines["note"][1:], None], strict=True):
-                name = f"   {line['reading'] + '*' * line['primary']:<4} {line['quantity']}"
-                n, seeds = ("-" if pd.isna(line[c]) else str(line[c]) for c in ("n", "seeds"))
-                out.append(_columns(name, line["predicate"], interval(line), n, seeds, line["verdict"]))
-                if line["note"] != below:  # said once for all
-                    out += textwrap.wrap(line["note"], WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    """The table for a terminal: claims, and under each its readings, a line each; a terminal wraps them."""
+    out = ["* decides its claim; where several do, all have to hold.  Intervals: 95% over units, given the seeds."]
+    for (scale, claim), lines in _brief(table).groupby(["scale", "claim"], sort=False):
+        out += ["", f"{scale}, claim {claim}: {words[claim]}"]
+        for _, line in lines.iterrows():
+            number = f"{interval(line)} (n = {line['n']}, seeds: {line['seeds']})" if interval(line) else ""
+            cells = "; ".join(filter(None, (f"{line['quantity']} {line['predicate']}", number, line["note"])))
+            out.append(f"  {line['reading'] + '*' * line['primary']:<3} {line['verdict']:<14}{cells}")
     return "\n".join(out)
 
 
-def _columns(name: str, predicate: str, estimate: str, n: str, seeds: str, verdict: str) -> str:
-    return f"{name:<57}{predicate:<11}{estimate:<26}{n:>5} {seeds:>5}  {verdict}"
-
-
 def markdown(table: pd.DataFrame, words: Mapping[int, str]) -> str:
-    """A Markdown table for each scale; readings without numbers that have the same reason share a line."""
-    alike = table["estimate"].isna() & table.duplicated(["scale", "claim", "verdict", "note"])
+    """A Markdown table for each scale."""
     parts = []
-    for scale, lines in table[~alike].groupby("scale", sort=False):
-        head = ("claim", "reading", "predicate", "estimate [95% interval]", "n", "seeds", "verdict")
-        first = lines["claim"].ne(lines["claim"].shift())
-        cells = [_cells(line, words if new else None) for new, (_, line) in zip(first, lines.iterrows(), strict=True)]
-        rows = [head, ["---"] * len(head), *cells]
+    for scale, lines in _brief(table).groupby("scale", sort=False):
+        rows = [("claim", "reading", "predicate", "estimate [95% interval]", "n", "seeds", "verdict"), ("---",) * 7]
+        for new, (_, line) in zip(lines["claim"].ne(lines["claim"].shift()), lines.iterrows(), strict=True):
+            claim = f"{line['claim']}: {words[line['claim']]}" if new else ""
+            name = f"**{line['reading']}**" if line["primary"] else line["reading"]
+            counts = ("" if pd.isna(line[column]) else str(line[column]) for column in ("n", "seeds"))
+            verdict = line["verdict"] + (f" ({line['note']})" if line["note"] else "")
+            rows.append((claim, name, f"{line['quantity']} `{line['predicate']}`", interval(line), *counts, verdict))
         parts.append("\n".join([f"Scale `{scale}`:", "", *(f"| {' | '.join(row)} |" for row in rows)]))
     return "\n\n".join(parts)
-
-
-def _cells(line: pd.Series, words: Mapping[int, str] | None) -> list[str]:
-    return [
-        f"{line['claim']}: {words[line['claim']]}" if words else "",
-        f"**{line['reading']}**" if line["primary"] else line["reading"],
-        f"{line['quantity']} `{line['predicate']}`",
-        *("" if cell in ("-", "<NA>") else cell for cell in (interval(line), str(line["n"]), str(line["seeds"]))),
-        line["verdict"] + (f" ({line['note']})" if line["note"] else ""),
-    ]

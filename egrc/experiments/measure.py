@@ -46,6 +46,7 @@ MEASUREMENTS: dict[str, tuple[str, str]] = {
     "tug_words": ("smol", "gradients of both objectives on a fresh adapter of that model, by class of word"),
     "interventions": ("pocket", "decoding with connectors suppressed, raised or forced, against matched controls"),
     "copying": ("pocket", "the right answer's probability after a teacher's trace: what can be read off a compact one"),
+    "confirm": ("pocket", "answers of the deciding arms to test problems that no choice has seen"),
     "floor": ("pocket", "loss and entropy beside the exact teacher's: to the floor, beyond it, and arm by arm"),
 }
 """Names, in the order in which they are made: the scale of each, and what it is.  Modules say the scale, too; who only

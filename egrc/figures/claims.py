@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from egrc.analysis import claims
-from egrc.analysis.evidence import MEASURED
 from egrc.atomic import write_text
 
 HEAD = """# The paper's claims, and what our runs say
@@ -18,6 +17,6 @@ interval crosses its bound. Intervals are 95%, over problems given the seeds. `p
 
 def write(out: Path) -> list[Path]:
     """Write claims.md for all scales that have measurements.  Raises RecordError, or `egrc.atomic.WriteError`."""
-    parts = [f"## Scale `{scale}`\n\n{claims.markdown(scale)}\n" for scale in MEASURED]
+    parts = [f"## Scale `{scale}`\n\n{claims.show(claims.verdicts(scale)).markdown}\n" for scale in claims.MEASURED]
     write_text(out / "claims.md", "\n".join([HEAD, *parts]))
     return [out / "claims.md"]

@@ -37,14 +37,14 @@ def numbers(scale: str, runs: Sequence[Record], data: Path) -> dict[str, pd.Data
     Raises RecordError, or ValueError where difficulty cannot be estimated.
     """
     at = tables.compared_at(scale, data)
-    rows = table3.rows(runs, at)
+    rows = tables.rows_at(runs, at)
     rates = kept.difficulty(tables.evaluations([run for run in runs if run.arm == "base"]), at)
     lines = table3.compare(rows, scale)
     return {
         "difficulty": kept.by_difficulty(rows, rates, tables.floors(scale, rows["benchmark"].unique())),
         "difficulty, seed": kept.seeds_by_difficulty(rows, rates),
         "kind": lines[lines["benchmark"] != "mean"].sort_values("benchmark", kind="stable"),
-        "kind, seed": tables.run_means(rows).rename(columns={"mean_tokens": "tokens"}),
+        "kind, seed": tables.by_run(rows),
         "run": rows[["arm", "seed", "config"]].drop_duplicates(),
     }
 

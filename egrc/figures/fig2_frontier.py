@@ -33,7 +33,7 @@ def panel(ax: Axes, lines: pd.DataFrame, seeds: pd.DataFrame) -> None:
         for x, y in start.to_numpy():
             ax.plot([x, line.tokens], [y, line.accuracy], color=style.colour(line.arm), linewidth=0.7, alpha=0.45)
     for arm, runs in seeds[seeds["temperature"] == 1.0].groupby("arm"):
-        ax.plot(runs["mean_tokens"], runs["accuracy"], "o", color=style.colour(arm), zorder=4, markersize=2.3,
+        ax.plot(runs["tokens"], runs["accuracy"], "o", color=style.colour(arm), zorder=4, markersize=2.3,
                 markeredgecolor="white", markeredgewidth=0.35)  # fmt: skip
     for _, line in lines.iterrows():
         colour, filled = style.colour(line["arm"]), line["temperature"] == 1.0
@@ -54,7 +54,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     base = compared[(compared["arm"] == "base") & (compared["benchmark"] != "mean")]
     names = ["mean", *base.sort_values("accuracy")["benchmark"].head(1)]
     drawn = compared[compared["benchmark"].isin(names)]
-    seeds = tables.by_seed(rows).query("benchmark in @names and temperature in [1.0, @best]")
+    seeds = tables.by_run(rows).query("benchmark in @names and temperature in [1.0, @best]")
     runs = rows[["arm", "seed", "config"]].drop_duplicates()
     lacking = tables.missing(MAIN, runs[["arm", "seed"]].itertuples(index=False, name=None))
     with style.context():

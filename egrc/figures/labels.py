@@ -1,12 +1,18 @@
-"""What figures share in words: names beside a crowded panel, so that none overlap, and a caption's temperature."""
+"""What figures share in words: names at their points, so that none overlap, and a caption's temperature."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
+
+SIDES = {-1: "right", 0: "center", 1: "left"}
+PLACES = [(x, y) for far in (1, 2, 3) for x, y in ((far, 0), (-far, 0), (0, far), (0, -far), *((x * far, y * far)
+          for x in (1, -1) for y in (1, -1)))]  # fmt: skip
 
 
 class Mark(NamedTuple):
@@ -18,28 +24,28 @@ class Mark(NamedTuple):
     colour: Any
 
 
-def spread(values: Sequence[float], gap: float, top: float) -> np.ndarray:
-    """Increasing values moved up until they are `gap` apart; those that would pass `top`, back down from there."""
-    at = np.array(values, float)
-    for i in range(1, len(at)):
-        at[i] = max(at[i], at[i - 1] + gap)
-    if len(at) and at[-1] > top:
-        at[-1] = top
-        for i in range(len(at) - 2, -1, -1):
-            at[i] = min(at[i], at[i + 1] - gap)
-    return at
+def beside(ax: Axes, marks: Sequence[Mark], size: float = 7.0, gap: float = 5.0) -> None:
+    """Each name at its point, at the first of `PLACES` where it stays right of the y axis and covers no point or name.
 
-
-def beside(ax: Axes, marks: Sequence[Mark], line: float = 0.035) -> None:
-    """The names right of the axes, in the order of their heights; `line` is a line of text as a share of its height."""
-    marks = sorted(marks, key=lambda m: m.y)
-    low, high = ax.get_ylim()
-    right = ax.get_xlim()[1]
-    for m, y in zip(marks, spread([m.y for m in marks], line * (high - low), high), strict=True):
-        ax.plot([m.x, right], [m.y, y], color=m.colour, linewidth=0.4, alpha=0.5, zorder=1)
-        ax.annotate(f" {m.text}", (right, y), fontsize=6.5, color=m.colour, va="center", annotation_clip=False)
-    ax.set_xlim(right=right)
-    ax.set_ylim(low, high)
+    For axes that have their limits and their place in the figure; `size` and `gap` in points.
+    """
+    FigureCanvasAgg(ax.get_figure()).draw()
+    points = ax.transData.transform([(m.x, m.y) for m in marks])
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
+    for m in marks:
+        for x, y in PLACES:
+            side = SIDES[(x > 0) - (x < 0)]
+            text = ax.annotate(m.text, (m.x, m.y), (x * gap, y * gap), textcoords="offset points", ha=side, va="center",
+                               fontsize=size, color=m.colour, annotation_clip=False, zorder=5,
+                               path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
+            box = text.get_window_extent()
+            inside = ax.bbox.x0 < box.x0 and box.x1 < ax.get_figure().bbox.x1
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:
+            raise ValueError(f"no place for the name {m.text!r}: a larger figure, or fewer names")
+        taken.append(box)
 
 
 def at_best(temperature: float | None) -> str:

@@ -5,7 +5,6 @@ Its cells and headings are those of table 3, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +24,14 @@ TITLES = {
     "share": "tokens / base's (%)",
     "removed": "removable length removed (%)",
 }
-PERCENT = {"accuracy", "gain", "gain_best", "share", "removed"}
 
 
 def cell(line: pd.Series, name: str) -> str:
     """'81.2 [79.9, 82.4] (80.1 to 82.0)': estimate, interval, lowest and highest seed; '–' where there is none."""
     if np.isnan(line[name]):
         return "–"
-    scale = 100 if name in PERCENT else 1
-    sign = "+" if name.startswith("gain") else ""
-    value, low, high, least, most = (
-        f"{scale * line[name + part]:{sign}.1f}" for part in ("", "_low", "_high", "_min", "_max")
-    )
+    scale, sign = 1 if name == "tokens" else 100, "+" if name.startswith("gain") else ""
+    value, low, high, least, most = (f"{scale * line[name + end]:{sign}.1f}" for end in tables.ENDS)
     spread = f" ({least} to {most})" if line["seeds"] > 1 else ""
     return f"{value} [{low}, {high}]{spread}"
 
@@ -46,23 +41,21 @@ def pretty(table: pd.DataFrame, best: float | None) -> pd.DataFrame:
     out = table[["benchmark", "arm"]].copy()
     out["T"] = [tables.temperature_label(t, best) for t in table["temperature"]]
     out["seeds"] = table["seeds"].astype(str)
-    for name, title in TITLES.items():
-        out[title] = [cell(line, name) for _, line in table.iterrows()]
-    return out
+    return out.assign(**{TITLES[name]: [cell(line, name) for _, line in table.iterrows()] for name in TITLES})
 
 
-def notes(table: pd.DataFrame, rows: pd.DataFrame, best: float | None) -> list[str]:
+def notes(rows: pd.DataFrame, best: float | None) -> list[str]:
     """How to read the table, and what is missing from it."""
     present = rows[["arm", "seed"]].drop_duplicates().itertuples(index=False, name=None)
+    lacking = tables.missing(MAIN, present)
     lines = [
         "Estimate [95% interval, paired bootstrap over problems given the seeds] (lowest to highest seed). "
         "Comparisons are with the base at the same sampling temperature T, unless said; "
         "removable length is base's tokens - compact floor. The mean is the plain mean over benchmarks of each column.",
+        tables.best_note(rows, best),
+        f"Missing: {'; '.join(lacking)}." if lacking else "",
     ]
-    lines += [note] if (note := tables.best_note(rows, best)) else []
-    if lacking := tables.missing(MAIN, present):
-        lines.append(f"Missing: {'; '.join(lacking)}.")
-    return lines
+    return [line for line in lines if line]
 
 
 def heading(benchmark: str, floor: float) -> str:
@@ -71,29 +64,14 @@ def heading(benchmark: str, floor: float) -> str:
     return title if np.isnan(floor) else f"{title} (compact floor {floor:.1f} tokens)"
 
 
-def markdown(table: pd.DataFrame, best: float | None, said: Sequence[str]) -> str:
-    """The table as Markdown, a section per benchmark."""
-    parts = {
-        heading(str(benchmark), lines["floor"].iloc[0]): pretty(lines, best).drop(columns="benchmark")
-        for benchmark, lines in table.groupby("benchmark", sort=False)
-    }
-    return typeset.markdown("Table 1", said, parts)
-
-
-def latex(table: pd.DataFrame, best: float | None, said: Sequence[str]) -> str:
-    """The table as one LaTeX longtable."""
-    text = pretty(table, best)
-    titles = {b: heading(str(b), lines["floor"].iloc[0]) for b, lines in table.groupby("benchmark")}
-    text["benchmark"] = text["benchmark"].map(titles)
-    columns = "p{2cm}ll" + "l" * (text.shape[1] - 3)
-    text = text.set_index(["benchmark", "arm", "T"])
-    body = typeset.longtable(text, "Every arm against the base.", "tab:arms", columns, index=True)
-    return typeset.latex(said, [body])
-
-
 def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list[Path]:
     """Write table1.md and table1.tex from a scale's records.  Raises RecordError, or `egrc.atomic.WriteError`."""
     rows, best = tables.evaluations(load_all(scale, data)), tables.best_temperature(scale, data)
     table = tables.compare(rows, tables.floors(scale, rows["benchmark"].unique()), best)
-    said = notes(table, rows, best)
-    return typeset.write(out / "table1", markdown(table, best, said), latex(table, best, said))
+    titles = [heading(*line) for line in table[["benchmark", "floor"]].itertuples(index=False, name=None)]
+    text = pretty(table, best).assign(benchmark=titles)
+    parts = {str(title): own.drop(columns="benchmark") for title, own in text.groupby("benchmark", sort=False)}
+    columns = "p{2cm}ll" + "l" * (text.shape[1] - 3)
+    text = text.set_index(["benchmark", "arm", "T"])
+    body = typeset.longtable(text, "Every arm against the base.", "tab:arms", columns, index=True)
+    return typeset.write(out / "table1", notes(rows, best), parts, [body])

@@ -6,7 +6,6 @@ with what is missing and why; and published numbers (`data/published.csv`), unde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -60,49 +59,33 @@ def published(file: Path = GIVEN) -> pd.DataFrame:
 
 def status(scale: str, data: Path = DATA) -> Shown:
     """What was evaluated at a scale, as text for a notebook; where nothing was, why, and the command that would."""
-    found = evaluations.load_all(scale, data)
-    if found:
-        lines = [f"{e.name}: {e.settings['problems']} problems x {e.settings['samples']} samples" for e in found]
-        stale = [""] * len(found)
-        said = "\n".join(a + b for a, b in zip(lines, stale, strict=True))
-    else:
-        why = NOT_RUN if scale.startswith("gpu") else "no evaluations yet"
-        said = f"{scale}: {why}\n{COMMAND.format(scale=scale, benchmark=' '.join(SETS))}"
-    return Shown(said, markdown=f"```text\n{said}\n```")
+    settings = {e.name: e.settings for e in evaluations.load_all(scale, data)}
+    lines = [f"{name}: {s['problems']} problems x {s['samples']} samples" for name, s in settings.items()]
+    why = NOT_RUN if scale.startswith("gpu") else "no evaluations yet"
+    text = "\n".join(lines or [f"{scale}: {why}", COMMAND.format(scale=scale, benchmark=" ".join(SETS))])
+    return Shown(text, markdown=f"```text\n{text}\n```")
 
 
 def ours(data: Path = DATA) -> pd.DataFrame:
     """`egrc.experiments.evaluations.table` of what was asked of real models, set by set, then model by model."""
     found = [e for scale in MODELS for e in evaluations.load_all(scale, data) if e.settings["benchmark"] in SETS]
-    table = evaluations.table(found)
-    if found:
-        order = {name: i for i, name in enumerate(SETS)}
-        table = table.sort_values("benchmark", key=lambda c: c.map(order), kind="stable", ignore_index=True)
-    return table
-
-
-def who(scale: str, name: str) -> str:
-    """'SmolLM2-135M-Instruct, base'."""
-    return f"{MODELS[scale]}, {name}"
+    return evaluations.table(sorted(found, key=lambda e: SETS.index(e.settings["benchmark"])))
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:
     """One row a model, one column a set: 'pass@1 % [interval] @ tokens', or why there is none."""
-    there = {(r["scale"], r["who"], r["benchmark"]): r for _, r in table.iterrows()}
+    there = {
+        (line["scale"], line["who"], line["benchmark"]): f"{percent(line, 'accuracy')} @ {line['mean_tokens']:.0f}"
+        for _, line in table.iterrows()
+    }
     rows = []
     for scale in MODELS:
-        for name in dict.fromkeys((*WANTED[scale], *(w for s, w, _ in there if s == scale))):
-            cells = {b: _cell(there.get((scale, name, b)), scale, b) for b in SETS}
-            rows.append({"model": who(scale, name), **{benchmarks.get(b).title: cell for b, cell in cells.items()}})
+        lacking = {b: "not recorded" if b in AT_HAND else NO_COPY for b in SETS}
+        lacking = dict.fromkeys(SETS, NOT_RUN) if scale.startswith("gpu") else lacking
+        for who in dict.fromkeys((*WANTED[scale], *(w for s, w, _ in there if s == scale))):
+            cells = {benchmarks.get(b).title: there.get((scale, who, b), lacking[b]) for b in SETS}
+            rows.append({"model": f"{MODELS[scale]}, {who}", **cells})
     return pd.DataFrame(rows)
-
-
-def _cell(line: pd.Series | None, scale: str, benchmark: str) -> str:
-    if line is not None:
-        return f"{percent(line, 'accuracy')} @ {line['mean_tokens']:.0f}"
-    if scale.startswith("gpu"):
-        return NOT_RUN
-    return "not recorded" if benchmark in AT_HAND else NO_COPY
 
 
 def details(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,13 +93,12 @@ def details(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                **{"set": benchmarks.get(line["benchmark"]).title, "model": who(line["scale"], line["who"])},
+                **{"set": benchmarks.get(line["benchmark"]).title, "model": f"{MODELS[line['scale']]}, {line['who']}"},
                 **{"n": str(line["problems"]), "k": str(line["samples"]), "T": f"{line['temperature']:g}"},
                 **{"top_p": f"{line['top_p']:g}", "cap": str(line["cap"])},
                 **{"pass@1 (%)": percent(line, "accuracy"), "majority (%)": percent(line, "majority")},
-                "tokens": number(line, "mean_tokens"),
-                **{"thinking": number(line, "thinking_tokens"), "answer": number(line, "answer_tokens")},
-                "cut (%)": percent(line, "truncated"),
+                **{"tokens": number(line, "mean_tokens"), "thinking": number(line, "thinking_tokens")},
+                **{"answer": number(line, "answer_tokens"), "cut (%)": percent(line, "truncated")},
             }
             for _, line in table.iterrows()
         ]
@@ -151,22 +133,12 @@ def parts(data: Path = DATA) -> dict[str, pd.DataFrame]:
     }
 
 
-def markdown(tables: dict[str, pd.DataFrame], said: Sequence[str] = NOTES) -> str:
-    """Table 2 as Markdown."""
-    return typeset.markdown("Table 2", said, tables)
-
-
-def latex(tables: dict[str, pd.DataFrame], said: Sequence[str] = NOTES) -> str:
-    """Table 2 as LaTeX longtables."""
-    bodies = [
-        typeset.longtable(table, title, f"tab:benchmarks-{i}", f"p{{{22 / table.shape[1]:.1f}cm}}" * table.shape[1])
-        for i, (title, table) in enumerate(tables.items(), 1)
-        if len(table)
-    ]
-    return typeset.latex(said, bodies)
-
-
 def write(data: Path = DATA, out: Path = FIGURES) -> list[Path]:
     """Write table2.md and table2.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
-    tables = parts(data)
-    return typeset.write(out / "table2", markdown(tables), latex(tables))
+    found = parts(data)
+    bodies = [
+        typeset.longtable(table, title, f"tab:benchmarks-{i}", f"p{{{22 / table.shape[1]:.1f}cm}}" * table.shape[1])
+        for i, (title, table) in enumerate(found.items(), 1)
+        if len(table)
+    ]
+    return typeset.write(out / "table2", NOTES, found, bodies)

@@ -10,13 +10,13 @@ import pandas as pd
 from egrc.atomic import write_text
 
 
-def markdown(title: str, said: Sequence[str], parts: Mapping[str, pd.DataFrame]) -> str:
+def markdown(title: str, notes: Sequence[str], parts: Mapping[str, pd.DataFrame]) -> str:
     """A title, what must be said, then each part under its own heading; the cells stay as they are."""
-    found = [f"# {title}", *said]
+    text = [f"# {title}", *notes]
     for heading, table in parts.items():
         body = table.to_markdown(index=False, disable_numparse=True) if len(table) else "None yet."
-        found.append(f"## {heading}\n\n{body}")
-    return "\n\n".join(found) + "\n"
+        text.append(f"## {heading}\n\n{body}")
+    return "\n\n".join(text) + "\n"
 
 
 def longtable(table: pd.DataFrame, caption: str, label: str, columns: str, index: bool = False) -> str:
@@ -27,16 +27,15 @@ def longtable(table: pd.DataFrame, caption: str, label: str, columns: str, index
     )  # fmt: skip
 
 
-def latex(said: Sequence[str], bodies: Sequence[str]) -> str:
+def latex(notes: Sequence[str], bodies: Sequence[str]) -> str:
     """What must be said, then the longtables; needs the packages booktabs and longtable, and a landscape page."""
-    text = "\n\n".join([" ".join(said).replace("%", r"\%"), *bodies])
+    text = "\n\n".join([" ".join(notes).replace("%", r"\%"), *bodies])
     head = "% needs \\usepackage{booktabs,longtable}; wide: set it in landscape\n"
     return head + text.replace("−", "$-$").replace("–", "--")
 
 
-def write(stem: Path, as_markdown: str, as_latex: str) -> list[Path]:
-    """Write stem.md and stem.tex.  Raises `egrc.atomic.WriteError`."""
-    written = {stem.with_suffix(".md"): as_markdown, stem.with_suffix(".tex"): as_latex}
-    for path, text in written.items():
-        write_text(path, text)
-    return list(written)
+def write(stem: Path, notes: Sequence[str], parts: Mapping[str, pd.DataFrame], bodies: Sequence[str]) -> list[Path]:
+    """Write 'tableN.md' with the parts, and 'tableN.tex' with the longtables.  Raises `egrc.atomic.WriteError`."""
+    write_text(stem.with_suffix(".md"), markdown(stem.name.replace("table", "Table "), notes, parts))
+    write_text(stem.with_suffix(".tex"), latex(notes, bodies))
+    return [stem.with_suffix(".md"), stem.with_suffix(".tex")]
