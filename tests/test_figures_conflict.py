@@ -164,7 +164,7 @@ def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_ne
     hollow = {c.lines[0].get_xdata()[0] for c in left.containers if c.lines[0].get_markerfacecolor() == "white"}
     fired = settings.drop("egrc-r0.8")
     assert hollow == set(fired.loc[(fired["way"] != "control") & (fired["frontier"] == False), "tokens"])  # noqa: E712
-    labels = [t.get_text().strip() for t in texts(figure) if t.get_text().startswith(" r")]
+    labels = [t.get_text().strip() for t in texts(figure) if t.get_text().startswith("r =")]
     assert sorted(labels) == sorted(["r = 0.05", "r = 0.8", "r = 0.2"] * 2)[:-1]
     assert "its gate never fired: egrc-r0.8" in " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
 

@@ -53,6 +53,7 @@ def plane(ax: Axes, every: pd.DataFrame, seeds: pd.DataFrame) -> None:
         across, up = ([[p[n] - p[f"{n}_low"]], [p[f"{n}_high"] - p[n]]] for n in ("tokens", "accuracy"))
         ax.errorbar(p["tokens"], p["accuracy"], xerr=across, yerr=up, elinewidth=0.8, markersize=5.2, zorder=3,
                     markeredgewidth=0.9, markerfacecolor="white" if beaten else shown["color"], **shown)  # fmt: skip
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
     swept = points[points["way"] != "control"].itertuples()
     labels.beside(ax, [labels.Mark(p.tokens, p.accuracy, f"r = {p.r:g}", COLOURS[p.way]) for p in swept])
     entries = []
