@@ -17,25 +17,17 @@ from egrc.analysis.dilemma import WAYS, DilemmaError, Frontier, frontier, gap
 from egrc.experiments import scales
 from egrc.experiments.records import RecordError
 
-
-def test_a_frontier_leaves_out_what_another_setting_beats() -> None:
-    found = frontier(np.array([30, 10, 20, 20, 40]), np.array([0.7, 0.5, 0.6, 0.55, 0.7]))
-    assert found.tokens.tolist() == [10, 20, 30]  # 40 tokens are no more accurate than 30
-    assert found.accuracy.tolist() == [0.5, 0.6, 0.7]
-    assert frontier(np.array([10, 20]), np.array([0.9, 0.5])).tokens.tolist() == [10]  # one beats all
-
-
 points = st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), min_size=1, max_size=8)
 
 
 @given(points)
 def test_a_frontier_increases_and_nothing_lies_above_it(settings: list[tuple[int, int]]) -> None:
-    t, a = np.array(settings, float).T
-    found = frontier(t, a)
+    found = frontier(*np.array(settings, float).T)
     assert (np.diff(found.tokens) > 0).all() and (np.diff(found.accuracy) > 0).all()
+    assert set(zip(*found, strict=True)) <= set(settings)
     for tokens, accuracy in settings:
-        at_most_as_long = found.accuracy[found.tokens <= tokens]
-        assert len(at_most_as_long) and at_most_as_long.max() >= accuracy
+        assert found.accuracy[found.tokens <= tokens].max() >= accuracy
+    assert dilemma.gaps(found, found) == pytest.approx((0, 0), abs=1e-9)
 
 
 def test_a_gap_is_the_mean_over_what_both_have() -> None:
@@ -49,12 +41,6 @@ def test_a_gap_is_the_mean_over_what_both_have() -> None:
     assert math.isnan(gap(x, y, x + 11, y))
 
 
-@given(points)
-def test_frontiers_that_coincide_differ_by_nothing(settings: list[tuple[int, int]]) -> None:
-    same = frontier(*np.array(settings, float).T)
-    assert dilemma.gaps(same, same) == pytest.approx((0, 0), abs=1e-9)
-
-
 def test_both_readings_by_hand() -> None:
     joint = Frontier(np.array([10.0, 30.0]), np.array([0.4, 0.6]))
     staged = Frontier(np.array([10.0, 30.0]), np.array([0.5, 0.7]))
@@ -63,19 +49,24 @@ def test_both_readings_by_hand() -> None:
     assert dilemma.gaps(staged, joint) == pytest.approx((-0.1, -10.0))
 
 
+def test_resamples_without_a_number_count_as_the_worst_and_the_best() -> None:
+    assert dilemma.bounds(np.array([np.nan] * 5 + [1.0] * 95)) == (-np.inf, np.inf)
+    assert dilemma.bounds(np.array([np.nan] + [1.0] * 99)) == (1.0, 1.0)
+    assert dilemma.bounds(np.arange(1001.0)) == (25, 975)
+
+
 # --- from rows ------------------------------------------------------------------------------------------------
 
 
 def rows(settings: dict[str, tuple[float, float]], problems: int = 10, noise: float = 0.0) -> pd.DataFrame:
     """Evaluation rows of two seeds and two benchmarks: arm to (tokens, accuracy); noise by problem."""
-    rng, frames = np.random.default_rng(0), []
-    shift = rng.normal(0, noise, 2 * problems)
+    shift, frames = np.random.default_rng(0).normal(0, noise, 2 * problems), []
     for arm, (tokens, accuracy) in settings.items():
         for seed in (0, 1):
-            right = np.tile(np.arange(problems) < round(accuracy * problems), 2)
             frames.append(pd.DataFrame({
                 "benchmark": np.repeat(["forward-3", "hole-2"], problems), "id": [f"p{i}" for i in range(2 * problems)],
-                "arm": arm, "seed": seed, "r": 0.05, "correct": right, "tokens": tokens + shift,
+                "arm": arm, "seed": seed, "r": 0.05, "tokens": tokens + shift,
+                "correct": np.tile(np.arange(problems) < round(accuracy * problems), 2),
             }))  # fmt: skip
     return pd.concat(frames, ignore_index=True)
 
@@ -83,29 +74,27 @@ def rows(settings: dict[str, tuple[float, float]], problems: int = 10, noise: fl
 JOINT = {"joint": (10, 0.4), "joint-r0.8": (30, 0.6)}
 
 
-def test_frontiers_of_the_same_rows_give_zero_with_an_interval_of_zero() -> None:
-    same = {"egrc": (10, 0.4), "egrc-r0.8": (30, 0.6)}
-    found = dilemma.readings(rows(JOINT | same), n_boot=50).set_index("reading")
-    assert found.loc["3a", ["estimate", "low", "high"]].tolist() == pytest.approx([0, 0, 0])
-    assert found.loc["3b", ["estimate", "low", "high"]].tolist() == pytest.approx([0, 0, 0], abs=1e-9)
-    assert found["reason"].tolist() == ["", ""]
-    assert (found["problems"] == 20).all() and (found["seeds"] == 2).all()
-    assert found.loc["3a", ["from", "to"]].tolist() == [10, 30]
-
-
-def test_a_better_staged_frontier_is_found() -> None:
-    found = dilemma.readings(rows(JOINT | {"egrc": (10, 0.6), "egrc-r0.2": (30, 0.8)}), n_boot=50).set_index("reading")
-    assert found.loc["3a", "estimate"] == pytest.approx(0.2)
-    assert found.loc["3b", "estimate"] == pytest.approx(20)  # they share one accuracy only, 0.6
-    other = {"egrc": (10, 0.4), "egrc-r0.8": (30, 0.6), "joint": (10, 0.6), "joint-r0.8": (30, 0.8)}
-    worse = dilemma.readings(rows(other), n_boot=50)
-    assert worse["estimate"].tolist() == pytest.approx([-0.2, -20])
+@pytest.mark.parametrize(
+    ("staged", "estimates"),
+    [
+        ({"egrc": (10, 0.4), "egrc-r0.8": (30, 0.6)}, [0, 0]),  # the same frontier
+        ({"egrc": (10, 0.6), "egrc-r0.2": (30, 0.8)}, [0.2, 20]),  # they share one accuracy only, 0.6
+        ({"egrc": (10, 0.2), "egrc-r0.2": (30, 0.4)}, [-0.2, -20]),
+    ],
+)
+def test_the_readings_find_what_was_planted(staged: dict[str, Any], estimates: list[float]) -> None:
+    found = dilemma.readings(rows(JOINT | staged), n_boot=50)
+    assert found["estimate"].tolist() == pytest.approx(estimates, abs=1e-9)
+    assert found.loc[0, ["from", "to"]].tolist() == [10, 30]
+    if not any(estimates):  # the same in every resample
+        assert found[["low", "high"]].to_numpy() == pytest.approx(0, abs=1e-9)
+    assert (found["problems"] == 20).all() and (found["seeds"] == 2).all() and (found["reason"] == "").all()
 
 
 def test_each_seed_alone() -> None:
     table = rows(JOINT | {"egrc": (10, 0.4), "egrc-r0.8": (30, 0.6)})
     better = (table["seed"] == 1) & table["arm"].str.startswith("egrc")
-    found = dilemma.readings_by_seed(table.assign(tokens=table["tokens"] - 4 * better)).set_index(["seed", "reading"])
+    found = dilemma.by_seed(table.assign(tokens=table["tokens"] - 4 * better)).set_index(["seed", "reading"])
     # 4 tokens shorter: on the line from 0.4 at 10 to 0.6 at 30 that is worth 0.04
     assert found["estimate"].tolist() == pytest.approx([0, 0, 0.04, 4], abs=1e-9)
 
@@ -116,41 +105,21 @@ def test_frontiers_apart_have_no_number_and_a_reason() -> None:
     assert found.loc["3a", ["low", "high"]].tolist() == [-np.inf, np.inf]
     assert found.loc["3a", "reason"] == "the frontiers share no length: the staged one lies wholly above the joint one"
     assert "share no accuracy" in found.loc["3b", "reason"]
-    assert dilemma.gap_curve(rows(JOINT | {"egrc": (40, 0.7)}), "3a", n_boot=10).empty
-
-
-def test_resamples_without_a_number_count_as_the_worst_and_the_best() -> None:
-    assert dilemma.bounds(np.array([np.nan] * 5 + [1.0] * 95)) == (-np.inf, np.inf)
-    assert dilemma.bounds(np.array([np.nan] + [1.0] * 99)) == (1.0, 1.0)
-    low, high = dilemma.bounds(np.arange(1001.0))
-    assert (low, high) == (25, 975)
 
 
 def test_points_say_which_settings_are_on_the_frontier() -> None:
     table = rows(JOINT | {"joint-r0.2": (20, 0.4), "egrc": (10, 0.6), "compression": (5, 0.9)}, noise=2.0)
     found = dilemma.points(table, n_boot=200).set_index("arm")
-    assert found["frontier"].to_dict() == {
-        "joint": True, "joint-r0.8": True, "joint-r0.2": False, "egrc": True, "compression": False,
-    }  # fmt: skip
+    assert found.index[found["frontier"]].tolist() == ["joint", "joint-r0.8", "egrc"]
     line = found.loc["joint"]
     assert line["tokens_low"] < line["tokens"] < line["tokens_high"] and line["accuracy"] == pytest.approx(0.4)
-    assert len(dilemma.by_seed(table)) == 2 * 5
-
-
-def test_a_gap_along_the_length() -> None:
-    found = dilemma.gap_curve(rows(JOINT | {"egrc": (10, 0.6), "egrc-r0.2": (30, 0.6)}), "3a", n=3, n_boot=20)
-    # only the shorter of the two is on the frontier, which then is a point
-    assert found["x"].tolist() == [10, 10, 10] and found["estimate"].tolist() == pytest.approx([0.2] * 3)
-    found = dilemma.gap_curve(rows(JOINT | {"egrc": (10, 0.6), "egrc-r0.2": (30, 0.7)}), "3a", n=3, n_boot=20)
-    assert found["estimate"].tolist() == pytest.approx([0.2, 0.15, 0.1])
 
 
 def test_settings_that_were_not_asked_alike_are_refused() -> None:
     table = rows(JOINT | {"egrc": (10, 0.4)})
-    with pytest.raises(DilemmaError, match="same problems"):
-        dilemma.readings(table[~((table["arm"] == "egrc") & (table["id"] == "p3"))], n_boot=5)
-    with pytest.raises(DilemmaError, match="same problems"):
-        dilemma.readings(table[~((table["arm"] == "egrc") & (table["seed"] == 1))], n_boot=5)
+    for column, value in (("id", "p3"), ("seed", 1)):
+        with pytest.raises(DilemmaError, match="same problems"):
+            dilemma.readings(table[~((table["arm"] == "egrc") & (table[column] == value))], n_boot=5)
     with pytest.raises(DilemmaError, match="no settings of staged.*sweep --study dilemma"):
         dilemma.readings(rows(JOINT), n_boot=5)
 
@@ -171,9 +140,6 @@ def test_rows_of_records() -> None:
         dilemma.rows([record("joint", answers), record("egrc", answers, steps=5)], 0.6)
     with pytest.raises(DilemmaError, match="not evaluated at temperature 0.3"):
         dilemma.rows([record("joint", answers)], 0.3)
-
-
-def test_a_scale_without_the_study_says_so() -> None:
     with pytest.raises(RecordError, match="scale 'smol' has no study 'dilemma'"):
         dilemma.load("smol")
 

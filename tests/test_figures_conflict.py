@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,8 @@ import synthetic
 from matplotlib.figure import Figure
 from pictures import legible, texts
 
-from egrc.analysis import changes, dilemma, measure, mix
-from egrc.atomic import write_csv, write_parquet
+from egrc.analysis import changes, dilemma, measure
+from egrc.atomic import write_parquet
 from egrc.entropy import CLASSES
 from egrc.experiments.records import RecordError
 from egrc.figures import fig3_conflict, fig4_tug_of_war, fig5_dilemma
@@ -83,16 +84,15 @@ def study() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+STILL = [SimpleNamespace(arm=arm, steps=pd.DataFrame({"phase": phases}))
+         for arm, phases in (("egrc-r0.8", ["compress"] * 2), ("egrc", ["compress", "explore"]))]  # fmt: skip
+"""Runs of the study: the gate of one setting never fired."""
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records and both measurements, all made up."""
+    """Both measurements, made up."""
     folder = tmp_path_factory.mktemp("data")
-    synthetic.write_runs(folder, fig3_conflict.ARMS)
-    for file in folder.glob("runs/pocket/*/seed-*/steps.csv"):
-        steps = pd.read_csv(file)
-        for c, share, nats in zip(CLASSES, SHARES, NATS, strict=True):
-            steps = steps.assign(**{f"share_{c}": share, f"entropy_{c}": nats * steps["entropy"]})
-        write_csv(file, steps)
     write_parquet(measure.file("policies", "pocket", folder), policies())
     write_parquet(measure.file("tug", "pocket", folder), tug())
     return folder
@@ -106,6 +106,7 @@ def drawn(data: Path) -> Iterator[Drawn]:
     """Each figure with its numbers, with few resamples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dilemma, "load", lambda *names: study())  # needs no records
+        patch.setattr(fig5_dilemma.records, "load_study", lambda *names: STILL)
         for module in (fig3_conflict, fig5_dilemma):
             patch.setattr(module, "N_BOOT", 50)
         yield {name: module.draw("pocket", data) for name, module in MODULES.items()}
@@ -117,31 +118,16 @@ def test_texts_are_legible_inside_and_apart(name: str, drawn: Drawn) -> None:
     assert "Missing" not in " ".join(t.get_text() for t in legible(figure))
 
 
-def test_figure_3_draws_every_seed_and_every_interval(drawn: Drawn) -> None:
-    figure, numbers = drawn["fig3_conflict"]
-    assert len(figure.axes) == 6 * 4
-    widths = [line.get_linewidth() for line in figure.axes[0].lines]
-    assert widths == [0.6, 0.6, 0.6, 1.8]
-    ends = numbers[numbers["quantity"].notna()]
-    assert set(ends["quantity"]) == {*(row.quantity for row in fig3_conflict.ROWS), *fig3_conflict.PARTS}
+def test_figure_3_has_every_seed_and_interval_and_the_package_s_own_numbers(drawn: Drawn) -> None:
+    figure, ends = drawn["fig3_conflict"]
+    assert len(figure.axes) == 4
+    assert set(ends["quantity"]) == {*fig3_conflict.PANELS, *fig3_conflict.PARTS}
     means = ends[ends["seed"].isna()]
-    assert len(means) == 7 * 3 and means[["low", "high"]].notna().all(axis=None)
+    assert len(means) == 6 * 3 and means[["low", "high"]].notna().all(axis=None)
     assert (ends.groupby(["arm", "quantity"])["seed"].nunique() == 3).all()
-    # the two parts are the change of entropy per token
     of = means.pivot(index="arm", columns="quantity", values="value")
     assert (of["mix"] + of["certainty"]).tolist() == pytest.approx(of["per_token"].tolist())
-    along = numbers[numbers["step"].notna()]
-    assert (along["mix"] + along["certainty"]).tolist() == pytest.approx(along["total"].tolist(), abs=1e-12)
-
-
-def test_the_end_column_is_the_package_s_own_numbers(drawn: Drawn) -> None:
-    numbers = drawn["fig3_conflict"][1]
-    line = numbers.query("arm == 'joint' and quantity == 'tokens' and seed != seed").iloc[0]
-    assert line["value"] == pytest.approx(changes.change(policies(), "joint", "tokens", 50).estimate)
-    split = numbers.query("arm == 'joint' and quantity == 'mix' and seed != seed").iloc[0]
-    said = policies().query("kind == 'completion'")
-    found = mix.between(said.query("arm == 'base'"), said.query("arm == 'joint'"), 50).set_index("part")
-    assert split["value"] == pytest.approx(found.loc["mix", "estimate"])
+    assert of.loc["joint", "tokens"] == pytest.approx(changes.change(policies(), "joint", "tokens", 50).estimate)
 
 
 def test_figure_4_has_a_panel_for_each_arm_and_set_with_its_control(drawn: Drawn) -> None:
@@ -162,29 +148,31 @@ def test_missing_seeds_and_arms_are_said(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "accuracy: no record; compression: no record; joint: only 2 seeds" in said.replace("\n", " ")
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("fig3_conflict", "egrc sweep"), ("fig4_tug_of_war", "measure tug")])
+@pytest.mark.parametrize(("name", "remedy"), [("fig3_conflict", "policies"), ("fig4_tug_of_war", "measure tug")])
 def test_nothing_to_draw_names_the_remedy(name: str, remedy: str, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=remedy):
         MODULES[name].draw("pocket", tmp_path)
 
 
-def test_figure_5_shows_every_setting_and_marks_the_beaten_ones(drawn: Drawn) -> None:
+def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(drawn: Drawn) -> None:
     figure, numbers = drawn["fig5_dilemma"]
-    settings = numbers[numbers["what"] == "setting"]
-    assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 27
+    settings = numbers[numbers["what"] == "setting"].set_index("arm")
+    assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 8 * 3
     left = figure.axes[0]
-    assert len(left.containers) == 9  # a marker with both intervals each
+    assert len(left.containers) == 8  # a marker with both intervals each
     hollow = {c.lines[0].get_xdata()[0] for c in left.containers if c.lines[0].get_markerfacecolor() == "white"}
-    beaten = settings[(settings["way"] != "control") & (settings["frontier"] == False)]  # noqa: E712 - holds objects
-    assert hollow == set(beaten["tokens"])
-    labels = [t.get_text().strip() for t in texts(figure) if t.get_text().startswith(" r")]
-    assert sorted(labels) == sorted(["r = 0.05", "r = 0.8", "r = 0.2"] * 2)
+    fired = settings.drop("egrc-r0.8")
+    assert hollow == set(fired.loc[(fired["way"] != "control") & (fired["frontier"] == False), "tokens"])  # noqa: E712
+    labels = [t.get_text().strip() for t in texts(figure) if t.get_text().startswith("r =")]
+    assert sorted(labels) == sorted(["r = 0.05", "r = 0.8", "r = 0.2"] * 2)[:-1]
+    assert "its gate never fired: egrc-r0.8" in " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
 
 
 def test_frontiers_apart_are_said_in_the_figure(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
     table = study()
     longer = table["arm"].str.startswith("egrc")
     monkeypatch.setattr(fig5_dilemma, "N_BOOT", 20)
+    monkeypatch.setattr(fig5_dilemma.records, "load_study", lambda *names: [])
     monkeypatch.setattr(dilemma, "load", lambda *names: table.assign(tokens=table["tokens"] + 500 * longer))
     said = " ".join(t.get_text() for t in texts(fig5_dilemma.draw("pocket", data)[0])).replace("\n", " ")
     assert "share no length" in said

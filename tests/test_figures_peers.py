@@ -13,7 +13,7 @@ import synthetic
 from matplotlib.figure import Figure
 from pictures import legible, texts
 
-from egrc.analysis import kept, tables
+from egrc.analysis import tables
 from egrc.experiments import scales
 from egrc.experiments.records import RecordError
 from egrc.figures import FIGURES, fig12_peers, fig14_kept_length, style
@@ -46,7 +46,7 @@ def test_it_is_legible_repeats_and_names_what_is_missing(
     assert "only 2 seeds: base" in said
     assert ("no record: da-dler, dot" in said) == (name == "fig12_peers")
     arms = set(drawn.loc[drawn["config"].notna(), "arm"])
-    assert {"base", "egrc", "deepcompress", "tokensqueeze"} <= arms and "egrc-fixed" not in arms
+    assert {"base", "egrc", "deepcompress"} <= arms and "egrc-fixed" not in arms
     once, again = (style.save(*make(name), tmp_path / part / name)
                    for part, make in (("once", draw), ("again", draw.__wrapped__)))  # fmt: skip
     assert [f.read_bytes() for f in once] == [f.read_bytes() for f in again]
@@ -70,16 +70,9 @@ def test_every_arm_is_drawn_and_a_few_are_named_at_their_points(draw: Callable[[
         fig12_peers.draw("smol")
 
 
-def test_the_strongest_peers_are_shown_once_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scales, "STRONGEST", ("dler", "dot", "kl-cov"))
-    assert fig14_kept_length.chosen("pocket")[-3:] == ["dler", "dot", "kl-cov"]
-    looks = fig14_kept_length.looks(fig14_kept_length.chosen("pocket"))
-    assert len({(str(v["color"]), v["marker"]) for v in looks.values()}) == len(looks)
-
-
-def test_every_level_and_case_has_its_numbers(draw: Callable[[str], Drawn]) -> None:
-    _, drawn = draw("fig14_kept_length")
-    hard = drawn[drawn["what"] == "difficulty"]
+def test_three_methods_are_shown_with_every_level_and_seed(draw: Callable[[str], Drawn]) -> None:
+    assert list(fig14_kept_length.looks()) == ["base", "egrc", "egrc-plus", "deepcompress"]  # the strongest, as patched
+    figure, drawn = draw("fig14_kept_length")
+    hard, seeds = (drawn[drawn["what"] == name] for name in ("difficulty", "difficulty, seed"))
     assert set(hard["pass_rate"]) <= {0.0, 0.5, 1.0} and hard.groupby("arm")["problems"].sum().eq(120).all()
-    cases = drawn[drawn["what"] == "cases"]
-    assert set(cases["cases"]) == set(kept.CASES) and not cases["share"].isna().any()
+    assert len(figure.axes) == 3 and len(seeds) == 2 * len(hard)

@@ -1,4 +1,4 @@
-"""Who beats whom, on arms whose means can be worked out by hand."""
+"""Which arm beats which, on arms whose means can be worked out by hand."""
 
 import numpy as np
 import pandas as pd
@@ -33,9 +33,11 @@ def test_means_are_plain_over_benchmarks(rows: pd.DataFrame) -> None:
     assert dict(zip(found.arms, found.accuracy[0], strict=True)) == {"base": 0.5, "short": 0.5, "good": 1, "poor": 0.75}
     assert found.tokens.shape == found.accuracy.shape == (21, 4)
     assert (found.tokens == found.tokens[0]).all()  # lengths do not vary within a benchmark
+    with pytest.raises(ValueError, match="not every arm was asked"):
+        dilemma.means(rows[(rows["arm"] != "poor") | (rows["id"] > 0)])
 
 
-def test_the_front_has_whom_no_other_is_at_or_above(rows: pd.DataFrame) -> None:
+def test_the_front_has_what_no_other_arm_is_at_or_above(rows: pd.DataFrame) -> None:
     table = fronts.front(dilemma.means(rows, 20)).set_index("arm")
     assert list(table.index[table["on"]]) == ["short", "good"]
     assert table["share"]["short"] == 1 and table["share"]["base"] == 0
@@ -50,73 +52,37 @@ def test_standing_against_one_arm(rows: pd.DataFrame) -> None:
     assert table["outcome"].to_dict() == {"base": "beaten", "short": "shorter, less accurate", "good": "at or above"}
     assert table.loc["short", ["tokens", "tokens_low", "accuracy"]].tolist() == [-10, -10, -0.25]
     assert table.loc["good", "share"] == 1  # solves all that it solves, at equal length
-    said = fronts.said(table.reset_index(), "poor").splitlines()
-    assert said[0].startswith("Against poor") and "  at or above: good (100%)" in said
-    assert "  longer, more accurate: none" in said
-    with pytest.raises(ValueError, match="no arm 'x' among base, good"):
-        fronts.standing(dilemma.means(rows, 20), "x")
-
-
-def test_arms_that_were_asked_other_problems_are_refused(rows: pd.DataFrame) -> None:
-    with pytest.raises(ValueError, match="not every arm was asked"):
-        dilemma.means(rows[(rows["arm"] != "poor") | (rows["id"] > 0)])
+    assert fronts.standing(dilemma.means(rows, 20), "x").empty
 
 
 def test_fronts_are_compared_at_equal_length() -> None:
     tokens, accuracy = (np.array([v] * 3, float) for v in ([10, 30, 20, 90], [0.5, 0.7, 0.7, 0.9]))
     found = Means(["short", "long", "focus", "far"], tokens, accuracy)
-    table = fronts.gaps(found, {"method": ["short", "long"], "focus": ["focus"], "far": ["far"]}, "focus")
-    method, far = (line for _, line in table.iterrows())
+    methods = {"method": ["short", "long"], "focus": ["focus"], "far": ["far"]}
+    method, far = (line for _, line in fronts.gaps(found, methods, "focus").iterrows())
     assert method["estimate"] == method["low"] == method["high"] == pytest.approx(-0.1)  # 0.6 at 20 tokens
     assert (method["settings"], method["apart"], far["apart"]) == (2, 0, 1)
     assert np.isnan(far["estimate"]) and (far["low"], far["high"]) == (-np.inf, np.inf)
-    said = fronts.gaps_said(table, "focus").splitlines()
-    assert said[1:] == [
-        "  method (2 settings): -10.0 points [-10.0, -10.0]",
-        "  far (1 setting): shares no length with focus",
-    ]
+    assert fronts.gaps(found, methods, "absent").empty
 
 
-def test_a_length_shared_in_some_resamples_only_has_no_interval() -> None:
-    found = Means(["method", "focus"], np.array([[20.0, 20.0], [20.0, 21.0]]), np.array([[0.5, 0.4]] * 2))
-    said = fronts.gaps_said(fronts.gaps(found, {"method": ["method"], "focus": ["focus"]}, "focus"), "focus")
-    assert "method (1 setting): +10.0 points (no interval: in 100% of resamples no length is shared)" in said
+def test_the_worst_benchmark_and_the_bounds() -> None:
+    def line(arm: str, benchmark: str, gain: float, removed: float) -> dict[str, object]:
+        both = {"gain_best": gain, "removed": removed}
+        ends = {f"{k}{part}": v + d for k, v in both.items() for part, d in (("_low", -0.01), ("_high", 0.01))}
+        return {"arm": arm, "benchmark": benchmark, **both, **ends}
 
-
-def line(arm: str, benchmark: str, gain: float, removed: float) -> dict[str, object]:
-    both = {"gain_best": gain, "removed": removed}
-    ends = {f"{k}{part}": v + d for k, v in both.items() for part, d in (("_low", -0.01), ("_high", 0.01))}
-    return {"arm": arm, "benchmark": benchmark, **both, **ends}
-
-
-@pytest.fixture
-def lines() -> pd.DataFrame:
-    return pd.DataFrame(
+    nan = float("nan")
+    lines = pd.DataFrame(
         [
             line("lossy", "mean", 0.0, 0.96), line("lossy", "a", 0.1, 1.0), line("lossy", "b", -0.1, 0.92),
             line("sound", "mean", 0.02, 0.95), line("sound", "a", 0.06, 1.0), line("sound", "b", -0.02, 0.9),
             line("long", "mean", -0.02, -0.1), line("long", "a", 0.01, -0.1), line("long", "b", -0.05, -0.1),
-            line("base", "mean", float("nan"), float("nan")), line("base", "a", float("nan"), float("nan")),
+            line("base", "mean", nan, nan), line("base", "a", nan, nan),
         ]
     )  # fmt: skip
-
-
-def test_the_worst_benchmark_and_the_bounds(lines: pd.DataFrame) -> None:
     table = fronts.worst(lines).set_index("arm")
     assert table["worst"].to_dict() == {"lossy": "b", "sound": "b", "long": "b"}
     assert table.loc["lossy", ["change", "low", "high"]].tolist() == pytest.approx([-0.1, -0.11, -0.09])
     assert table["collapsed"].to_dict() == {"lossy": ("b",), "sound": (), "long": ()}  # at the bound is not below it
-    assert fronts.within(table).to_dict() == {"lossy": False, "sound": True, "long": False}
-
-
-def test_findings_follow_from_the_rows(lines: pd.DataFrame) -> None:
-    tokens, accuracy = (np.array([v] * 3, float) for v in ([30, 20, 40], [0.5, 0.6, 0.4]))
-    found = Means(["joint", "kl-cov", "top-entropy"], tokens, accuracy)
-    said = fronts.findings(fronts.worst(lines), found, {"keep entropy": ("kl-cov", "top-entropy", "absent")})
-    assert said[0] == (
-        "At least 95% of the removable length gone, 2 of 3 trained arms: lossy, sound. Of these with a benchmark more "
-        "than 5 points below the base: 1 (b: 1)."
-    )
-    assert "Within all bounds: sound." in said and "Without such a benchmark: sound, long." in said
-    assert "Less than 80% removed: long; longer than the base: long." in said
-    assert said[-1] == "keep entropy (recorded: kl-cov, top-entropy): at or above `joint` is kl-cov."
+    assert table["within"].to_dict() == {"lossy": False, "sound": True, "long": False}

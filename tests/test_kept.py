@@ -74,11 +74,10 @@ def test_tokens_over_all_correct_and_both_correct_answers(rows: pd.DataFrame) ->
     assert table["problems"].to_dict() == {"all": 3, "correct": 2, "both correct": 2}
 
 
-def test_each_seed_has_cases_of_its_own(rows: pd.DataFrame) -> None:
-    table = kept.cases_by_seed(rows).set_index(["seed", "cases"])["share"]
-    assert table[0, "all"] == (7 / 20 + 10 / 40) / 2
-    assert table[1, "both correct"] == (6 / 10 + 30 / 40) / 2
-    assert math.isnan(table[0, "both correct"])  # seed 0 does not solve r, the only problem of b
+def test_a_benchmark_without_a_correct_answer_has_no_share(rows: pd.DataFrame) -> None:
+    alone = kept.cases(rows[rows["seed"] == 0], 5).set_index("cases")["share"]
+    assert alone["all"] == (7 / 20 + 10 / 40) / 2
+    assert math.isnan(alone["both correct"])  # seed 0 does not solve r, the only problem of b
 
 
 def test_other_problems_are_refused(rows: pd.DataFrame, rates: pd.Series) -> None:

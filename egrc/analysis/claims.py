@@ -115,7 +115,7 @@ def moved(policies: pd.DataFrame, arm: str, quantities: Sequence[str]) -> list[A
 
 def frontier(study: pd.DataFrame) -> list[Answer]:
     """The staged objective's frontier against the joint one's; `study`: the rows of `dilemma.load`."""
-    alone = dilemma.readings_by_seed(study).groupby("reading")["estimate"].agg(tuple)
+    alone = dilemma.by_seed(study).groupby("reading")["estimate"].agg(tuple)
     settings = study.drop_duplicates("arm").set_index("arm")["r"]
     swept = sorted({r for arm, r in settings.items() if dilemma.way(str(arm)) in dilemma.WAYS})
     swept_over = f"both swept over r = {', '.join(f'{r:g}' for r in swept)}"

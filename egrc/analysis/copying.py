@@ -22,7 +22,7 @@ import torch
 
 from egrc.analysis import parts as of
 from egrc.config import Config
-from egrc.evaluation import sampling
+from egrc.evaluation import intervals, sampling
 from egrc.experiments import records, run, scales
 from egrc.worlds.pocket.teacher import trace
 from egrc.worlds.pocket.world import BENCHMARKS, Problem, problems
@@ -71,14 +71,13 @@ def answers(model: Any, tokenizer: Any, asked: Sequence[Problem], style: str) ->
     """Columns id, p_answer: the model's probability of each problem's answer after the teacher's trace."""
     model.eval()
     rng = random.Random(style)
-    written = [(p, trace(p, rng, STYLES[style], patient=True)) for p in asked]
-    ids, lengths = _ids(tokenizer, written)
+    ids = _ids(tokenizer, [(p, trace(p, rng, STYLES[style], patient=True)) for p in asked])
     found = []
-    for i in range(0, len(written), BATCH):
-        n = torch.tensor(lengths[i : i + BATCH])  # ..., '#', answer, <eos>
-        rows = torch.arange(len(n))
-        p = model(input_ids=ids[i : i + BATCH]).logits[rows, n - 3].double().softmax(-1)
-        found += p[rows, ids[i : i + BATCH][rows, n - 2]].tolist()
+    for chunk in ids.split(BATCH):
+        n = (chunk != tokenizer.pad_token_id).sum(1)  # ..., '#', answer, <eos>
+        rows = torch.arange(len(chunk))
+        p = model(input_ids=chunk).logits[rows, n - 3].double().softmax(-1)
+        found += p[rows, chunk[rows, n - 2]].tolist()
     return pd.DataFrame({"id": [p.text for p in asked], "p_answer": found})
 
 
@@ -94,8 +93,7 @@ def taught(config: Config, world: scales.World, say: Callable[[int, int], None])
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
     updates = config.steps * config.prompts_per_step * config.group_size // BATCH
     for update in range(updates):
-        batch = [(p, trace(p, rng, p_compact=1.0, patient=True)) for p in islice(lessons, BATCH)]
-        ids, _ = _ids(tokenizer, batch)
+        ids = _ids(tokenizer, [(p, trace(p, rng, p_compact=1.0, patient=True)) for p in islice(lessons, BATCH)])
         logits, target = model(input_ids=ids).logits[:, :-1], ids[:, 1:]
         loss = torch.nn.functional.cross_entropy(logits.mT, target, ignore_index=tokenizer.pad_token_id)
         optimizer.zero_grad()
@@ -105,8 +103,18 @@ def taught(config: Config, world: scales.World, say: Callable[[int, int], None])
     return model.merge_and_unload(), tokenizer
 
 
-def _ids(tokenizer: Any, written: Sequence[tuple[Problem, list[str]]]) -> tuple[torch.Tensor, list[int]]:
-    """Prompt and trace as token ids [n, T], padded on the right (what comes later is not seen), and lengths."""
-    ids = [tokenizer(" ".join([p.text, *words]))["input_ids"] for p, words in written]
-    most, pad = max(map(len, ids)), tokenizer.pad_token_id
-    return torch.tensor([row + [pad] * (most - len(row)) for row in ids]), [len(row) for row in ids]
+def _ids(tokenizer: Any, written: Sequence[tuple[Problem, list[str]]]) -> torch.Tensor:
+    """Prompt and trace as token ids [n, T], padded on the right: what comes later is not seen."""
+    texts = [" ".join([p.text, *words]) for p, words in written]
+    return tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A line a policy, benchmark and style: p_answer with its 95% interval over problems given the seeds (low, high);
+    the lowest and the highest seed."""
+    keys, lines = ["arm", "benchmark", "style"], []
+    for key, own in table.groupby(keys, sort=False):
+        problems = own.groupby("id")["p_answer"].mean().to_numpy()[:, None]
+        values = intervals.interval(problems, ["all"] * len(problems), lambda means: means[..., 0, 0])
+        lines.append((*key, *values, *own.groupby("seed")["p_answer"].mean().agg(["min", "max"])))
+    return pd.DataFrame(lines, columns=[*keys, "p_answer", "low", "high", "lowest", "highest"])

@@ -14,7 +14,8 @@ ordered by length, straight in between.  The readings, fixed before the runs [ou
 
 All is at the temperature that suits the base best.  Intervals are over problems, all settings resampled together,
 seeds averaged first; each resample has frontiers of its own.  One whose frontiers share no length (accuracy) has no
-number, and counts as the worst for the lower end of the interval and as the best for the upper one. """
+number, and counts as the worst for the lower end of the interval and as the best for the upper one.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +37,7 @@ STUDY = "dilemma"
 WAYS = {"joint": "joint", "staged": "egrc"}
 """A way's name to the arm whose settings are swept."""
 N_BOOT = 2000
-READINGS = {
-    "3a": "accuracy of the staged frontier minus the joint one, at equal length",
-    "3b": "tokens of the joint frontier minus the staged one, at equal accuracy",
-}
+READINGS = ("3a", "3b")
 
 
 class DilemmaError(ValueError):
@@ -75,11 +73,11 @@ def rows(runs: Sequence[Record], temperature: float) -> pd.DataFrame:
     for run in runs:
         c = run.config
         budgets.setdefault(c.steps * c.prompts_per_step * c.group_size, run.name)
-        own = run.evaluation[np.isclose(run.evaluation["temperature"], temperature)]
-        if own.empty:
+        answers = run.evaluation[np.isclose(run.evaluation["temperature"], temperature)]
+        if answers.empty:
             raise DilemmaError(f"{run.name} was not evaluated at temperature {temperature:g}")
         facts = {"arm": run.arm, "seed": run.seed, "r": getattr(c.recipe.phases[0], "r", 1.0)}
-        frames.append(own[["benchmark", "id", "correct", "tokens"]].assign(**facts))
+        frames.append(answers[["benchmark", "id", "correct", "tokens"]].assign(**facts))
     if len(budgets) != 1:
         raise DilemmaError(f"not at equal rollouts: {', '.join(f'{name} used {n}' for n, name in budgets.items())}")
     return pd.concat(frames, ignore_index=True)
@@ -102,6 +100,11 @@ def frontier(tokens: np.ndarray, accuracy: np.ndarray) -> Frontier:
     return Frontier(t[a > ahead], a[a > ahead])
 
 
+def shared(x: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest x that both lines have; the first is above the second where there is none."""
+    return max(x[0], other[0]), min(x[-1], other[-1])
+
+
 def gap(x: np.ndarray, y: np.ndarray, x_other: np.ndarray, y_other: np.ndarray) -> float:
     """Mean over the shared range of x of the line y(x) minus the other line; NaN where no x is shared.
 
@@ -116,16 +119,16 @@ def gap(x: np.ndarray, y: np.ndarray, x_other: np.ndarray, y_other: np.ndarray) 
     return float(np.trapezoid(difference, knots) / (high - low) if high > low else difference[0])
 
 
-def shared(x: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest x that both lines have; the first is above the second where there is none."""
-    return max(x[0], other[0]), min(x[-1], other[-1])
-
-
 def gaps(joint: Frontier, staged: Frontier) -> tuple[float, float]:
     """The two readings: staged minus joint accuracy at equal length, joint minus staged tokens at equal accuracy."""
-    at_length = gap(staged.tokens, staged.accuracy, joint.tokens, joint.accuracy)
-    at_accuracy = gap(joint.accuracy, joint.tokens, staged.accuracy, staged.tokens)
-    return at_length, at_accuracy
+    return gap(*staged, *joint), gap(*joint[::-1], *staged[::-1])
+
+
+def bounds(drawn: np.ndarray) -> tuple[float, float]:
+    """Percentile interval of [n_boot]; a NaN may be anything."""
+    tail, last = (1 - LEVEL) / 2, len(drawn) - 1
+    worst, best = (np.sort(np.where(np.isnan(drawn), filler, drawn)) for filler in (-np.inf, np.inf))
+    return float(worst[int(np.floor(tail * last))]), float(best[int(np.ceil((1 - tail) * last))])
 
 
 # --- means, points, readings ----------------------------------------------------------------------
@@ -155,48 +158,33 @@ def means(table: pd.DataFrame, n_boot: int = N_BOOT) -> Means:
     return Means(arms, drawn[:, : len(arms)], drawn[:, len(arms) :], len(each))
 
 
-def settings(table: pd.DataFrame, n_boot: int = N_BOOT) -> Means:
-    """`means` of the study's settings.  Raises DilemmaError also if a setting was not asked on the same seeds."""
+def settings(table: pd.DataFrame, n_boot: int = N_BOOT) -> tuple[Means, list[list[Frontier]]]:
+    """`means` of the study's settings, and of each draw (the first: as observed) the frontiers of `WAYS`.
+
+    Raises DilemmaError if a setting was not asked on the same seeds, or a way has none.
+    """
     if table.groupby(["benchmark", "id", "seed"])["arm"].nunique().nunique() != 1:
         raise DilemmaError("the settings were not asked the same problems on the same seeds: evaluate them alike")
-    return means(table, n_boot)
-
-
-def frontiers(found: Means, ways: dict[str, str], draw: int) -> tuple[Frontier, Frontier]:
-    """Joint and staged frontier of one resample (0: as observed); `ways` maps arms to ways."""
-    chosen = [[i for i, arm in enumerate(found.arms) if ways[arm] == name] for name in WAYS]
-    joint, staged = (frontier(found.tokens[draw, at], found.accuracy[draw, at]) for at in chosen)
-    return joint, staged
-
-
-def _ways(table: pd.DataFrame) -> dict[str, str]:
-    ways = {arm: way(arm) for arm in table["arm"].unique()}
-    lacking = [name for name in WAYS if name not in ways.values()]
-    if lacking:
-        train = f"`python -m egrc sweep --study {STUDY}`"
-        raise DilemmaError(f"no settings of {' and '.join(lacking)}: train them with {train}")
-    return ways
+    found = means(table, n_boot)
+    of_way = {name: [i for i, arm in enumerate(found.arms) if way(arm) == name] for name in WAYS}
+    if lacking := " and ".join(name for name, swept in of_way.items() if not swept):
+        raise DilemmaError(f"no settings of {lacking}: train them with `python -m egrc sweep --study {STUDY}`")
+    draws = zip(found.tokens, found.accuracy, strict=True)
+    return found, [[frontier(t[swept], a[swept]) for swept in of_way.values()] for t, a in draws]
 
 
 def points(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """One line per setting, in the order of the rows: arm, way, r, tokens and accuracy (means over benchmarks) with
     _low and _high, and `frontier`: is it on its way's frontier?  (Of a control: False.)"""
-    found, ways = settings(table, n_boot), _ways(table)
+    found, draws = settings(table, n_boot)
+    kept = {name: f.tokens for name, f in zip(WAYS, draws[0], strict=True)}
     lines = []
-    for arm, own in table.groupby("arm", sort=False):
-        i, line = found.arms.index(arm), {"arm": arm, "way": ways[arm], "r": own["r"].iloc[0]}
+    for arm, r in table.groupby("arm", sort=False)["r"].first().items():
+        i, line = found.arms.index(arm), {"arm": arm, "way": way(arm), "r": r}
         for name, values in (("tokens", found.tokens[:, i]), ("accuracy", found.accuracy[:, i])):
             line |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate(values[0], values[1:]), strict=True))
-        lines.append(line)
-    kept = {name: f.tokens for name, f in zip(WAYS, frontiers(found, ways, 0), strict=True)}
-    return pd.DataFrame([line | {"frontier": line["tokens"] in kept.get(line["way"], ())} for line in lines])
-
-
-def by_seed(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns arm, seed, tokens, accuracy: plain means over benchmarks."""
-    run = ["arm", "seed"]
-    lines = table.groupby([*run, "benchmark"], sort=False)[["tokens", "correct"]].mean()
-    return lines.groupby(run, sort=False).mean().rename(columns={"correct": "accuracy"}).reset_index()
+        lines.append(line | {"frontier": line["tokens"] in kept.get(line["way"], ())})
+    return pd.DataFrame(lines)
 
 
 @once
@@ -206,60 +194,22 @@ def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     Columns reading, estimate, low, high, from, to (what both frontiers have: tokens in 3a, accuracy in 3b), apart
     (share of resamples in which they have nothing in common), problems, seeds, reason ('' or why there is no number).
     """
-    found, ways = settings(table, n_boot), _ways(table)
-    lines = [frontiers(found, ways, draw) for draw in range(len(found.tokens))]
-    drawn = np.array([gaps(joint, staged) for joint, staged in lines])
-    joint, staged = lines[0]
-    ranges = shared(joint.tokens, staged.tokens), shared(joint.accuracy, staged.accuracy)
-    sample = {"problems": found.problems, "seeds": table["seed"].nunique()}
-    judged = []
-    for i, (name, (start, end)) in enumerate(zip(READINGS, ranges, strict=True)):
+    found, draws = settings(table, n_boot)
+    drawn = np.array([gaps(*pair) for pair in draws])
+    lines = []
+    for i, name in enumerate(READINGS):
+        joint, staged = (f[i] for f in draws[0])
+        start, end = shared(joint, staged)
         low, high = bounds(drawn[1:, i])
         line = {"reading": name, "estimate": drawn[0, i], "low": low, "high": high, "from": start, "to": end}
-        line |= {"apart": np.isnan(drawn[1:, i]).mean(), **sample}
-        judged.append(line | {"reason": _reason(joint, staged, name) if start > end else ""})
-    return pd.DataFrame(judged)
+        line |= {"apart": np.isnan(drawn[1:, i]).mean(), "problems": found.problems, "seeds": table["seed"].nunique()}
+        side = "below" if staged[-1] < joint[0] else "above"
+        reason = f"the frontiers share no {('length', 'accuracy')[i]}: the staged one lies wholly {side} the joint one"
+        lines.append(line | {"reason": reason if start > end else ""})
+    return pd.DataFrame(lines)
 
 
-def readings_by_seed(table: pd.DataFrame) -> pd.DataFrame:
+def by_seed(table: pd.DataFrame) -> pd.DataFrame:
     """The readings of each seed's frontiers alone, without intervals: columns seed, reading, estimate, reason."""
-    alone = [readings(own, n_boot=1).assign(seed=seed) for seed, own in table.groupby("seed")]
+    alone = [readings(rows, n_boot=1).assign(seed=seed) for seed, rows in table.groupby("seed")]
     return pd.concat(alone, ignore_index=True)[["seed", "reading", "estimate", "reason"]]
-
-
-def bounds(drawn: np.ndarray) -> tuple[float, float]:
-    """Percentile interval of [n_boot]; a NaN may be anything."""
-    tail = (1 - LEVEL) / 2
-    worst, best = (np.sort(np.where(np.isnan(drawn), filler, drawn)) for filler in (-np.inf, np.inf))
-    last = len(drawn) - 1
-    return float(worst[int(np.floor(tail * last))]), float(best[int(np.ceil((1 - tail) * last))])
-
-
-def _reason(joint: Frontier, staged: Frontier, reading: str) -> str:
-    of, axis = ("length", 0) if reading == "3a" else ("accuracy", 1)
-    side = "below" if staged[axis][-1] < joint[axis][0] else "above"
-    return f"the frontiers share no {of}: the staged one lies wholly {side} the joint one"
-
-
-@once
-def gap_curve(table: pd.DataFrame, reading: str, n: int = 60, n_boot: int = N_BOOT) -> pd.DataFrame:
-    """A reading along its axis: columns x (tokens in 3a, accuracy in 3b), estimate, low, high.
-
-    At each x that both observed frontiers have, over the resamples in which both have it.  Empty where they share none.
-    """
-    found, ways = settings(table, n_boot), _ways(table)
-    lines = [frontiers(found, ways, draw) for draw in range(len(found.tokens))]
-    axis = 0 if reading == "3a" else 1
-    start, end = shared(*(f[axis] for f in lines[0]))
-    if start > end:
-        return pd.DataFrame(columns=["x", "estimate", "low", "high"])
-    x = np.linspace(start, end, n)
-    sign = 1 if reading == "3a" else -1
-    curves = np.array([sign * (_line(staged, axis, x) - _line(joint, axis, x)) for joint, staged in lines])
-    low, high = np.nanquantile(curves[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return pd.DataFrame({"x": x, "estimate": curves[0], "low": low, "high": high})
-
-
-def _line(f: Frontier, axis: int, x: np.ndarray) -> np.ndarray:
-    """The frontier's other coordinate at x; NaN outside."""
-    return np.interp(x, f[axis], f[1 - axis], left=np.nan, right=np.nan)

@@ -18,7 +18,6 @@ import pandas as pd
 
 from egrc.analysis import rows as checked
 from egrc.evaluation import intervals
-from egrc.worlds.pocket import exact
 
 N_BOOT = 2000
 ALL = "all"
@@ -27,36 +26,23 @@ Where = dict[str, Any]
 """Column to value: some rows of the table."""
 LAST, STAGE_TWO, TRAINED_ON = 7000, 3500, 256
 """Steps: the base's last, those of its first stage (`egrc.worlds.pocket.base`), the last of `floor.LOOKS`."""
-
-
-class Quantity(NamedTuple):
-    """A ratio of sums: columns of the numerator with their signs, and those of the denominator."""
-
-    title: str
-    top: dict[str, int]
-    bottom: tuple[str, ...] = ("tokens",)
-
-
-QUANTITIES = {
-    "loss": Quantity("loss (nats/token)", {"loss": 1}),
-    "floor_loss": Quantity("the teacher's own loss (nats/token)", {"floor_loss": 1}),
-    "excess": Quantity("loss above the teacher's (nats/token)", {"loss": 1, "floor_loss": -1}),
-    "calibration": Quantity("teacher's loss - its entropy (nats/token)", {"floor_loss": 1, "floor": -1}),
-    "entropy": Quantity("policy entropy (nats/token, T = 1)", {"entropy": 1}),
-    "everywhere": Quantity(
-        "policy entropy after all prefixes (nats/token)", {"entropy": 1, "off_entropy": 1}, ("tokens", "impossible")
-    ),
-    "floor": Quantity("teacher's exact entropy (nats/token)", {"floor": 1}),
-    "gap": Quantity("policy entropy - teacher's (nats/token)", {"entropy": 1, "floor": -1}),
-    "miss": Quantity("|policy entropy - teacher's| (nats/token)", {"miss": 1}),
-    "distance": Quantity("loss - teacher's entropy (nats/token)", {"loss": 1, "floor": -1}),
-    "kl": Quantity("KL(teacher || policy) (nats/token)", {"kl": 1}),
-    "impossible": Quantity("share of tokens after impossible prefixes", {"impossible": 1}, ("tokens", "impossible")),
-    "slips": Quantity("tokens the teacher could not have said", {"slips": 1}),
-    "accuracy": Quantity("share correct", {"correct": 1}, ("answers",)),
-    "length": Quantity("completion length (tokens)", {"tokens": 1}, ("answers",)),
+QUANTITIES: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
+    "excess": ({"loss": 1, "floor_loss": -1}, ("tokens",)),
+    "calibration": ({"floor_loss": 1, "floor": -1}, ("tokens",)),
+    "entropy": ({"entropy": 1}, ("tokens",)),
+    "everywhere": ({"entropy": 1, "off_entropy": 1}, ("tokens", "impossible")),
+    "floor": ({"floor": 1}, ("tokens",)),
+    "gap": ({"entropy": 1, "floor": -1}, ("tokens",)),
+    "miss": ({"miss": 1}, ("tokens",)),
+    "kl": ({"kl": 1}, ("tokens",)),
+    "impossible": ({"impossible": 1}, ("tokens", "impossible")),
+    "accuracy": ({"correct": 1}, ("answers",)),
+    "length": ({"tokens": 1}, ("answers",)),
 }
-"""By name; the last two are of rows `answers`, all others of the other rows."""
+"""Columns of the numerator with their signs, and those of the denominator; the last two are of rows `answers`.
+
+excess: loss above the teacher's; calibration: the teacher's loss - its entropy; everywhere: policy entropy after all
+prefixes; gap: policy entropy - the teacher's, miss: its size token by token; impossible: tokens without a floor."""
 
 
 def load(scale: str, data: Path | None = None) -> pd.DataFrame:
@@ -66,9 +52,7 @@ def load(scale: str, data: Path | None = None) -> pd.DataFrame:
 
 def pick(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     """The rows that have these values.  Raises ValueError where there are none."""
-    rows = table
-    for column, value in where.items():
-        rows = rows[rows[column] == value]
+    rows = table[np.logical_and.reduce([table[column] == value for column, value in where.items()])]
     if rows.empty:
         raise ValueError(f"no rows with {', '.join(f'{c} {v!r}' for c, v in where.items())}: measure `floor` again")
     return rows
@@ -77,60 +61,50 @@ def pick(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
 # --- ratios and their intervals -------------------------------------------------------------------
 
 
-_ARMS = {"stage": "arms", "measured": "rollouts"}
-
-
-class Ratios(NamedTuple):
-    """A quantity of several groups of rows, as observed [groups] and as resampled [n_boot, groups], paired by draw."""
-
-    groups: pd.Index
-    observed: np.ndarray
-    drawn: np.ndarray
-
-
-def ratios(rows: pd.DataFrame, keys: Sequence[str], quantity: str, n_boot: int = N_BOOT) -> Ratios:
+def ratios(
+    rows: pd.DataFrame, keys: Sequence[str], quantity: str, n_boot: int
+) -> tuple[pd.Index, np.ndarray, np.ndarray]:
     """A quantity of each group of rows that has the same `keys`; a group's classes are added up unless 'class' is one.
 
+    Returns the groups, and the quantity as observed [groups] and as resampled [n_boot, groups], paired by draw.
     Raises ValueError for an unknown quantity.
     """
     if quantity not in QUANTITIES:
         raise ValueError(f"no quantity {quantity!r}: choose one of {', '.join(QUANTITIES)}")
-    _, top, bottom = QUANTITIES[quantity]
+    top, bottom = QUANTITIES[quantity]
     rows = rows.assign(answers=1.0)
     parts = pd.DataFrame({"top": sum(sign * rows[c].astype(float) for c, sign in top.items()),
                           "bottom": sum(rows[c].astype(float) for c in bottom)})  # fmt: skip
-    by = ["benchmark", "id", *keys]
-    sums = parts.groupby([rows[c] for c in by]).sum().unstack(list(keys), fill_value=0.0).sort_index()
+    sums = parts.groupby([rows[c] for c in ("benchmark", "id", *keys)]).sum()
+    sums = sums.unstack(list(keys), fill_value=0.0).sort_index()
     strata = list(sums.index.get_level_values("benchmark"))
     sizes = np.unique(strata, return_counts=True)[1]
     means = intervals.resample(sums.to_numpy(), strata, n_boot)
-    totals = (np.tensordot(m, sizes, axes=(m.ndim - 2, 0)) for m in means)
-    found = (np.split(t, 2, axis=-1) for t in totals)
-    observed, drawn = (np.divide(a, b, out=np.full_like(a, np.nan), where=b > 0) for a, b in found)
-    return Ratios(sums["top"].columns, observed, drawn)
+    totals = (np.split(np.tensordot(m, sizes, axes=(m.ndim - 2, 0)), 2, axis=-1) for m in means)
+    observed, drawn = (np.divide(a, b, out=np.full_like(a, np.nan), where=b > 0) for a, b in totals)
+    return sums["top"].columns, observed, drawn
 
 
 def per_token(
-    rows: pd.DataFrame, keys: Sequence[str], quantities: Sequence[str], by_class: bool = False, n_boot: int = N_BOOT
+    rows: pd.DataFrame,
+    keys: Sequence[str],
+    quantities: Sequence[str],
+    by_class: bool = False,
+    n_boot: int | None = None,
 ) -> pd.DataFrame:
     """Quantities of groups with 95% intervals: keys, (class,) quantity, estimate, low, high.
 
     `by_class` gives every class a line, and their sum one with class 'all'.  With n_boot=0 there are no intervals.
     """
-    tables = []
-    for q in quantities:
-        tables.append(_table(ratios(rows, keys, q, max(1, n_boot)), q))
-        if by_class:
-            tables[-1]["class"] = ALL
-            tables.append(_table(ratios(rows, [*keys, "class"], q, max(1, n_boot)), q))
-    found = pd.concat(tables, ignore_index=True)
-    order = [*keys, *(["class"] if by_class else []), "quantity", "estimate"]
-    return found[[*order, "low", "high"] if n_boot else order]
-
-
-def _table(r: Ratios, quantity: str) -> pd.DataFrame:
-    low, high = np.quantile(r.drawn, [(1 - intervals.LEVEL) / 2, (1 + intervals.LEVEL) / 2], axis=0)
-    return r.groups.to_frame(index=False).assign(quantity=quantity, estimate=r.observed, low=low, high=high)
+    n_boot, tables = N_BOOT if n_boot is None else n_boot, []
+    if by_class:
+        rows, keys = pd.concat([rows.assign(**{"class": ALL}), rows], ignore_index=True), [*keys, "class"]
+    for quantity in quantities:
+        groups, observed, drawn = ratios(rows, keys, quantity, max(1, n_boot))
+        low, high = np.quantile(drawn, [(1 - intervals.LEVEL) / 2, (1 + intervals.LEVEL) / 2], axis=0)
+        found = groups.to_frame(index=False).assign(quantity=quantity, estimate=observed, low=low, high=high)
+        tables.append(found if n_boot else found.drop(columns=["low", "high"]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def wide(found: pd.DataFrame, index: str | list[str]) -> pd.DataFrame:
@@ -144,8 +118,8 @@ def difference(
 ) -> tuple[float, float, float]:
     """A quantity of the rows `a` minus that of the rows `b`, with its 95% interval, paired by problem."""
     both = pd.concat([pick(table, **a).assign(side="a"), pick(table, **b).assign(side="b")], ignore_index=True)
-    r = ratios(both, ["side"], quantity, n_boot)
-    return intervals.estimate(r.observed[0] - r.observed[1], r.drawn[:, 0] - r.drawn[:, 1])
+    _, observed, drawn = ratios(both, ["side"], quantity, n_boot)
+    return intervals.estimate(observed[0] - observed[1], drawn[:, 0] - drawn[:, 1])
 
 
 def by_seed(table: pd.DataFrame, a: Where, b: Where, quantity: str) -> list[float]:
@@ -171,58 +145,47 @@ def moved(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["arm", "quantity", "estimate", "low", "high"])
 
 
-def leaves(prompt: str, tokens: Sequence[str]) -> str:
-    """Where a completion leaves the teacher's language, and what the teacher could have said; '' if it never does."""
-    try:
-        exact.next_token(exact.read_problem(prompt), tokens)
-    except exact.Impossible as error:
-        return str(error)
-    return ""
-
-
 # --- what was asked -------------------------------------------------------------------------------
 
 
-class Question(NamedTuple):
-    """Something asked beforehand: a quantity of rows `a` minus that of rows `b`, and the side of 0 it should lie on."""
-
-    words: str
-    quantity: str
-    a: Where
-    b: Where
-    side: str
-
-
+_ARMS = {"stage": "arms", "measured": "rollouts"}
 _ANSWERS = {"measured": "answers", "temperature": 1.0}
 _ALONG = {"stage": "along", "name": "base"} | _ANSWERS
 _BEYOND = {"stage": "beyond", "step": TRAINED_ON} | _ANSWERS
 
+
+class Question(NamedTuple):
+    """Asked beforehand: of rows `where`, is a quantity larger ('>'), or smaller, if `key` is `a` than if it is `b`?"""
+
+    where: Where
+    quantity: str
+    key: str
+    a: Any
+    side: str
+    b: Any
+    words: str
+
+
 QUESTIONS = {
     "to": Question(
-        "on the way to the floor accuracy on unseen problems rises (second stage, first look to last)",
-        *("accuracy", _ALONG | {"step": LAST}, _ALONG | {"step": STAGE_TWO}, ">"),
-    ),
+        _ALONG, "accuracy", "step", LAST, ">", STAGE_TWO,
+        "on the way to the floor accuracy on unseen problems rises (second stage, first look to last)"),
     "beyond": Question(
-        "below the floor accuracy on unseen problems is lost (fixed traces - fresh ones, same steps)",
-        *("accuracy", _BEYOND | {"name": "fixed"}, _BEYOND | {"name": "fresh"}, "<"),
-    ),
+        _BEYOND, "accuracy", "name", "fixed", "<", "fresh",
+        "below the floor accuracy on unseen problems is lost (fixed traces - fresh ones, same steps)"),
     "limited": Question(
-        "keeping to the floor preserves it (limited - fixed, same traces and steps)",
-        *("accuracy", _BEYOND | {"name": "limited"}, _BEYOND | {"name": "fixed"}, ">"),
-    ),
+        _BEYOND, "accuracy", "name", "limited", ">", "fixed",
+        "keeping to the floor preserves it (limited - fixed, same traces and steps)"),
     "compression": Question(
-        "compression makes the policy surer, against the teacher at the same prefixes (compression - base)",
-        *("gap", _ARMS | {"name": "compression"}, _ARMS | {"name": "base"}, "<"),
-    ),
+        _ARMS, "gap", "name", "compression", "<", "base",
+        "compression makes the policy surer, against the teacher at the same prefixes (compression - base)"),
     "accuracy": Question(
-        "the accuracy objective makes it less sure (accuracy - base)",
-        *("gap", _ARMS | {"name": "accuracy"}, _ARMS | {"name": "base"}, ">"),
-    ),
+        _ARMS, "gap", "name", "accuracy", ">", "base",
+        "the accuracy objective makes it less sure (accuracy - base)"),
     "exploration": Question(
-        "exploring after compressing makes it less sure than compressing alone (egrc - compression)",
-        *("gap", _ARMS | {"name": "egrc"}, _ARMS | {"name": "compression"}, ">"),
-    ),
-}
+        _ARMS, "gap", "name", "egrc", ">", "compression",
+        "exploring after compressing makes it less sure than compressing alone (egrc - compression)"),
+}  # fmt: skip
 """By name.  Accuracies are at T=1; at the other temperature they stand beside, without a predicate."""
 
 
@@ -239,17 +202,14 @@ def verdicts(table: pd.DataFrame, n_boot: int = intervals.N_BOOT) -> pd.DataFram
     """A line per question: question, predicate, estimate, low, high, n (problems), seeds, each seed, verdict."""
     lines = []
     for name, q in QUESTIONS.items():
-        estimate, low, high = difference(table, q.a, q.b, q.quantity, n_boot)
-        alone = by_seed(table, q.a, q.b, q.quantity)
+        a, b = q.where | {q.key: q.a}, q.where | {q.key: q.b}
+        estimate, low, high = difference(table, a, b, q.quantity, n_boot)
+        alone = by_seed(table, a, b, q.quantity)
         verdict = "supported" if (high < 0 if q.side == "<" else low > 0) else "not supported"
         if name in ("beyond", "limited") and not passed(table).query("name == 'fixed'")["below"].all():
             verdict = "not testable: training did not go below the floor on every seed"
-        lines.append(
-            {
-                **{"question": name, "what": q.words, "predicate": f"{q.quantity} {q.side} 0"},
-                **{"estimate": estimate, "low": low, "high": high},
-                **{"n": len(pick(table, **q.a)[["benchmark", "id"]].drop_duplicates()), "seeds": len(alone)},
-                **{"each": [round(x, 3) for x in alone], "verdict": verdict},
-            }
-        )
-    return pd.DataFrame(lines)
+        n = len(pick(table, **a)[["benchmark", "id"]].drop_duplicates())
+        line = (name, q.words, f"{q.quantity} {q.side} 0", estimate, low, high, n, len(alone))
+        lines.append((*line, [round(x, 3) for x in alone], verdict))
+    columns = ["question", "what", "predicate", "estimate", "low", "high", "n", "seeds", "each", "verdict"]
+    return pd.DataFrame(lines, columns=columns)

@@ -5,7 +5,7 @@ Claims 1 and 2 are judged on these rows.
 
 A second kind of row is the policy's next-token entropy after each of the fixed probe prefixes, where contexts cannot
 move.  Such a row has one token; its classes hold the probabilities that this token is of the class, so rows of both
-kinds add up, and decompose (`egrc.analysis.mix`), in the same way.
+kinds add up, and decompose (`egrc.analysis.changes`), in the same way.
 """
 
 from __future__ import annotations
@@ -79,33 +79,26 @@ def completions(
     say: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Rows of `samples` completions of each problem (keys benchmark, id, prompt, answer); a cut one is wrong."""
-    asked = [(p, k) for p in problems for k in range(samples)]
-    prompts = tokenizer([p["prompt"] for p, _ in asked])["input_ids"]
+    asked = [p for p in problems for _ in range(samples)]
+    prompts = tokenizer([p["prompt"] for p in asked])["input_ids"]
     found = sampling.sample(model, tokenizer, prompts, cap, (seed, "policies"), say=say)
+    sums = []
+    for i in range(0, len(found), SCORED):
+        b = sampling.batch(prompts[i : i + SCORED], found[i : i + SCORED], tokenizer.pad_token_id)
+        member = _members(classes)[b.tokens] * b.mask.unsqueeze(-1)  # [B, T, classes]
+        n, nats = member.sum(1), (sampling.score(model, b).entropy.double().unsqueeze(-1) * member).sum(1)
+        sums.append(torch.cat([n.sum(1, keepdim=True), nats.sum(1, keepdim=True), n, nats], dim=1))
     ended = [ids[-1] == tokenizer.eos_token_id for ids in found]
     texts = tokenizer.batch_decode(found, skip_special_tokens=True)
-    facts = {
-        "kind": "completion",
-        "benchmark": [p["benchmark"] for p, _ in asked],
-        "id": [p["id"] for p, _ in asked],
-        "sample": [k for _, k in asked],
-        "correct": [e and bool(correct(t, p["answer"])) for e, t, (p, _) in zip(ended, texts, asked, strict=True)],
-        "truncated": [not e for e in ended],
-        "text_key": [sampling.short_hash(str(ids)) for ids in found],
-    }
-    sums = [
-        _sums(model, sampling.batch(prompts[i : i + SCORED], found[i : i + SCORED], tokenizer.pad_token_id), classes)
-        for i in range(0, len(found), SCORED)
-    ]
-    return pd.DataFrame(facts).assign(**dict(zip(SUMS, torch.cat(sums).T.tolist(), strict=True)))
-
-
-def _sums(model: PreTrainedModel, b: sampling.Batch, classes: TokenClasses) -> Tensor:
-    """`SUMS` of each completion, float64 [B, sums]."""
-    member = _members(classes)[b.tokens] * b.mask.unsqueeze(-1)  # [B, T, classes]
-    by_class = sampling.score(model, b).entropy.double().unsqueeze(-1) * member
-    n, nats = member.sum(1), by_class.sum(1)
-    return torch.cat([n.sum(1, keepdim=True), nats.sum(1, keepdim=True), n, nats], dim=1)
+    return pd.DataFrame(torch.cat(sums).tolist(), columns=list(SUMS)).assign(
+        kind="completion",
+        benchmark=[p["benchmark"] for p in asked],
+        id=[p["id"] for p in asked],
+        sample=[*range(samples)] * len(problems),
+        correct=[e and bool(correct(t, p["answer"])) for e, t, p in zip(ended, texts, asked, strict=True)],
+        truncated=[not e for e in ended],
+        text_key=[sampling.short_hash(str(ids)) for ids in found],
+    )
 
 
 def _members(classes: TokenClasses) -> Tensor:
@@ -127,6 +120,6 @@ def prefixes(
     entropy = token_entropy(last).double().unsqueeze(1)
     n = last.softmax(-1) @ _members(classes)[: last.shape[1]]
     sums = torch.cat([torch.ones_like(entropy), entropy, n, entropy * n], dim=1)
+    facts = {"kind": "prefix", "benchmark": "prefix", "sample": 0, "correct": False, "truncated": False, "text_key": ""}
     names = [f"prefix-{i:02}" for i in range(len(texts))]
-    facts = {"kind": "prefix", "benchmark": "prefix", "id": names, "sample": 0, "correct": False, "truncated": False}
-    return pd.DataFrame(facts).assign(text_key="", **dict(zip(SUMS, sums.T.tolist(), strict=True)))
+    return pd.DataFrame(sums.tolist(), columns=list(SUMS)).assign(id=names, **facts)

@@ -36,17 +36,13 @@ def check(table: pd.DataFrame, file: Path | str, single: Sequence[str] = ONE_ONL
     Raises RecordError with the file and the first bad row, counted from 1.
     """
     where = paths.shown(file)
-    lacking = [c for c in single if c not in table]
-    if lacking:
+    if lacking := [c for c in single if c not in table]:
         raise RecordError(f"{where}: no {', '.join(lacking)}; restore it or measure again")
     for column in single:
-        other = (table[column] != table[column].iloc[:1].squeeze()).to_numpy() if len(table) else np.zeros(0, bool)
-        if other.any():
-            row = int(other.argmax())
-            raise RecordError(
-                f"{where}, row {row + 1}: {column} {table[column].iloc[row]!r} beside {table[column].iloc[0]!r}; "
-                "tables of different ones cannot be joined: measure them apart"
-            )
+        first = np.flatnonzero(~table[column].duplicated())  # the first row of each value
+        if len(first) > 1:
+            value, other = table[column].iloc[first[:2]]
+            raise RecordError(f"{where}, row {first[1] + 1}: {column} {other!r} beside {value!r}; measure them apart")
     for column in table.select_dtypes("number"):
         bad = ~np.isfinite(table[column].to_numpy(float))
         if bad.any():

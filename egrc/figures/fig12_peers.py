@@ -85,7 +85,7 @@ def hidden(ax: Axes, worst: pd.DataFrame) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}"))
     ax.set_xlabel("removable length removed (share)")
     ax.set_ylabel("worst benchmark: accuracy − base (points)")
-    ax.set_title(f"Within the bounds (grey area): {fronts.within(worst).sum()} of {len(worst)} arms", loc="left")
+    ax.set_title(f"Within the bounds (grey area): {worst['within'].sum()} of {len(worst)} arms", loc="left")
 
 
 def caption(at: float, lacking: str) -> list[str]:

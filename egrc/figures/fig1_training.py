@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,36 +22,26 @@ from egrc.paths import DATA
 ARMS = ("accuracy", "compression", "joint", "egrc", "egrc-reversed")
 SMOOTHING = 5
 """Steps of the centred moving average; said in the figure."""
-
-
-class Row(NamedTuple):
-    """A quantity: its column of steps.csv, its axis label, and the column of its reading on fixed prefixes."""
-
-    column: str
-    label: str
-    probe: str | None = None
-
-
-ROWS = (
-    Row("entropy", "policy entropy\n(nats/token, T = 1)", "probe_entropy"),
-    Row("tokens_mean", "completion length\n(tokens)"),
-    Row("accuracy", "accuracy of rollouts\n(share correct)"),
-    Row("connectors_mean", "connectors\n(per completion)"),
-)
+PROBE = "probe_entropy"
+ROWS = {
+    "entropy": "policy entropy\n(nats/token, T = 1)",
+    "tokens_mean": "completion length\n(tokens)",
+    "accuracy": "accuracy of rollouts\n(share correct)",
+    "connectors_mean": "connectors\n(per completion)",
+}
+"""Columns of steps.csv and their labels; with the first goes `PROBE`, its reading on fixed prefixes."""
+COLUMNS = ["step", "phase", "temperature", PROBE, *ROWS]
 
 
 def tidy(records: Sequence[Record]) -> pd.DataFrame:
     """The numbers drawn: one row per arm, seed and step; `gated` arms have two phases, `cause` says why one ended."""
-    columns = ["step", "phase", "temperature", *(c for row in ROWS for c in (row.column, row.probe) if c)]
-    frames = []
+    frames = [pd.DataFrame(columns=[*COLUMNS, "arm", "seed", "config", "gated", "cause"]).astype({"gated": bool})]
     for r in records:
         causes = {d["step"]: d["cause"] for d in r.decisions if d["phase"] != d["next_phase"]}
         gated = len(r.meta["config"]["recipe"]["phases"]) == 2
-        run = r.steps.reindex(columns=columns).assign(arm=r.arm, seed=r.seed, config=r.meta["config_hash"])
+        run = r.steps.reindex(columns=COLUMNS).assign(arm=r.arm, seed=r.seed, config=r.meta["config_hash"])
         frames.append(run.assign(gated=gated, cause=run["step"].map(causes).astype(object)))
-    if not frames:
-        return pd.DataFrame(columns=[*columns, "arm", "seed", "config", "gated", "cause"])
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
 def smooth(values: pd.Series) -> pd.Series:
@@ -85,7 +74,7 @@ def gate_text(runs: pd.DataFrame) -> str:
 def gate_note(drawn: pd.DataFrame) -> str:
     """Where the entropy did NOT set the schedule: seeds whose gate never switched, or only at the dwell limit."""
     parts = []
-    for arm, runs in drawn[drawn["gated"] == True].groupby("arm"):  # noqa: E712 - an empty frame holds objects
+    for arm, runs in drawn[drawn["gated"]].groupby("arm"):
         causes = [run["cause"].dropna() for _, run in runs.groupby("seed")]
         never = sum(c.empty for c in causes)
         dwell = sum(not c.empty and c.str.startswith(AT_DWELL_LIMIT).all() for c in causes)
@@ -94,40 +83,28 @@ def gate_note(drawn: pd.DataFrame) -> str:
     return f"Gate: {'; '.join(parts)}." if parts else ""
 
 
-def mark_phases(ax: Axes, runs: pd.DataFrame, colour: str) -> None:
-    """Shade each seed's exploring steps, and rule a line at each switch."""
-    layer = 0.14 / runs["seed"].nunique()
-    for _, run in runs.groupby("seed"):
-        edges = [int(run["step"].iloc[0]), *(s for s, _ in switches(run)), int(run["step"].iloc[-1]) + 1]
-        phases = [run["phase"].iloc[0], *(p for _, p in switches(run))]
-        for start, end, phase in zip(edges, edges[1:], phases, strict=False):
-            if phase == "explore":
-                ax.axvspan(start - 0.5, end - 0.5, color=colour, alpha=layer, linewidth=0)
-        for start in edges[1:-1]:
-            ax.axvline(start - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
-
-
-def panel(ax: Axes, row: Row, arm: str, drawn: pd.DataFrame) -> None:
-    """One quantity of one arm, the other arms' means in grey behind."""
-    for other, runs in drawn.groupby("arm"):
-        if other != arm:
-            ax.plot(smooth(mean_over_seeds(runs, row.column)), color="0.86", linewidth=0.9, zorder=0)
-    runs = drawn[drawn["arm"] == arm]
+def panel(ax: Axes, column: str, arm: str, drawn: pd.DataFrame) -> None:
+    """One quantity of one arm, the other arms' means in grey behind; exploring steps shaded, switches ruled."""
+    for _, runs in drawn[drawn["arm"] != arm].groupby("arm"):
+        ax.plot(smooth(mean_over_seeds(runs, column)), color="0.86", linewidth=0.9, zorder=0)
+    runs, colour = drawn[drawn["arm"] == arm], style.colour(arm)
     if runs.empty:
         ax.text(0.5, 0.15, "no record", transform=ax.transAxes, ha="center", color=style.GREY, style="italic",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
         return
-    colour = style.colour(arm)
-    mark_phases(ax, runs, colour)
     for _, run in runs.groupby("seed"):
-        ax.plot(run["step"], smooth(run[row.column]), color=colour, linewidth=0.6, alpha=0.6)
-        if row.probe:
-            probed = run.dropna(subset=row.probe)
-            ax.plot(probed["step"], probed[row.probe], color="0.2", linewidth=0.5, alpha=0.5, linestyle="--")
-    ax.plot(smooth(mean_over_seeds(runs, row.column)), color=colour, linewidth=1.8)
-    if row.probe:
-        probe = mean_over_seeds(runs, row.probe).dropna()
-        ax.plot(probe, color="0.2", linewidth=1.1, linestyle="--")
+        starts = [(run["step"].iloc[0], run["phase"].iloc[0]), *switches(run), (run["step"].iloc[-1] + 1, "")]
+        for (start, phase), (end, _) in zip(starts, starts[1:], strict=False):
+            if phase == "explore":
+                ax.axvspan(start - 0.5, end - 0.5, color=colour, alpha=0.14 / runs["seed"].nunique(), linewidth=0)
+        for start, _ in starts[1:-1]:
+            ax.axvline(start - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
+        ax.plot(run["step"], smooth(run[column]), color=colour, linewidth=0.6, alpha=0.6)
+        if column == "entropy":
+            ax.plot(run.set_index("step")[PROBE].dropna(), color="0.2", linewidth=0.5, alpha=0.5, linestyle="--")
+    ax.plot(smooth(mean_over_seeds(runs, column)), color=colour, linewidth=1.8)
+    if column == "entropy":
+        ax.plot(mean_over_seeds(runs, PROBE).dropna(), color="0.2", linewidth=1.1, linestyle="--")
 
 
 def caption(drawn: pd.DataFrame) -> list[str]:
@@ -136,13 +113,10 @@ def caption(drawn: pd.DataFrame) -> list[str]:
     hot = f"T = {phases['explore']:g}" if "explore" in phases else "a higher T"
     lacking = missing(ARMS, drawn[["arm", "seed"]].drop_duplicates().itertuples(index=False, name=None))
     return [
-        f"Thin: one seed; thick: mean over seeds; both centred moving averages over {SMOOTHING} steps. "
-        "Grey: the other arms' means. "
-        f"Shaded: explore phase, rollouts sampled at {hot} (elsewhere T = 1); dotted: the gate switches. "
-        "Length, accuracy and connectors are of these rollouts, at their sampling temperature. "
-        "Entropy is always computed at T = 1: solid on the rollouts, dashed on fixed prefixes (not smoothed).",
-        gate_note(drawn),
-        f"Missing: {'; '.join(lacking)}." if lacking else "",
+        f"Thin: one seed; thick: mean over seeds; centred moving averages over {SMOOTHING} steps. Grey: the other "
+        f"arms' means. Shaded: explore phase, rollouts at {hot} (elsewhere T = 1); dotted: the gate switches. Entropy "
+        "is always computed at T = 1: solid on the rollouts, dashed on fixed prefixes (not smoothed).",
+        " ".join(filter(None, (gate_note(drawn), f"Missing: {'; '.join(lacking)}." if lacking else ""))),
     ]
 
 
@@ -152,11 +126,11 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 6.3))
         axes = figure.subplots(len(ROWS), len(ARMS), sharex=True, sharey="row", squeeze=False)
-        for i, row in enumerate(ROWS):
-            axes[i, 0].set_ylabel(row.label)
-            for ax, arm in zip(axes[i], ARMS, strict=True):
-                panel(ax, row, arm, drawn)
-            axes[i, 0].set_ylim(bottom=0)
+        for line, (column, label) in zip(axes, ROWS.items(), strict=True):
+            line[0].set_ylabel(label)
+            for ax, arm in zip(line, ARMS, strict=True):
+                panel(ax, column, arm, drawn)
+            line[0].set_ylim(bottom=0)
         for ax, arm in zip(axes[0], ARMS, strict=True):
             runs = drawn[drawn["arm"] == arm]
             ax.set_title(arm, color=style.colour(arm), fontweight="bold", pad=13)

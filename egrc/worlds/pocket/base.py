@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +76,13 @@ def batches(seed: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[tor
             yield inputs, labels
 
 
-def train_base(folder: Path, seed: int = 0, steps: int = STEPS) -> Path:
-    """Train on one core and save model and tokenizer (safetensors).  Returns the folder."""
+def train_base(
+    folder: Path, seed: int = 0, steps: int = STEPS, look: Callable[[int, LlamaForCausalLM], None] | None = None
+) -> Path:
+    """Train on one core and save model and tokenizer (safetensors).  Returns the folder.
+
+    `look(step, model)` is called after every step, and must leave the global random state as it was.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     tokenizer, model = build_tokenizer(), new_model()
@@ -96,6 +101,8 @@ def train_base(folder: Path, seed: int = 0, steps: int = STEPS) -> Path:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        if look:
+            look(step, model)
         if step % 100 == 0 or step == steps:
             spent = time.monotonic() - began
             left = spent / step * (steps - step)
