@@ -14,6 +14,7 @@ import tiny
 from pictures import legible, texts
 
 from egrc import methods
+from egrc.checks import ConfigError
 from egrc.controller import Recipe
 from egrc.experiments import scales
 from egrc.figures import FIGURES, fig0_method, style
@@ -97,3 +98,5 @@ def test_the_readers_own_method_is_one_small_file_that_trains(tmp_path: Path, mo
     trainer = tiny.trainer(tmp_path, Recipe((module.Shortest("train", 12),)), max_steps=2)
     trainer.train()
     assert len(pd.read_csv(tmp_path / "records" / "steps.csv")) == 2
+    with pytest.raises(ConfigError, match="is there already"):
+        methods.register("shortest", methods.ARMS["egrc"])

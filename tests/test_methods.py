@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -102,46 +101,3 @@ def test_every_ablation_differs_from_its_arm() -> None:
     for name, (arm, _) in ABLATIONS.items():
         ours, theirs = (scales.config("pocket", a).to_dict() for a in (name, arm))
         assert {**ours, "arm": ""} != {**theirs, "arm": ""}, name
-
-
-# --- a method of one's own, without touching the core ----------------------------------------------------------------
-
-OWN = '''"""Shortest-takes-all: only the shortest correct completion of a group earns anything."""
-
-from dataclasses import dataclass
-
-import torch
-
-from egrc import methods
-from egrc.controller import Recipe
-from egrc.objective import Objective
-
-
-@dataclass
-class Shortest(Objective):
-    margin: int = 0
-
-    def value(self, r):
-        best = torch.where(self.good(r), r.length, 10**9).view(-1, r.group_size).amin(1)
-        return (r.length <= best.repeat_interleave(r.group_size) + self.margin).float()
-
-
-methods.register("shortest", lambda s: Recipe((Shortest("train", s.cap),)))
-'''
-
-
-def test_a_method_of_ones_own_is_one_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(OWN.splitlines()) <= 24
-    monkeypatch.setattr(methods, "ARMS", dict(methods.ARMS))
-    (tmp_path / "shortest.py").write_text(OWN)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.import_module("shortest")
-    recipe = scales.config("pocket", "shortest").recipe
-    trainer = tiny.trainer(tmp_path, shrunk(recipe), max_steps=2, correct=lambda *_: True)  # whatever ends
-    trainer.train()
-    r = trainer._rollouts
-    rewards = trainer.phase.rewards(r).view(-1, r.group_size)
-    shortest = torch.where(r.correct, r.length, 99).view(-1, r.group_size).amin(1)
-    assert ((rewards > 0).sum(1)[shortest < 99] >= 1).all() and rewards.sum() < r.correct.sum()
-    with pytest.raises(ConfigError, match="is there already"):
-        methods.register("shortest", methods.ARMS["egrc"])

@@ -30,7 +30,7 @@ GROUND: dict[str, Any] = {"color": style.GREY, "linewidth": 0.8, "linestyle": (0
 
 def named() -> tuple[str, ...]:
     """The base, EGRC, its first phase alone and our best; the strongest peers on training problems; the closest."""
-    return *OURS, *scales.STRONGEST, *scales.NEIGHBOURS
+    return *OURS, *scales.STRONGEST, "deepcompress", "tokensqueeze"
 
 
 def colour(arm: str) -> Any:
