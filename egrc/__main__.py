@@ -135,6 +135,8 @@ def train(a: Arguments) -> None:
     if a.model:
         if not (a.data and a.out):
             raise ConfigError("--model needs --data FILE with prompts and answers, and --out DIR")
+        if a.fresh or a.on:
+            raise ConfigError("--model takes no --fresh and no --on: to start anew, give another --out")
         from egrc.experiments import own_model
 
         adapter = own_model.train(a.model, a.data, a.out, Progress(a.out.name), **({"seed": a.seed[0]} | overrides))

@@ -27,6 +27,7 @@ from egrc.experiments.results import COLUMNS
         ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', "),
         ("train --arm egrc --out x --set steps=0", "steps=0: at least 1"),
         ("train --arm egrc --on micro_batch", "--on micro_batch: write NAME=VALUE"),
+        ("train --model m --data d.jsonl --out x --fresh", "give another --out"),
         ("train --base --scale smol", "only pocket trains its own"),
         ("search --scale smol", "scale 'smol' has no search"),
     ],
