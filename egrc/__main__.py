@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(action: Any, text: str, scale: str | None = "pocket") -> Any:
-        made = commands.add_parser(action.__name__.strip("_"), help=text, description=text)
+        made = commands.add_parser(action.__name__, help=text, description=text)
         made.set_defaults(action=action)
         made.add_argument("--scale", default=scale, help=f"default: {scale or 'all'}")
         return made.add_argument
@@ -97,9 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # so that whoever ends this process also ends what it started
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        from egrc.experiments import scales
-
         if arguments.scale is not None:
+            from egrc.experiments import scales  # loads torch
+
             scales.runs(arguments.scale)  # is there such a one?
         return arguments.action(arguments) or 0
     except KeyboardInterrupt:

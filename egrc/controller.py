@@ -185,11 +185,11 @@ class Recipe:
         return {"phases": phases, "gate": self.gate.settings(), "trl": self.trl_settings()}
 
 
-def replay(recipe: Recipe, readings: Iterable[Reading | float | None], first_step: int = 1) -> list[Decision]:
+def replay(recipe: Recipe, readings: Iterable[Reading | float | None]) -> list[Decision]:
     """The decisions a fresh gate takes on a run's readings (a number: whatever its gate goes by), as in its log."""
     gate = recipe.new_gate()
     read = [r if r is None or isinstance(r, Reading) else Reading(r, length=r) for r in readings]
-    return [gate.update(step, r) for step, r in enumerate(read, first_step)]
+    return [gate.update(step, r) for step, r in enumerate(read, 1)]
 
 
 def report(decisions: Sequence[Decision]) -> str:

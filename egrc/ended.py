@@ -1,10 +1,11 @@
-"""No work for rows that have ended, in generation and in scoring.
+"""Around `generate`: no work for rows that have ended, in scoring neither, and no settings but the caller's.
 
 transformers and TRL run every row of a batch as far as the longest.  Rollouts differ much in length, so most of that
 work is on padding.  `left_out`: in `model.generate` the model sees only the rows that go on; sampling sees all of them,
 so each row draws the random numbers that it would draw without this.  `by_length`: rows of similar length are scored
 together, each piece as far as its own longest row.  What both do change is the last bits of a sum, since a batch of
-another shape may be summed in another order.  [ours]
+another shape may be summed in another order.  `sampled_as_scored`: a model's own generation settings do not bend what
+is drawn.  [ours]
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from accelerate.utils import is_peft_model
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationConfig
 
 WORTH = 0.9
 """The cache is copied to leave rows out, so only when at most this share of its rows goes on."""
@@ -73,6 +74,18 @@ def left_out(model: nn.Module, ends: Collection[int]) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def sampled_as_scored(policy: Any, base: Any) -> Iterator[None]:
+    """Within it, the model has no generation settings of its own: TRL replaces some, transformers adds the rest."""
+    own = base.generation_config
+    ids = {name: getattr(own, name, None) for name in ("bos_token_id", "pad_token_id", "eos_token_id")}
+    policy.generation_config = base.generation_config = GenerationConfig(**ids)
+    try:
+        yield
+    finally:
+        policy.generation_config = base.generation_config = own
 
 
 def by_length(lengths: Tensor, most: int | None = None) -> list[Tensor]:

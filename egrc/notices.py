@@ -6,7 +6,6 @@ Silent zero rewards, and a model's own `generation_config`, are what users of su
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -33,18 +32,6 @@ def of_sampling(args: Any, own: GenerationConfig) -> Iterator[str]:
         yield f"the model's own generation settings {settings} are left out, so that sampling is what is scored"
     if bent := {n: getattr(args, n) for n, plain in PLAIN.items() if getattr(args, n) != plain}:
         yield f"rollouts are sampled with {bent} but scored without: the update is that of another policy"
-
-
-@contextmanager
-def sampled_as_scored(policy: Any, base: Any) -> Iterator[None]:
-    """Within it, the model has no generation settings of its own: TRL replaces some, transformers adds the rest."""
-    own = base.generation_config
-    ids = {name: getattr(own, name) for name in ("bos_token_id", "pad_token_id", "eos_token_id")}
-    policy.generation_config = base.generation_config = GenerationConfig(**ids)
-    try:
-        yield
-    finally:
-        policy.generation_config = base.generation_config = own
 
 
 def of_step(decision: Decision, r: Rollouts, rewards: Tensor, cut: float, budget: int) -> Iterator[str]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.utils import RepeatSampler
 
 from egrc.atomic import write_json
@@ -25,6 +27,16 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     steps = [p.parent.name.removeprefix("checkpoint-") for p in Path(output_dir).glob(f"checkpoint-*/{STATE_FILE}")]
     newest = max((int(step) for step in steps if step.isdecimal()), default=None)  # not 'checkpoint-best'
     return None if newest is None else str(Path(output_dir) / f"checkpoint-{newest}")
+
+
+def finished(trainer: Trainer, checkpoint: str | None) -> bool:
+    """Is nothing left to do after this checkpoint?  Then it is loaded: transformers would take one step too many."""
+    state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
+    if not 0 < trainer.args.max_steps <= state.global_step:
+        return False
+    trainer._load_from_checkpoint(checkpoint)
+    trainer.state = state
+    return True
 
 
 def step_seed(*parts: Any) -> int:

@@ -22,14 +22,13 @@ from accelerate.utils import is_peft_model
 from datasets import Dataset, IterableDataset
 from peft import LoraConfig, PeftConfig
 from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
 from egrc import notices, resume
 from egrc.checks import grade
-from egrc.ended import left_out
+from egrc.ended import left_out, sampled_as_scored
 from egrc.entropy import TokenClasses, lexical_classes, probe_entropy
 from egrc.objective import Objective, Rollouts, Tokens
 from egrc.recorder import Recorder, StepSums, text
@@ -135,7 +134,7 @@ class EGRCTrainer(GRPOTrainer):
             logging.getLogger(__name__).warning("egrc: %s", line)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with notices.sampled_as_scored(self.model, self._base), left_out(self._base, self.eos_token_ids):
+        with sampled_as_scored(self.model, self._base), left_out(self._base, self.eos_token_ids):
             return super()._generate_single_turn(*args, **kwargs)
 
     # 2. their rewards ---------------------------------------------------------------------------------------
@@ -271,9 +270,7 @@ class EGRCTrainer(GRPOTrainer):
             if resume_from_checkpoint is None:
                 raise ValueError(f"no complete checkpoint in {self.args.output_dir}: train without resuming")
         step = self._begin(Path(resume_from_checkpoint) if resume_from_checkpoint else None)
-        if 0 < self.args.max_steps <= step:  # nothing is left to do; transformers would take one step too many
-            self._load_from_checkpoint(resume_from_checkpoint)
-            self.state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+        if resume.finished(self, resume_from_checkpoint):
             result = TrainOutput(step, math.nan, {})
         else:
             result = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)

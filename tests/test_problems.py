@@ -45,6 +45,15 @@ def test_formats_agree(tmp_path: Path, suffix: str) -> None:
     ]
 
 
+def refused(path: Path, content: bytes | None, message: str) -> None:
+    """A file of this content (None: no file) is refused in one line that matches the message."""
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ProblemError, match=message) as error:
+        load(path)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -69,11 +78,7 @@ def test_formats_agree(tmp_path: Path, suffix: str) -> None:
     ],
 )
 def test_unusable_files(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(ProblemError, match=message) as error:
-        load(tmp_path / name)
-    assert "\n" not in str(error.value)
+    refused(tmp_path / name, content, message)
 
 
 LINES = b'{"question": "a", "answer": "#### 1"}\n{"question": "b", "answer": "#### 2"}\n'
@@ -97,9 +102,7 @@ LINES = b'{"question": "a", "answer": "#### 1"}\n{"question": "b", "answer": "##
     ],
 )
 def test_a_file_that_is_not_what_its_suffix_says(suffix: str, content: bytes, kind: str, tmp_path: Path) -> None:
-    (tmp_path / f"a{suffix}").write_bytes(content)
-    with pytest.raises(ProblemError, match=rf"a\{suffix}: cannot be read: it seems to be {re.escape(kind)}"):
-        load(tmp_path / f"a{suffix}")
+    refused(tmp_path / f"a{suffix}", content, rf"a\{suffix}: cannot be read: it seems to be {re.escape(kind)}")
 
 
 def test_missing_places_name_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

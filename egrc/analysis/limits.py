@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis import rows as checked
+from egrc.analysis.verdicts import Answer, Bound, judged
 from egrc.evaluation import intervals
 
 N_BOOT = 2000
@@ -205,11 +206,11 @@ def verdicts(table: pd.DataFrame, n_boot: int = intervals.N_BOOT) -> pd.DataFram
         a, b = q.where | {q.key: q.a}, q.where | {q.key: q.b}
         estimate, low, high = difference(table, a, b, q.quantity, n_boot)
         alone = by_seed(table, a, b, q.quantity)
-        verdict = "supported" if (high < 0 if q.side == "<" else low > 0) else "not supported"
+        n, bound = len(pick(table, **a)[["benchmark", "id"]].drop_duplicates()), Bound(q.side, 0)
+        verdict, _ = judged(Answer(estimate, low, high, n, len(alone)), bound)
         if name in ("beyond", "limited") and not passed(table).query("name == 'fixed'")["below"].all():
             verdict = "not testable: training did not go below the floor on every seed"
-        n = len(pick(table, **a)[["benchmark", "id"]].drop_duplicates())
-        line = (name, q.words, f"{q.quantity} {q.side} 0", estimate, low, high, n, len(alone))
+        line = (name, q.words, f"{q.quantity} {bound}", estimate, low, high, n, len(alone))
         lines.append((*line, [round(x, 3) for x in alone], verdict))
     columns = ["question", "what", "predicate", "estimate", "low", "high", "n", "seeds", "each", "verdict"]
     return pd.DataFrame(lines, columns=columns)

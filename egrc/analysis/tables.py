@@ -1,4 +1,4 @@
-"""Arms against the base on every benchmark, with intervals: the numbers of tables 1 and 3 and of figures 2 and 12.
+"""Arms against the base on every benchmark, with intervals: tables 1 and 3, figures 2, 12 and 14.
 
 For an arm and the base, both means over samples and seeds, benchmark by benchmark:
 

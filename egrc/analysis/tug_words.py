@@ -9,7 +9,6 @@ is that of single TOKENS that spell a connector of one word.  Random sets have a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pandas as pd
 import torch
 
 from egrc.analysis import measure as measurements
+from egrc.analysis import parts as of
 from egrc.analysis import tug
 from egrc.analysis.word_classes import PENN
 from egrc.entropy import CLASSES, lexical_classes
@@ -43,10 +43,9 @@ def parts(scale: str) -> list[str]:
 def inputs(scale: str) -> dict[str, str]:
     """Hashes of the rollouts, the weights and the adapter's settings.  Raises RecordError without rollouts."""
     measurements.load("words", scale)
-    rollouts = hashlib.sha256(measurements.file("words", scale).read_bytes()).hexdigest()[:16]
+    rollouts = fingerprint.digest(measurements.file("words", scale).read_bytes())
     settings = fingerprint.config_hash(scales.config(scale, "accuracy", SEED))
-    weights = fingerprint.folder_hash(scales.world(scale).policy_path())
-    return {"words": rollouts, "base model": weights, "accuracy": settings}
+    return of.inputs(scale, ()) | {"words": rollouts, "accuracy": settings}
 
 
 def measure(scale: str, part: str, work: Path, say: tug.Say) -> pd.DataFrame:

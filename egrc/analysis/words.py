@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from egrc.analysis import parts as of
 from egrc.analysis.tug import OBJECTIVES, advantages, objectives
 from egrc.analysis.word_classes import classify, split, texts, word_entropies
 from egrc.atomic import write_parquet
@@ -63,8 +64,7 @@ def parts(scale: str) -> list[str]:
 
 def inputs(scale: str) -> dict[str, str]:
     """Hashes of the weights, of the problems, and of the settings of both objectives."""
-    folders = {"base model": scales.world(scale).policy_path(), "problems": str(problems.HANDMADE.parent)}
-    hashes = {name: fingerprint.folder_hash(folder) for name, folder in folders.items()}
+    hashes = of.inputs(scale, ()) | {"problems": fingerprint.folder_hash(str(problems.HANDMADE.parent))}
     return hashes | {arm: fingerprint.config_hash(scales.config(scale, arm)) for arm in OBJECTIVES}
 
 

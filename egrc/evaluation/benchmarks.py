@@ -107,9 +107,13 @@ def get(name: str) -> Benchmark:
 
 
 def messages(problem: Problem) -> list[dict[str, str]]:
-    """A problem as the user's only turn; marks inside it, written by others, are blanked: they must not end it."""
-    asked = get(problem.source).prompt.replace("{problem}", MARK.sub(" ", problem.text))
-    return [{"role": "user", "content": asked}]
+    """A problem as the user's only turn."""
+    return [{"role": "user", "content": asked(problem.text, get(problem.source).prompt)}]
+
+
+def asked(problem: str, template: str) -> str:
+    """A problem in its template; marks inside it, written by others, are blanked: they must not end the turn."""
+    return template.replace("{problem}", MARK.sub(" ", problem))
 
 
 def digest(asked: Sequence[Problem]) -> str:

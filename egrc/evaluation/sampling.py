@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from egrc.checks import require
-from egrc.ended import left_out
+from egrc.ended import left_out, sampled_as_scored
 from egrc.scoring import TokenScores, score_tokens
 
 if TYPE_CHECKING:
@@ -103,23 +103,18 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # stable: little padding, fixed composition
     completions: dict[int, list[int]] = {}
     inner = model.eval().get_base_model() if is_peft_model(model) else model.eval()
-    # `generate` fills from the model's own config what it is not told, so it gets an empty one meanwhile
-    own, inner.generation_config = inner.generation_config, GenerationConfig()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), left_out(model, ends):
-            torch.manual_seed(seed)
-            for start in range(0, len(order), batch):
-                chunk = order[start : start + batch]
-                ids = {"input_ids": [list(prompts[i]) for i in chunk]}
-                inputs = tokenizer.pad(ids, padding_side="left", return_tensors="pt").to(model.device)
-                out = model.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
-                for i, row in zip(chunk, out.tolist(), strict=True):
-                    stop = next((at for at, token in enumerate(row) if token in ends), len(row))
-                    completions[i] = row[: stop + 1]
-                if say:
-                    say(len(completions), len(prompts))
-    finally:
-        inner.generation_config = own
+    with sampled_as_scored(model, inner), left_out(model, ends), torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for start in range(0, len(order), batch):
+            chunk = order[start : start + batch]
+            ids = {"input_ids": [list(prompts[i]) for i in chunk]}
+            inputs = tokenizer.pad(ids, padding_side="left", return_tensors="pt").to(model.device)
+            out = model.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
+            for i, row in zip(chunk, out.tolist(), strict=True):
+                stop = next((at for at, token in enumerate(row) if token in ends), len(row))
+                completions[i] = row[: stop + 1]
+            if say:
+                say(len(completions), len(prompts))
     return [completions[i] for i in range(len(prompts))]
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from egrc import paths
 from egrc.evaluation import intervals
 from egrc.evaluation.evaluate import COLUMNS
-from egrc.experiments.records import RecordError
+from egrc.experiments.records import RecordError, read
 
 PROTOCOL = ("benchmark", "samples", "temperature", "top_p", "cap", "seed", "asked", "prompts")
 """Of the settings: what two evaluations must share to be compared."""
@@ -52,12 +52,9 @@ class Evaluation:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """See `egrc.evaluation.evaluate.COLUMNS`.  Raises RecordError where the file is damaged."""
-        try:
-            table = pd.read_parquet(self.path)
-            if (missing := [c for c in COLUMNS if c not in table]) or table.empty:
-                raise ValueError(f"no {', '.join(missing) or 'rows'}")
-        except (ValueError, OSError) as error:
-            raise RecordError(f"{paths.shown(self.path)}: damaged: {error}; {REMEDY}") from error
+        table = read(self.path, COLUMNS, REMEDY)
+        if table.empty:
+            raise RecordError(f"{paths.shown(self.path)}: no rows; {REMEDY}")
         return table
 
 

@@ -34,9 +34,9 @@ from egrc.evaluation.sampling import Backend, Sampling, by_transformers, by_vllm
 from egrc.experiments import evaluations, fingerprint, scales
 from egrc.experiments.export import ADAPTER
 from egrc.experiments.fingerprint import portable, versions
-from egrc.experiments.generate import adapted, check_adapter
+from egrc.experiments.generate import check_adapter
 from egrc.experiments.records import RecordError, alone
-from egrc.experiments.run import set_up
+from egrc.experiments.run import adapted, set_up
 from egrc.worlds import deepseek, hub
 from egrc.worlds.pocket import verdicts
 from egrc.worlds.pocket.tokenizer import build_tokenizer

@@ -17,13 +17,14 @@ from egrc.config import Config
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """The first 16 hexadecimal digits of SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def config_hash(config: Config) -> str:
     """Hash of the settings as canonical JSON (keys sorted, no spaces), without those that are off (None)."""
-    return _digest(json.dumps(_on(config.to_dict()), sort_keys=True, separators=(",", ":")).encode())
+    return digest(json.dumps(_on(config.to_dict()), sort_keys=True, separators=(",", ":")).encode())
 
 
 def _on(settings: Any) -> Any:
@@ -38,7 +39,7 @@ def folder_hash(path: str) -> str:
     if not folder.is_dir():
         return path
     files = sorted(f for f in folder.rglob("*") if f.is_file())
-    return _digest("".join(f"{f.relative_to(folder)} {_digest(f.read_bytes())}\n" for f in files).encode())
+    return digest("".join(f"{f.relative_to(folder)} {digest(f.read_bytes())}\n" for f in files).encode())
 
 
 def portable(policy_path: str) -> str:

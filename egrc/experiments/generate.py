@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from egrc.evaluation import sampling
 from egrc.experiments import scales
 from egrc.experiments.export import ADAPTER
 from egrc.experiments.fingerprint import portable
+from egrc.experiments.run import adapted
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,3 @@ def check_adapter(folder: Path, scale: str) -> None:
     ours = portable(scales.world(scale).policy_path())
     if named != ours:
         raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {ours!r}: name its scale")
-
-
-def adapted(model: Any, adapter: Path) -> Any:
-    """The model with an adapter merged into it.  Raises ConfigError for weights that are cut, or of another shape."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the adapter in {adapter} cannot be used: {said}: copy or export it again") from error

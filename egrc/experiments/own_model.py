@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import linear_regression
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -23,7 +22,7 @@ from datasets import Dataset, load_dataset
 from egrc.atomic import write_json, write_text
 from egrc.checks import ConfigError, require
 from egrc.controller import Decision, EntropyGate, Reading, report
-from egrc.experiments.run import save_adapter
+from egrc.experiments.run import observer, save_adapter
 from egrc.methods.egrc import default_recipe
 
 GATE_FILE = "gate.json"
@@ -86,7 +85,7 @@ def train(model: str, data: Any, out: Any, on_progress: Progress = None, say: An
 
     `settings` are `EGRCConfig`'s.  Raises ConfigError for data or settings that cannot be trained with.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 
     from egrc.trainer import EGRCConfig, EGRCTrainer, last_checkpoint
 
@@ -107,33 +106,31 @@ def train(model: str, data: Any, out: Any, on_progress: Progress = None, say: An
     args = EGRCConfig(str(out / "checkpoints"), recipe=recipe, record_dir=str(out), **settings)
     trainer = EGRCTrainer(base, args=args, train_dataset=rows, processing_class=tokenizer)
 
-    class Watch(TrainerCallback):
-        seen: list[float] = []  # on every rank the same
+    seen: list[float] = []  # on every rank the same
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if on_progress and trainer.accelerator.is_main_process:
-                on_progress("training", state.global_step, args.max_steps)
-            self.seen += trainer.gate.readings[-1:]
-            before_dwell = state.global_step == len(self.seen) == recipe.gate.dwell - 1
-            if before_dwell and len(recipe.phases) > 1 and not has_thresholds:
-                made, why = proposal(recipe.gate, self.seen)
-                trainer.recipe = replace(trainer.recipe, gate=made)
-                trainer.gate = trainer.recipe.new_gate()
-                for step, entropy in enumerate(self.seen, 1):
-                    trainer.gate.update(step, Reading(entropy))
-                if trainer.accelerator.is_main_process:
-                    say(why)
-                    write_json(proposed, {"low": made.low, "high": made.high, "flat": made.flat})
+    def after_step(step: int, _: Any) -> None:
+        if step and on_progress and trainer.accelerator.is_main_process:
+            on_progress("training", step, args.max_steps)
+        seen.extend(trainer.gate.readings[-1:])
+        if 0 < step == len(seen) == recipe.gate.dwell - 1 and len(recipe.phases) > 1 and not has_thresholds:
+            made, why = proposal(recipe.gate, seen)
+            trainer.recipe = replace(trainer.recipe, gate=made)
+            trainer.gate = trainer.recipe.new_gate()
+            for taken, entropy in enumerate(seen, 1):
+                trainer.gate.update(taken, Reading(entropy))
+            if trainer.accelerator.is_main_process:
+                say(why)
+                write_json(proposed, {"low": made.low, "high": made.high, "flat": made.flat})
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch())
+    trainer.add_callback(observer(after_step))
     trainer.train(resume_from_checkpoint=last_checkpoint(args.output_dir))
     adapter, name = out / "adapter", Path(model).name if Path(model).is_dir() else model  # no path of this machine
     if trainer.accelerator.is_main_process:
         gate = report([Decision(**d) for d in trainer.recorder.decisions]).replace("\n", "; ")
         say(f"gate: {gate}")
         if not adapter.exists():
-            save_adapter(trainer.model, SimpleNamespace(policy_path=lambda: name), adapter)
+            save_adapter(trainer.model, name, adapter)
         write_text(adapter / "README.md", card(name, Path(data).name, args, trainer.recorder.steps, gate))
     return adapter
 

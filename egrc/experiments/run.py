@@ -21,6 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from egrc import paths
 from egrc.atomic import publish_folder, write_json, write_parquet
+from egrc.checks import ConfigError
 from egrc.config import Config
 from egrc.evaluation.evaluate import evaluate
 from egrc.experiments import records, scales
@@ -169,7 +170,7 @@ def train(
             trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(checkpoints))
         model = trainer.accelerator.unwrap_model(trainer.model)
     if launch.is_main() and not stop_after:
-        save_adapter(model, world, work / "adapter")
+        save_adapter(model, world.policy_path(), work / "adapter")
 
 
 def lora(config: Config) -> Any:
@@ -195,14 +196,14 @@ def observer(observe: Callable[[int, Any], bool | None]) -> Any:
     return Observer()
 
 
-def save_adapter(model: Any, world: scales.World, folder: Path) -> None:
+def save_adapter(model: Any, base: str, folder: Path) -> None:
     """Save the LoRA weights; the folder appears only when it is whole, and names no path of this machine."""
     unfinished = folder.with_suffix(".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished, safe_serialization=True)
     (unfinished / "README.md").unlink(missing_ok=True)
     settings = json.loads((unfinished / "adapter_config.json").read_text())
-    settings["base_model_name_or_path"] = portable(world.policy_path())
+    settings["base_model_name_or_path"] = portable(base)
     write_json(unfinished / "adapter_config.json", settings)
     for file in unfinished.iterdir():
         file.chmod(0o644)  # safetensors writes for the owner only
@@ -215,11 +216,20 @@ def save_adapter(model: Any, world: scales.World, folder: Path) -> None:
 def policy(config: Config, world: scales.World, adapter: Path) -> tuple[Any, Any]:
     """Model and tokenizer of a run: the base, with the adapter merged into it unless the arm is 'base'."""
     model, tokenizer = world.policy()
-    if config.arm != "base":
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    model = model if config.arm == "base" else adapted(model, adapter)
     return model.eval(), tokenizer
+
+
+def adapted(model: Any, adapter: Path) -> Any:
+    """The model with an adapter merged into it.  Raises ConfigError for weights that are cut, or of another shape."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the adapter in {adapter} cannot be used: {said}: copy or export it again") from error
 
 
 def _evaluate(config: Config, world: Any, work: Path, on_progress: OnProgress | None, hardware: Hardware) -> None:

@@ -1,4 +1,4 @@
-"""Rows of dots with intervals: what figures 6 to 9 are made of, and how their values are read."""
+"""Rows of dots with intervals: what figures 6 to 9, 11 and 13 are made of, and how their values are read."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def hidden(ax: Axes, worst: pd.DataFrame) -> None:
 def caption(at: float, lacking: str) -> list[str]:
     """How to read the figure, and what is missing from it."""
     return [
-        f"Held-out problems at T = {at:g}, the temperature that suits the base best: means over benchmarks and seeds "
+        f"Held-out problems{labels.at_best(at)}: means over benchmarks and seeds "
         "with 95% intervals (over problems, given the seeds); small: one seed. Grey: all other arms, see table 3. "
         "Dotted: the front of all means. Right: each arm's own worst benchmark, on average a little too low; bounds as "
         f"fixed before the runs. {lacking}"

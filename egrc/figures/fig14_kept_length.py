@@ -75,7 +75,7 @@ def panel(ax: Axes, table: pd.DataFrame, seeds: pd.DataFrame, on: str, name: str
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records at hand.  Raises RecordError, or ValueError as `numbers`."""
-    runs = [run for run in table3.load(scale, data, ablations=False) if run.arm in looks()]
+    runs = tables.load(scale, [arm for arm in tables.wanted(scale) if arm in looks()], data)
     found, lacking = numbers(scale, runs, data), table3.missing(scale, runs, looks())
     hard, alone = found["difficulty"], found["difficulty, seed"]
     trained, seeds = hard[hard["arm"] != "base"], alone[alone["arm"] != "base"]

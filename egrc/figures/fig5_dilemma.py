@@ -97,7 +97,8 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         for i, reading in readings.iterrows():
             gap(figure.add_subplot(grid[i, 1]), reading, alone.query("reading == @reading.reading")["estimate"])
         figure.align_ylabels(figure.axes[1:])
-        left_out = f" Outside, its gate never fired: {', '.join(still)}; lines and readings count it." if still else ""
+        names = ", ".join(still)
+        left_out = f" Not drawn, its gate never fired: {names}; lines and readings count it." if still else ""
         bottom = style.caption(figure, [
             f"Held-out problems{labels.at_best(tables.best_temperature(scale, data))}; means over benchmarks and "
             "seeds with 95% intervals (bootstrap over problems); small: one seed. All settings had as many rollouts. "

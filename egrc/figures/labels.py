@@ -49,5 +49,5 @@ def beside(ax: Axes, marks: Sequence[Mark], size: float = 7.0, gap: float = 5.0)
 
 
 def at_best(temperature: float | None) -> str:
-    """' at T = ...' for a caption; nothing where no base has been evaluated."""
+    """' at T = ...' for a caption; nothing where a scale has no such temperature."""
     return "" if temperature is None else f" at T = {temperature:g}, the temperature that suits the base best"

@@ -17,7 +17,7 @@ from egrc.analysis.tables import wanted
 from egrc.controller import EntropyGate
 from egrc.experiments import scales
 from egrc.experiments.records import Record
-from egrc.figures import table1, typeset
+from egrc.figures import labels, table1, typeset
 from egrc.methods import MAIN, OURS
 from egrc.paths import DATA, FIGURES
 
@@ -131,7 +131,7 @@ def pretty(lines: pd.DataFrame) -> pd.DataFrame:
 def notes(at: float, lacking: str) -> list[str]:
     """How to read the table, and what is missing from it."""
     said = [
-        f"All at T = {at:g}, the temperature that suits the base best. Estimate [95% interval, paired bootstrap over "
+        f"All{labels.at_best(at)}. Estimate [95% interval, paired bootstrap over "
         "problems given the seeds] (lowest to highest seed). Removable length is base's tokens - compact floor. The "
         "mean is the plain mean over benchmarks of each column.",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "

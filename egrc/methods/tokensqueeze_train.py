@@ -14,7 +14,6 @@ Trains in one process, and not on a GPU.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
@@ -29,13 +28,13 @@ from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from egrc.atomic import write_json, write_parquet
-from egrc.checks import ConfigError
+from egrc.checks import ConfigError, grade
 from egrc.config import Config
 from egrc.controller import Reading
 from egrc.evaluation import sampling
 from egrc.methods.tokensqueeze import Grammar, Trace, pairs, rewrite, split
 from egrc.recorder import Recorder
-from egrc.resume import STATE_FILE, last_checkpoint
+from egrc.resume import STATE_FILE, finished, last_checkpoint
 
 ETA = 0.5  # weight of DPO-L; the rest is SFT's
 AT_ONCE = 256  # rollouts in a file of samples: what a killed run loses at most
@@ -81,7 +80,7 @@ def sample(config: Config, world: Any, folder: Path, on_progress: Any = None) ->
     Columns problem (its number), prompt_ids, ids, correct, seconds (its share); what is there already stays.
     """
     model, tokenizer = world.policy()
-    rows = world.train_problems(config.seed)
+    ends, rows = sampling.end_tokens(model.generation_config, tokenizer), world.train_problems(config.seed)
     first, budget = config.recipe.phases[0], config.steps * config.prompts_per_step
     at_once = max(1, AT_ONCE // config.group_size)
 
@@ -91,9 +90,9 @@ def sample(config: Config, world: Any, folder: Path, on_progress: Any = None) ->
         seed = (config.seed, f"squeeze/{start}")
         ids = sampling.sample(model, tokenizer, prompts, first.budget, seed, first.temperature)
         table = pd.DataFrame({"problem": numbers, "prompt_ids": prompts, "ids": ids})
-        graded = zip(numbers, ids, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True)
-        right = [y[-1] == tokenizer.eos_token_id and world.correct(text, rows[n]["answer"]) for n, y, text in graded]
-        return table.assign(correct=list(map(bool, right)))
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        right = grade(world.correct, texts, [rows[n]["answer"] for n in numbers])
+        return table.assign(correct=[ok and y[-1] in ends for ok, y in zip(right, ids, strict=True)])
 
     parts = []
     for start in range(0, budget, at_once):
@@ -179,13 +178,9 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(work / "checkpoints") if resume else None
-    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text()) if checkpoint else {"global_step": 0}
-    if state["global_step"] >= config.steps:  # transformers would take one step too many
-        trainer._load_from_checkpoint(checkpoint)
-        _record(config, world.token_classes(tokenizer), samples, table, state["log_history"], work)
-    else:
+    if not finished(trainer, checkpoint):
         trainer.train(resume_from_checkpoint=checkpoint)
-        _record(config, world.token_classes(tokenizer), samples, table, trainer.state.log_history, work)
+    _record(config, world.token_classes(tokenizer), samples, table, trainer.state.log_history, work)
     return trainer.accelerator.unwrap_model(trainer.model)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,6 @@ lock's; the extra `vllm` has versions that all metadata admit.  TRL's trainer im
 environment must hold them all."""
 INSTALL = "python3 -m venv .venv-gpu && .venv-gpu/bin/pip install -e '.[vllm]'"
 """How that environment is made."""
-_MARKS = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>")
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +50,9 @@ log = logging.getLogger(__name__)
 def prompt(problem: str, template: str = benchmarks.PROMPT) -> str:
     """The problem as the models' chat template puts it, up to where thinking begins.
 
-    Without the token of the beginning, which the tokenizer adds.  Marks inside a problem, written by others, are
-    blanked: they must not end the turn.
+    Without the token of the beginning, which the tokenizer adds.
     """
-    return f"{USER}{template.replace('{problem}', _MARKS.sub(' ', problem))}{ASSISTANT}{THINK}\n"
+    return f"{USER}{benchmarks.asked(problem, template)}{ASSISTANT}{THINK}\n"
 
 
 class Gpu:

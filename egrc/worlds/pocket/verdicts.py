@@ -15,6 +15,6 @@ def grade(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> list[Grade]:
 
 def _grade(text: str, gold: tuple[str, ...]) -> Grade:
     _, mark, said = text.rpartition("# ")
-    right = any(Pocket().correct(text, answer) for answer in gold)
+    right = Pocket().correct(text, gold)
     reason = "equal" if right else "not equal" if mark else "no answer"
     return Grade(right, said if mark else None, reason)
