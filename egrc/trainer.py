@@ -79,9 +79,9 @@ class EGRCTrainer(GRPOTrainer):
         if peft_config is None and not (isinstance(model, torch.nn.Module) and is_peft_model(model)):
             peft_config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
         if correct is None:
-            from egrc.evaluation.pool import Grader as MathGrader  # worker processes: no completion can hang the run
+            from egrc.evaluation.pool import Pool  # worker processes: no completion can hang the run
 
-            correct = MathGrader()
+            correct = Pool()
         self.correct, self.probe_prefixes = correct, list(probe_prefixes or [])
         given = {"args": args, "train_dataset": train_dataset, "peft_config": peft_config}
         super().__init__(model, [self.phase_reward, *extra], **given, **kwargs)

@@ -194,21 +194,17 @@ GOOD = {"id": "n", "problem": "Good?", "answer": "7", "question": "Good?", "fina
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("minerva", {"answer": ...}, "no column 'answer'; found id, problem"),
-        ("minerva", {"question": ..., "problem": ...}, "no column 'question' or 'problem'; found id"),
+        ("minerva", {"answer": ...}, "expected columns 'question' or 'problem' and 'answer'; found id, problem"),
         ("minerva", {"answer": None}, "column 'answer': no answer"),
-        ("minerva", {"answer": "  "}, "column 'answer': no answer in text '  '"),
-        ("minerva", {"answer": {"value": 3}}, "column 'answer': expected a text, a number or a list .* found dict"),
-        ("math500", {"answer": ["1", ""]}, "column 'answer': no answer: an entry of the list is empty"),
+        ("minerva", {"answer": "  "}, "column 'answer': no answer: .* found text '  '"),
+        ("math500", {"answer": ["1", ""]}, "column 'answer': no answer: .* found list"),
         ("aime24", {"answer": "2024"}, "column 'answer': expected a whole number from 0 to 999, found 2024"),
         ("amc23", {"answer": float("nan")}, "column 'answer': no answer"),
         ("gsm8k", {"answer": "18"}, "column 'answer': expected text that ends in '#### number', found text '18'"),
         ("aime25", {"problem": " \n"}, r"column 'problem': expected a text, found text ' \\n'"),
-        ("aime25", {"problem": None}, "column 'problem': expected a text, found NoneType None"),
-        ("aime25", {"id": "good"}, "its name 'aime25/good' stands in row 1, too"),
-        ("aime25", {"id": {"a": 1}}, "column 'id': expected the row's name, found dict"),
+        ("aime25", {"id": "good"}, "its name 'aime25/good' stands in an earlier row, too"),
         ("aime25", {"gold": ["1"], "source": "aime24"}, "column 'source': 'aime24' in a file of 'aime25'"),
-        ("aime25", {"gold": []}, "column 'gold': no answer: the list is empty"),
+        ("aime25", {"gold": []}, "column 'gold': no answer"),
         ("aime25", ["How?", "1"], "expected columns and values, found list"),
     ],
 )
@@ -233,13 +229,13 @@ def test_another_number_of_rows_is_a_fault(size: int, tmp_path: Path, sized: Siz
 @pytest.mark.parametrize(
     ("row", "doubt"),
     [
-        ({"question": "How?", "answer": "\frac{1}{2}"}, r"minerva/1: '\x0c' in its answer: a backslash taken for"),
-        ({"question": "How?", "answer": "\text{a}"}, r"minerva/1: '\t' in its answer"),
-        ({"question": "How \x00?", "answer": "1"}, r"minerva/1: '\x00' in its problem"),
-        ({"question": "Janet\u00e2\u20ac\u2122s?", "answer": "1"}, r"minerva/1: '\xe2\u20ac' in its problem"),
-        ({"question": "caf\u00c3\u00a9?", "answer": "1"}, r"minerva/1: '\xc3\xa9' in its problem"),
-        ({"question": "caf\ufffd?", "answer": "1"}, r"minerva/1: '\ufffd' in its problem"),
-        ({"question": "How?", "answer": "\\frac{1}{2"}, r"minerva/1: the braces of its answer '\\frac{1}{2' do"),
+        ({"question": "How?", "answer": "\frac{1}{2}"}, r"minerva/1: '\x0c' in it: a backslash taken for"),
+        ({"question": "How?", "answer": "\text{a}"}, r"minerva/1: '\t' in it"),
+        ({"question": "How \x00?", "answer": "1"}, r"minerva/1: '\x00' in it"),
+        ({"question": "Janet\u00e2\u20ac\u2122s?", "answer": "1"}, r"minerva/1: '\xe2\u20ac' in it"),
+        ({"question": "caf\u00c3\u00a9?", "answer": "1"}, r"minerva/1: '\xc3\xa9' in it"),
+        ({"question": "caf\ufffd?", "answer": "1"}, r"minerva/1: '\ufffd' in it"),
+        ({"question": "How?", "answer": "\\frac{1}{2"}, r"minerva/1: the braces of '\\frac{1}{2' do"),
     ],
 )
 def test_doubts_are_said_and_kept(row: dict, doubt: str, tmp_path: Path, sized: Sized, caplog: Any) -> None:
@@ -352,22 +348,18 @@ def test_a_cached_copy_counts_only_at_the_pinned_revision(
 
 def test_a_survey_lists_the_registry_and_checks_local_copies(tmp_path: Path, sized: Sized) -> None:
     table, copies = benchmarks.survey()
-    assert table["name"].tolist() == list(REGISTRY) and copies == []
+    assert table["name"].tolist() == list(REGISTRY) and copies == {}
     assert table["hub"].tolist() == [f"{b.hub}@{b.revision[:7]}" for b in REGISTRY.values()]
-    sized("aime25")
-    sized("minerva")
-    sized("gsm8k")
+    for name in ("aime25", "gsm8k"):
+        sized(name)
     write(tmp_path, "aime25", NATIVE["aime25"][0])
-    write(tmp_path, "minerva", [NATIVE["minerva"][0][0], {"question": "\ufffd", "answer": "\\frac{1"}])
     write(tmp_path, "gsm8k", [NATIVE["gsm8k"][0][0], {}])
     table, copies = benchmarks.survey(tmp_path)
-    found = table.set_index("name")["problems found"][["gsm8k", "aime25", "minerva", "amc23"]]
-    assert found.tolist() == ["1 faults, 0 doubts", "0 faults, 0 doubts", "0 faults, 2 doubts", ""]
-    (fault,), (), doubts = (copy.report() for copy in copies)
-    assert fault == f"fault: {copies[0].where}, row 2: no column 'question'; found none"
-    assert doubts[0].startswith(f"doubt: {copies[2].where}, minerva/2: '\\ufffd' in its problem") and len(doubts) == 2
+    faults = table.set_index("name")["fault"]
+    assert faults["gsm8k"].endswith("row 2: expected columns 'question' and 'answer'; found none")
+    assert (faults.drop("gsm8k") == "").all() and list(copies) == ["aime25"]
     with Pool(workers=1) as pool:
-        assert benchmarks.unverified(copies[1].problems, pool) == []
+        assert benchmarks.unverified(copies["aime25"], pool) == []
         (line,) = benchmarks.unverified([Problem("m/1", "?", ("1+" * 200 + "1",), "", "m")], pool)
     assert line.startswith("m/1: text '") and line.endswith("1+1': too long")
 
@@ -379,10 +371,8 @@ if REAL.is_dir() or not IN_CI:  # CI forbids skips, and has no such files: there
     @pytest.mark.skipif(not REAL.is_dir(), reason=f"{VARIABLE} names no folder of published benchmark files")
     @pytest.mark.parametrize("name", [n for n in REGISTRY if (REAL / n).is_dir()] or ["none"])
     def test_published_files(name: str) -> None:
-        checked = benchmarks.check(name, REAL)
-        assert checked.report() == []
-        problems = checked.problems
-        assert len(problems) == REGISTRY[name].size
+        problems = load(name, REAL)
+        assert benchmarks.doubts(problems) == [] and len(problems) == REGISTRY[name].size
         assert all(p.text and p.gold and all(map(balanced, p.gold)) for p in problems)
         numeric = {"gsm8k": r"-?\d+(\.\d+)?", "amc23": r"-?\d+", "aime24": r"\d{1,3}", "aime25": r"\d{1,3}"}
         assert all(re.fullmatch(numeric.get(name, ".+"), gold, re.DOTALL) for p in problems for gold in p.gold)

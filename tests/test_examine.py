@@ -120,7 +120,7 @@ def test_real_problems_are_put_in_the_set_s_template():
 
 def test_every_scale_has_a_protocol_within_its_model_s_reach():
     assert PROTOCOLS.keys() == examine.scales.SCALES.keys()
-    assert PROTOCOLS["gpu"].cap < Gpu().model_config().max_position_embeddings
+    assert PROTOCOLS["gpu"].cap < Gpu.CONTEXT
     assert (PROTOCOLS["gpu"].temperature, PROTOCOLS["gpu"].top_p) == (0.6, 0.95)
 
 

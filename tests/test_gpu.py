@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import errno
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,14 +28,14 @@ from trl.scripts.vllm_serve import ScriptArguments, build_command
 
 from egrc.__main__ import main, parser
 from egrc.checks import ConfigError
-from egrc.evaluation import benchmarks
+from egrc.evaluation import benchmarks, sampling
 from egrc.evaluation.problems import Problem
 from egrc.experiments import dryrun, scales
 from egrc.paths import ROOT
 from egrc.settings import EGRCConfig
 from egrc.worlds import deepseek as gpu
 from egrc.worlds import hub, launch
-from egrc.worlds.deepseek import END, PAD, Gpu, Gpu7B, prompt
+from egrc.worlds.deepseek import END, PAD, Gpu, prompt
 from egrc.worlds.hub import HubError
 from egrc.worlds.launch import Hardware
 
@@ -45,36 +44,30 @@ from egrc.worlds.launch import Hardware
 RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
 
 
-class OldRefusal(Exception):
-    """Stands for httpx's errors, which the hub library raised before its version 2."""
-
-
 @pytest.mark.parametrize(
-    ("error", "remedy"),
+    "error",
     [
-        (errors.GatedRepoError("gated", response=RESPONSE), "is gated: accept its terms at https://hugg.*hf auth"),
-        (errors.RepositoryNotFoundError("none", response=RESPONSE), "is not on the hub, or is private"),
-        (errors.RevisionNotFoundError("none", response=RESPONSE), "does not exist: put a commit"),
-        (errors.OfflineModeIsEnabled("x"), "HF_HUB_OFFLINE is set: unset it, or run `hf download .* --revision"),
-        (httpx2.ConnectError("refused"), "is not cached, and the hub cannot be reached: run `hf download"),
-        (OldRefusal(), "cannot be reached"),
-        (errors.HfHubHTTPError("500 Server Error", response=RESPONSE), "cannot be had: 500 Server Error"),
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: free some space.*HF_HOME"),
+        errors.GatedRepoError("gated", response=RESPONSE),
+        errors.OfflineModeIsEnabled("HF_HUB_OFFLINE is set"),
+        httpx2.ConnectError("refused"),
+        OSError(errno.ENOSPC, "No space left on device"),
     ],
     ids=lambda x: type(x).__name__,
 )
-def test_what_the_hub_refuses_is_one_line_with_the_way_out(
-    error: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_hub_refuses_is_one_line_with_the_way_out(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, local_files_only: bool = False, **__: Any) -> None:
         raise errors.LocalEntryNotFoundError("not cached") if local_files_only else error
 
-    monkeypatch.setitem(sys.modules, "httpx", SimpleNamespace(TransportError=OldRefusal))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     monkeypatch.setattr(huggingface_hub, "model_info", refuse)
-    with pytest.raises(HubError, match=remedy) as raised:
+    with pytest.raises(HubError, match="or run `hf download owner/model --revision aaa") as raised:
         hub.snapshot("owner/model", "a" * 40)
-    assert "\n" not in str(raised.value) and "owner/model" in str(raised.value)
+    said = str(raised.value)
+    assert "\n" not in said and f"{type(error).__name__}: {str(error).splitlines()[0]}" in said
+    error = TypeError("a bug of ours")
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: (_ for _ in ()).throw(error))
+    with pytest.raises(TypeError):
+        hub.snapshot("owner/model", "a" * 40)
 
 
 def test_only_data_are_fetched_and_what_is_cached_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +89,7 @@ def test_without_network_or_cache_the_command_ends_in_one_line(
     assert main(["generate", "--scale", "gpu", "What is 1 + 1?"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("egrc: ") and err.count("\n") == 1
-    assert Gpu.HUB in err and "HF_HUB_OFFLINE is set: unset it" in err and "hf download" in err
+    assert Gpu.HUB in err and "HF_HUB_OFFLINE" in err and "hf download" in err
 
 
 # --- what the machine must have -----------------------------------------------------------------------------------
@@ -104,12 +97,11 @@ def test_without_network_or_cache_the_command_ends_in_one_line(
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A made-up machine: change it, and the checks see it so.  `asked`: devices whose memory was looked at."""
-    has = SimpleNamespace(gpus=1, vllm=True, free=70.0, asked=[])
+    """A made-up machine: change it, and the checks see it so."""
+    has = SimpleNamespace(gpus=1, vllm=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has.gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: has.gpus)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d: has.asked.append(d) or (int(has.free * 1e9), int(80e9)))
-    monkeypatch.setattr(gpu, "find_spec", lambda name: SimpleNamespace() if has.vllm else None)
+    monkeypatch.setattr(sampling, "find_spec", lambda name: SimpleNamespace() if has.vllm else None)
     monkeypatch.setattr(hub, "snapshot", lambda *_: pytest.fail("loads weights"))
     monkeypatch.setattr(hub, "require", lambda *_: None)
     monkeypatch.setattr(Gpu, "training", [])
@@ -119,10 +111,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("lacks", "message"),
     [
-        ({"gpus": 0, "vllm": False, "free": 0.0}, r"needs a GPU, and torch sees none.*pocket and smol run on a CPU"),
-        ({"gpus": 8, "vllm": False, "free": 0.0}, r"sees 8 GPUs: .*--num_processes 8 .*or set CUDA_VISIBLE_DEVICES=0"),
-        ({"vllm": False, "free": 0.0}, r"vLLM is not installed: .*pip install -e '\.\[vllm\]'.*--on vllm="),
-        ({"free": 3.0}, r"weights and vLLM alone need 40 GB, 3 of 80 GB are free: .*--on vllm=server"),
+        ({"gpus": 0, "vllm": False}, r"needs a GPU, and torch sees none.*pocket and smol run on a CPU"),
+        ({"gpus": 8, "vllm": False}, r"sees 8 GPUs: .*--num_processes 8 .*or set CUDA_VISIBLE_DEVICES=0"),
+        ({"vllm": False}, r"vLLM is not installed: .*pip install -e '\.\[vllm\]'.*--on vllm="),
     ],
 )
 def test_what_the_machine_lacks_is_said_before_any_work(
@@ -140,11 +131,9 @@ def test_a_machine_that_will_do_is_asked_no_more(machine: SimpleNamespace, monke
     launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
     machine.vllm = False  # the base is not trained
     launch.check(scales.config("gpu", "base"), scales.hardware("gpu"), Gpu())
-    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
-        monkeypatch.setenv(name, value)
-    machine.vllm, machine.gpus = True, 2  # of two nodes; each rank looks at its own
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    machine.vllm, machine.gpus = True, 2  # of two nodes
     launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
-    assert machine.asked == [0, 0, 1]
 
 
 def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,12 +241,9 @@ def test_the_prompt_is_the_chat_template() -> None:
         (tokenizer(pad="<|other|>"), r"has no token <\|vision_pad\|>"),
     ],
 )
-def test_another_tokenizer_or_architecture_is_refused(made: PreTrainedTokenizerFast, message: str) -> None:
+def test_another_tokenizer_is_refused(made: PreTrainedTokenizerFast, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Gpu().check_tokenizer(made)
-    Gpu().check_config(Gpu().model_config())
-    with pytest.raises(ConfigError, match="hidden_size"):
-        Gpu7B().check_config(Gpu().model_config())
 
 
 @given(st.lists(st.sampled_from(["<｜User｜>", "<｜Assistant｜>", "<|im_end|>", "<｜", "｜>", "User", " ", "x"])))
@@ -277,15 +263,14 @@ def test_only_what_follows_thinking_counts_and_a_hostile_rollout_costs_its_rewar
         "</think>\\boxed{forty-two}": True,
     }
     assert world.correct.batch(list(graded), [["42", "forty-two"]] * len(graded)) == list(graded.values())
-    assert world.correct.pool and world.correct.pool.counts["time limit"] == 1
+    assert world.correct.counts["time limit"] == 1
     world.correct.close()
-    assert world.correct.pool is None
 
 
 def test_token_classes_reach_to_the_heads_last_row() -> None:
     made = tokenizer()
     classes = Gpu().token_classes(made)
-    assert len(classes.ids) == Gpu.NUMBERS["vocab_size"]
+    assert len(classes.ids) == Gpu.VOCABULARY
     of = {t: classes.names[classes.ids[made.convert_tokens_to_ids(t)]] for t in ("Ġso", "7", "+", "x")}
     assert of == {"Ġso": "connector", "7": "number", "+": "operator", "x": "other"}
 

@@ -17,13 +17,17 @@ from egrc.checks import ConfigError
 from egrc.experiments import run, scales
 from egrc.experiments.records import Record
 from egrc.methods import tokensqueeze_train as squeeze
-from egrc.methods.tokensqueeze import WINDOW, Grammar, Trace, depth, divergence, pairs, rewrite, split
+from egrc.methods.tokensqueeze import WINDOW, Grammar, Trace, divergence, pairs, rewrite, split
 from egrc.worlds.launch import Hardware
 from egrc.worlds.pocket import Pocket
 from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
 from egrc.worlds.pocket.world import BENCHMARKS
 
 # --- which samples are compared -----------------------------------------------------------------------------------
+
+
+def trace(length, correct=True):
+    return Trace(tuple(range(length)), correct)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +40,9 @@ from egrc.worlds.pocket.world import BENCHMARKS
         (30, 50, 0.25, 3),  # q = 1/10 of 30, which floats make a little more than 3
     ],
 )
-def test_depth_by_hand(correct, samples, alpha, positives):
-    assert depth(correct, samples, alpha) == positives
-
-
-def trace(length, correct=True):
-    return Trace(tuple(range(length)), correct)
+def test_how_many_are_positives_by_hand(correct, samples, alpha, positives):
+    chosen, others = split([trace(n, n < correct) for n in range(samples)], alpha)
+    assert len(chosen) == positives and len(others) == samples - positives
 
 
 def test_the_shortest_correct_ones_are_held_against_longer_or_wrong_ones():
@@ -224,7 +225,7 @@ def test_the_loss_of_a_changed_policy_from_plain_logits(tmp_path):
 @pytest.fixture(scope="module")
 def world():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(squeeze, "AT_ONCE", 32)  # eight problems, so that there are two files
+        patch.setattr(squeeze, "AT_ONCE", 32)  # eight problems at once, so that there are two rounds
         yield Pocket()
 
 
@@ -236,28 +237,20 @@ def whole(world, tmp_path_factory):
     return work, said
 
 
-def test_files_of_samples_that_are_there_stay(world, whole, tmp_path):
-    first, last = sorted((whole[0] / "samples").iterdir())
-    shutil.copy(first, tmp_path)
-    found, before = squeeze.sample(config(), world, tmp_path), (pd.read_parquet(f) for f in (first, last))
-    assert found["ids"].map(list).tolist() == pd.concat(before)["ids"].map(list).tolist()
-    assert len(found) == 3 * 4 * 4 and found.groupby("problem").size().eq(4).all(), "the other arms' budget"
-    assert not found.loc[found["ids"].map(lambda ids: ids[-1] != 2), "correct"].any()
-
-
 def rows_of(problem, *traces):
     return [{"problem": problem, "prompt_ids": [1, problem], "ids": ids, "correct": ok} for ids, ok in traces]
 
 
-def test_pairs_are_all_used_before_any_comes_again(world):
+def test_pairs_are_all_used_before_any_comes_again(world, grammar):
+    base = world.policy()[0]
     samples = pd.DataFrame(rows_of(3, ([4, 2], True), ([4, 4, 2], True), ([4, 4, 4, 2], True), ([4], False)))
-    found = squeeze.make_pairs(config(steps=1, prompts_per_step=1, group_size=8), world, samples)  # four wanted
+    found = squeeze.make_pairs(config(steps=1, prompts_per_step=1, group_size=8), base, grammar, samples)  # four wanted
     assert len(found) == 4 and (found["accuracy"] == 0.75).all()
     assert found["chosen_ids"].tolist() == [(4, 2)] * 4
     assert {len(ids) for ids in found["rejected_ids"][:3]} == {1, 3, 4}
     hopeless = rows_of(3, ([4, 2], False), ([4, 4, 2], False)) + rows_of(4, ([4, 2], True), ([5, 2], True))
     with pytest.raises(ConfigError, match="no sampled problem"):
-        squeeze.make_pairs(config(), world, pd.DataFrame(hopeless))
+        squeeze.make_pairs(config(), base, grammar, pd.DataFrame(hopeless))
 
 
 def test_a_run_leaves_a_record_as_every_arm_does(world, whole):
@@ -265,7 +258,9 @@ def test_a_run_leaves_a_record_as_every_arm_does(world, whole):
     run._evaluate(config(), world, work, None, Hardware())
     record = Record.load(run._assemble(config(), work, Hardware()))
     steps, pairs = record.steps, pd.read_parquet(work / "pairs.parquet")
-    samples = pd.concat(map(pd.read_parquet, sorted((work / "samples").iterdir())))
+    samples = pd.read_parquet(work / "samples.parquet")
+    assert len(samples) == 3 * 4 * 4 and samples.groupby("problem").size().eq(4).all(), "the other arms' budget"
+    assert not samples.loc[samples["ids"].map(lambda ids: ids[-1] != 2), "correct"].any()
     assert steps["step"].tolist() == [1, 2, 3] and {d["phase"] for d in record.decisions} == {"squeeze"}
     assert record.meta["generated_tokens"] == samples["ids"].map(len).sum() == steps["generated_tokens"].iloc[0]
     assert steps["seconds"].iloc[0] >= samples["seconds"].sum() > 0 and steps["seconds"].is_monotonic_increasing
@@ -300,14 +295,6 @@ def test_a_stopped_run_goes_on_and_equals_the_whole_one(world, whole, tmp_path):
     shutil.rmtree(tmp_path / "adapter")  # as after a kill between the last checkpoint and the adapter
     run.train(config(), world, tmp_path)
     same(tmp_path, whole[0])
-
-
-def test_a_beginning_can_be_replayed(world, whole, tmp_path):
-    seen = []
-    run.train(config(), world, tmp_path, stop_after=2, observe=lambda step, model: seen.append(step))
-    assert seen == [0, 1, 2] and not (tmp_path / "adapter").exists()
-    first, second = (pd.read_csv(w / "steps.csv").drop(columns="seconds") for w in (tmp_path, whole[0]))
-    pd.testing.assert_frame_equal(first, second.iloc[:2])
 
 
 def test_several_ranks_are_refused(world, tmp_path, monkeypatch):

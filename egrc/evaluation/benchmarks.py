@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ MARK = re.compile(r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>")
 EXTRA = ("is_multiple_answer", "id", "problem", problems.GOLD, "source")
 """Columns that are read beside those of a set's format."""
 _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]|\u00e2\u20ac|\u00c3[\u0080-\u00bf]")
+_ODD_ANSWER = re.compile(rf"{_ODD.pattern}|[\t\r\n]")
 """Control characters, and what is left of one that was read in another encoding than it was written in."""
 
 log = logging.getLogger(__name__)
@@ -66,15 +67,18 @@ class Benchmark:
 
 MAA = "none declared (problems: MAA)"
 AIME = Format(("problem", "question"), ("answer",), gold.integer_to_999, id="id")
+MATH500 = Format(("problem",), ("answer",), gold.latex, id="unique_id")
+OLYMPIAD = Format(("question", "problem"), ("final_answer",), gold.olympiad, id="id", context="context")
+MINERVA = Format(("question", "problem"), ("answer",), gold.latex)
 # Where each commit was read: on stored pages of the hub itself (aime24, amc23, minerva), or in several public projects
 # that pin the same one (the others).
 REGISTRY: dict[str, Benchmark] = {
     "gsm8k": Benchmark(
-        "GSM8K", "openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866", "test", 1319, "MIT",
-        problems.GSM8K, config="main"),
+        "GSM8K", "openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866", "test", 1319, "MIT", problems.GSM8K, "main"
+    ),
     "math500": Benchmark(
         "MATH-500", "HuggingFaceH4/MATH-500", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", "test", 500,
-        "none declared (MATH, PRM800K: MIT)", Format(("problem",), ("answer",), gold.latex, id="unique_id")),
+        "none declared (MATH, PRM800K: MIT)", MATH500),
     # its problems were rewritten from multiple choice, so that each answer is a whole number
     "amc23": Benchmark(
         "AMC 2023", "math-ai/amc23", "80815d37005feb82cd7f8fbc6901d5d3eff43057", "test", 40, MAA,
@@ -87,12 +91,10 @@ REGISTRY: dict[str, Benchmark] = {
     # gold answers name no units, and where there are several all are wanted.
     "olympiadbench": Benchmark(
         "OlympiadBench", "Hothan/OlympiadBench", "91184b52131e7fc9455fef848035173aea8cc01a", "train", 674, "Apache-2.0",
-        Format(("question", "problem"), ("final_answer",), gold.olympiad, id="id", context="context"),
-        "OE_TO_maths_en_COMP",
-        "{problem}\n\nPut the final answer in \\boxed{}, without units; separate several answers by commas."),
+        OLYMPIAD, "OE_TO_maths_en_COMP", f"{PROMPT[:-1]}, without units; separate several answers by commas."),
     "minerva": Benchmark(
         "Minerva", "math-ai/minervamath", "ee46ddc498933b1977577953250ca5c66be64f96", "test", 272,
-        "none declared (problems: MIT OpenCourseWare)", Format(("question", "problem"), ("answer",), gold.latex)),
+        "none declared (problems: MIT OpenCourseWare)", MINERVA),
 }  # fmt: skip
 """All sets by name, which is also the name of a set's folder inside a data directory."""
 SIX = ("gsm8k", "math500", "amc23", "aime24", "aime25", "olympiadbench")
@@ -122,24 +124,6 @@ def digest(asked: Sequence[Problem]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-# --- loading ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What one copy of a benchmark holds: its problems, the first fault, if any, for which it cannot be used, and what
-    looks wrong in rows that can be used.  `where`: its file, or the data set on the hub."""
-
-    where: str
-    problems: list[Problem]
-    faults: list[str]
-    doubts: list[str]
-
-    def report(self) -> list[str]:
-        """Faults and doubts as lines that name the file."""
-        return [f"fault: {fault}" for fault in self.faults] + [f"doubt: {self.where}, {d}" for d in self.doubts]
-
-
 def load(name: str, data: Path | str | None = None) -> list[Problem]:
     """All problems of a benchmark, in its order, from a folder or else from the hub.
 
@@ -155,56 +139,48 @@ def load(name: str, data: Path | str | None = None) -> list[Problem]:
             raise ProblemError(f"{error}; or {local}") from error
         read = (*b.form.problem, *b.form.answer, b.form.id, b.form.context, *EXTRA)
         rows = table.select_columns([c for c in table.column_names if c in read])
-        checked = _checked(name, f"{b.hub}@{b.revision[:7]}", enumerate(rows, 1))
-    elif (checked := check(name, folder)) is None:
-        there = ", ".join(other for other in REGISTRY if _file(other, folder)) or "none"
-        raise ProblemError(
-            f"no {folder}/{name}/test.jsonl (or {', '.join(SUFFIXES[1:])}); benchmarks in that folder: {there}. "
-            f"Put a copy there, or give no folder to load {b.hub} from the hub"
-        )
-    for doubt in checked.doubts:
-        log.warning("%s, %s", checked.where, doubt)
-    if checked.faults:
-        raise ProblemError(checked.faults[0])
-    return checked.problems
+        return _checked(name, f"{b.hub}@{b.revision[:7]}", enumerate(rows, 1))
+    if path := _file(name, folder):
+        return _checked(name, shown(path), problems.rows(path))
+    there = ", ".join(other for other in REGISTRY if _file(other, folder)) or "none"
+    raise ProblemError(
+        f"no {folder}/{name}/test.jsonl (or {', '.join(SUFFIXES[1:])}); benchmarks in that folder: {there}. "
+        f"Put a copy there, or give no folder to load {b.hub} from the hub"
+    )
 
 
-def check(name: str, folder: Path) -> Checked | None:
-    """A local copy, whatever is wrong with it; None where there is none, `ProblemError` where two could be meant."""
-    path = _file(name, folder)
-    return path and _checked(name, shown(path), problems.rows(path))
+def _checked(name: str, where: str, rows: Iterable[tuple[int, Any]]) -> list[Problem]:
+    found = problems.read(rows, get(name).form, name, name, where)
+    if len(found) != get(name).size:
+        raise ProblemError(f"{where}, {len(found)} rows, {get(name).size} expected")
+    for doubt in doubts(found):
+        log.warning("%s, %s", where, doubt)
+    return found
 
 
-def _checked(name: str, where: str, rows: Iterable[tuple[int, Any]]) -> Checked:
-    b, faults, found = get(name), [], []
-    try:
-        found = problems.read(rows, b.form, name, name, where)
-        if len(found) != b.size:
-            faults = [f"{where}, {len(found)} rows, {b.size} expected"]
-    except ProblemError as error:
-        faults = [str(error)]
-    return Checked(where, found, faults, [doubt for problem in found for doubt in _doubts(problem)])
+def doubts(found: Sequence[Problem]) -> list[str]:
+    """Traces of a backslash taken for an escape, of a wrong encoding, and of an answer that was cut: a line each."""
+    lines = []
+    for p in found:
+        for odd in filter(None, (_ODD.search(p.text), *map(_ODD_ANSWER.search, p.gold))):
+            lines.append(f"{p.id}: {odd[0]!a} in it: a backslash taken for an escape, or a wrong encoding?")
+        lines += [f"{p.id}: the braces of {g[-40:]!r} do not balance" for g in p.gold if not gold.balanced(g)]
+    return lines
 
 
-def _doubts(problem: Problem) -> Iterator[str]:
-    """Traces of a backslash taken for an escape, of a wrong encoding, and of an answer that was cut."""
-    for what, text in (("problem", problem.text), *(("answer", answer) for answer in problem.gold)):
-        if odd := (_ODD.search(text) or (what == "answer" and re.search(r"[\t\r\n]", text))):
-            yield f"{problem.id}: {odd[0]!a} in its {what}: a backslash taken for an escape, or a wrong encoding?"
-        if what == "answer" and not gold.balanced(text):
-            yield f"{problem.id}: the braces of its answer {text[-40:]!r} do not balance"
-
-
-def survey(data: Path | str | None = None) -> tuple[pd.DataFrame, list[Checked]]:
-    """The registry as a table, and the copies that a folder holds; the hub is not asked.  Raises `ProblemError`."""
-    folder, lines, copies = _folder(data), [], []
+def survey(data: Path | str | None = None) -> tuple[pd.DataFrame, dict[str, list[Problem]]]:
+    """The registry as a table, with the fault of each copy that a folder holds, and the problems of those without one;
+    the hub is not asked.  Raises `ProblemError`."""
+    folder, lines, copies = _folder(data), [], {}
     for name, b in REGISTRY.items():
         line = {"name": name, "rows": str(b.size), "licence": b.licence, "hub": f"{b.hub}@{b.revision[:7]}"}
-        line |= {"local": "", "read": "", "problems found": ""}
-        if copy := folder and check(name, folder):
-            copies.append(copy)
-            line |= {"local": copy.where, "read": str(len(copy.problems))}
-            line["problems found"] = f"{len(copy.faults)} faults, {len(copy.doubts)} doubts"
+        line |= {"local": "", "fault": ""}
+        if path := folder and _file(name, folder):
+            line["local"] = shown(path)
+            try:
+                copies[name] = load(name, folder)
+            except ProblemError as error:
+                line["fault"] = str(error)
         lines.append(line)
     return pd.DataFrame(lines), copies
 
@@ -226,9 +202,6 @@ def _folder(data: Path | str | None) -> Path | None:
 
 def _file(name: str, folder: Path) -> Path | None:
     return problems.the_file(folder / name, dict.fromkeys(("test", get(name).split)))
-
-
-# --- the hub ------------------------------------------------------------------------------------------------------
 
 
 def fetch(repo: str, revision: str, split: str, config: str | None = None) -> Dataset:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Prompts = Sequence[Sequence[int]]
 Progress = Callable[[int, int], None]
 BATCH = 256
+INSTALL = "python3 -m venv .venv-gpu && .venv-gpu/bin/pip install -e '.[vllm]'"
+"""How an environment with vLLM is made.  The newest that TRL names as supported asks for an older transformers than our
+lock's; TRL's trainer imports it in server mode, too, so one environment must hold them all."""
 COLDEST = 0.01
 """vLLM takes lower temperatures for 0, so they are refused."""
 
@@ -136,8 +139,8 @@ def require_vllm() -> None:
     """Raises ConfigError where vLLM is not installed."""
     require(
         find_spec("vllm") is not None,
-        "vLLM is not installed: make an environment that has it (the README names the commands; it needs a GPU), or "
-        "leave out --backend vllm and let transformers generate",
+        f"vLLM is not installed: make an environment that has it, `{INSTALL}` (not yet run on a GPU), activate it and "
+        "start again, or let transformers generate, many times more slowly: leave out --backend vllm, or --on vllm=''",
     )
 
 

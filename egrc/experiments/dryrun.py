@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from egrc.evaluation.sampling import INSTALL
 from egrc.experiments import scales
-from egrc.worlds.deepseek import INSTALL
 from egrc.worlds.launch import LONGEST_PROMPT
 
 

@@ -231,9 +231,8 @@ def _folder(world: scales.World) -> str:
 
 def context(world: scales.World) -> int:
     """Tokens that the model can read, prompt and answer together."""
-    known = hasattr(world, "model_config")
-    config = world.model_config() if known else AutoConfig.from_pretrained(world.policy_path())
-    return config.max_position_embeddings
+    known = getattr(world, "CONTEXT", None)
+    return known or AutoConfig.from_pretrained(world.policy_path()).max_position_embeddings
 
 
 def who(adapter: Path | None) -> str:

@@ -1,21 +1,15 @@
 """TokenSqueeze (Zhang et al., 2511.13223): preference pairs made of a policy's own samples.
 
-From the source (read in two summaries; its code was not found):
+From the source (read in two summaries; its code was not found): of N samples of a problem, c are correct, p = c/N; with
+q = alpha (1 - p) the shortest ceil(q c) correct ones are the positives.  Each step of a positive is rewritten as
+briefly as leaves what follows as it was: the divergence between the policy's predictions after both stays below
+epsilon.  A positive is paired with longer or wrong samples, at most 64 pairs a problem.
 
-* of N samples of a problem, c are correct, p = c/N; with q = alpha (1 - p) the shortest ceil(q c) correct ones are the
-  positives: harder problems keep longer ones, too;
-* each step of a positive is rewritten as briefly as leaves what follows as it was: the divergence between the policy's
-  predictions after the step and after its rewriting stays below epsilon;
-* a positive is paired with longer or wrong samples, at most 64 pairs a problem.
-
-What differs [ours]:
-
-* one positive at least where any sample is correct: always solved, q = 0 would leave nothing to train on;
-* the source samples 64 rewritings of every step.  The pocket grammar has no synonyms, so the one rewriting is to drop a
-  step that says again what was said: a re-check, a repetition of the whole, another try of a number that failed.
-  Where a vocabulary lacks these words (scale smol, gpu) nothing is rewritten;
-* the divergence is exact, token by token, and averaged over the source's window of 512 tokens (epsilon 0.005): all that
-  follows fits into it, and beyond the end nothing diverges.
+Differs [ours]: one positive at least where any sample is correct, since always solved, q = 0 would leave nothing; the
+source samples 64 rewritings of a step, the one here drops a step that says again what was said (a re-check, a
+repetition of the whole, another try of a number that failed), and none where a vocabulary lacks these words; the
+divergence is exact, token by token, and averaged over the source's window of 512 tokens, into which all that follows
+fits.
 """
 
 from __future__ import annotations
@@ -53,8 +47,7 @@ class Squeeze(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.beta > 0, f"beta={self.beta}: must be positive")
-        require(self.length_weight >= 0, f"length_weight={self.length_weight}: must not be negative")
+        require(self.beta > 0 and self.length_weight >= 0, "beta must be positive, length_weight not negative")
 
     def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
         raise ConfigError("tokensqueeze trains on pairs, which have no advantages")
@@ -70,20 +63,13 @@ class Trace(NamedTuple):
     correct: bool
 
 
-# --- which samples are compared -----------------------------------------------------------------------------------
-
-
-def depth(correct: int, samples: int, alpha: float = ALPHA) -> int:
-    """How many of the shortest correct samples are positives: ceil(alpha (1 - p) c), at least one if c > 0."""
-    q = alpha * (1 - correct / samples)
-    return min(correct, max(1, math.ceil(round(q * correct, 9))))  # rounded: 6 x (1 - 0.9) is a little above 0.6
-
-
 def split(traces: Sequence[Trace], alpha: float = ALPHA) -> tuple[list[Trace], list[Trace]]:
     """A problem's positives, and all its other samples; both the shortest first."""
     ordered = sorted(traces, key=lambda t: (not t.correct, len(t.ids)))
-    chosen = depth(sum(t.correct for t in traces), len(traces), alpha)
-    return ordered[:chosen], ordered[chosen:]
+    correct = sum(t.correct for t in traces)
+    q = alpha * (1 - correct / len(traces))
+    depth = min(correct, max(1, math.ceil(round(q * correct, 9))))  # rounded: 6 x (1 - 0.9) is a little above 0.6
+    return ordered[:depth], ordered[depth:]
 
 
 def pairs(
@@ -92,9 +78,6 @@ def pairs(
     """(chosen, rejected): each positive with each wrong or longer one of the others; `most` of them at random."""
     found = [(w, t.ids) for w in positives for t in others if not t.correct or len(t.ids) > len(w)]
     return rng.sample(found, most) if len(found) > most else found
-
-
-# --- steps that can go --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -108,8 +91,7 @@ class Grammar:
     def of(cls, tokenizer: Any, classes: Any) -> Grammar:
         """From a tokenizer and its `egrc.entropy.TokenClasses`."""
         ids = classes.ids.tolist()
-        connector = [classes.names[c] == "connector" for c in ids]
-        return cls(tokenizer.convert_ids_to_tokens(range(len(ids))), connector)
+        return cls(tokenizer.convert_ids_to_tokens(range(len(ids))), [classes.names[c] == "connector" for c in ids])
 
     def redundant(self, ids: Sequence[int], start: int = 0) -> tuple[int, int] | None:
         """The first span [begin, end) from `start` on that says again what was said, or None.
@@ -118,21 +100,22 @@ class Grammar:
         gap ... .' where c was tried before.
         """
         words = [self.words[i] for i in ids]
-        for begin in range(start, len(ids) - 2):
-            if self.connector[ids[begin]] and (end := self._end(words, ids, begin)):
-                return begin, end
-        return None
 
-    def _end(self, words: list[str], ids: Sequence[int], begin: int) -> int | None:
-        kind, rest = words[begin + 1], range(begin + 1, len(words))
-        if kind == "check":
-            return next((i + 1 for i in rest if words[i] == "."), None)
-        if kind == "again":
-            return next((i for i in rest if self.connector[ids[i]] or words[i] == "#"), None)
-        tried = {words[i + 1] for i in range(begin) if words[i] == "try"}
-        if kind == "try" and words[begin + 2] in tried:
-            gap = next((i for i in rest if words[i] == "gap"), None)
-            return gap and next((i + 1 for i in range(gap, len(words)) if words[i] == "."), None)
+        def after(word: str, begin: int) -> int:
+            """The place behind the next `word`; 0 without one."""
+            return words.index(word, begin) + 1 if word in words[begin:] else 0
+
+        for begin in (i for i in range(start, len(ids) - 2) if self.connector[ids[i]]):
+            kind, rest, end = words[begin + 1], range(begin + 1, len(words)), 0
+            if kind == "check":
+                end = after(".", begin + 1)
+            elif kind == "again":
+                end = next((i for i in rest if self.connector[ids[i]] or words[i] == "#"), 0)
+            elif kind == "try" and words[begin + 2] in {words[i + 1] for i in range(begin) if words[i] == "try"}:
+                gap = after("gap", begin + 1)
+                end = gap and after(".", gap)
+            if end:
+                return begin, end
         return None
 
 
@@ -147,8 +130,7 @@ def rewrite(
             kept = [len(traces[i]) - found[i][1] for i in few]
             missed = divergence(model, [prompts[i] for i in few], [traces[i] for i in few], shorter, kept)
             for i, short, nats in zip(few, shorter, missed.tolist(), strict=True):
-                begin, _ = found[i]
-                traces[i], at[i] = (short, begin) if nats < epsilon else (traces[i], begin + 1)
+                traces[i], at[i] = (short, found[i][0]) if nats < epsilon else (traces[i], found[i][0] + 1)
     return traces
 
 
@@ -157,15 +139,12 @@ def divergence(
     model: Any, prompts: Sequence[Ids], full: Sequence[Ids], shorter: Sequence[Ids], kept: Sequence[int]
 ) -> Tensor:
     """KL(after `full` || after `shorter`), summed over the last `kept` tokens, which both share, / WINDOW; nats [B]."""
-    p, q = (_last(model, prompts, traces, kept) for traces in (full, shorter))
-    each = (p.exp() * (p - q)).sum(-1)  # [B, longest kept], 0 where padded on the left
-    return each.sum(1) / WINDOW
-
-
-def _last(model: Any, prompts: Sequence[Ids], traces: Sequence[Ids], kept: Sequence[int]) -> Tensor:
-    """log P of the tokens at the last `kept` places of each trace: [B, max(kept), V], 0 where there are fewer."""
-    logp = sampling.logits(model, sampling.batch(prompts, traces, pad=0)).float().log_softmax(-1)
-    out = logp.new_zeros(len(traces), max(kept), logp.shape[-1])
-    for row, (trace, n) in enumerate(zip(traces, kept, strict=True)):
-        out[row, max(kept) - n :] = logp[row, len(trace) - n : len(trace)]
-    return out
+    both = []
+    for traces in (full, shorter):
+        logp = sampling.logits(model, sampling.batch(prompts, traces, pad=0)).float().log_softmax(-1)
+        last = logp.new_zeros(len(traces), max(kept), logp.shape[-1])  # 0 on padding, which is on the left
+        for row, (trace, n) in enumerate(zip(traces, kept, strict=True)):
+            last[row, max(kept) - n :] = logp[row, len(trace) - n : len(trace)]
+        both.append(last)
+    p, q = both
+    return (p.exp() * (p - q)).sum(-1).sum(1) / WINDOW

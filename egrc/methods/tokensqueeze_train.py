@@ -28,7 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from egrc.atomic import write_json, write_parquet
-from egrc.checks import ConfigError, grade
+from egrc.checks import grade, require
 from egrc.config import Config
 from egrc.controller import Reading
 from egrc.evaluation import sampling
@@ -37,7 +37,7 @@ from egrc.recorder import Recorder
 from egrc.resume import STATE_FILE, finished, last_checkpoint
 
 ETA = 0.5  # weight of DPO-L; the rest is SFT's
-AT_ONCE = 256  # rollouts in a file of samples: what a killed run loses at most
+AT_ONCE = 256  # rollouts that are sampled side by side
 COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
 
 
@@ -74,58 +74,55 @@ class SqueezeTrainer(DPOTrainer):
         write_json(folder / STATE_FILE, {"step": self.state.global_step})
 
 
-def sample(config: Config, world: Any, folder: Path, on_progress: Any = None) -> pd.DataFrame:
-    """The base's rollouts, `config.group_size` of each of steps x prompts_per_step problems, file by file.
+def sample(config: Config, world: Any, model: Any, tokenizer: Any, on_progress: Any = None) -> pd.DataFrame:
+    """The base's rollouts, `config.group_size` of each of steps x prompts_per_step problems.
 
-    Columns problem (its number), prompt_ids, ids, correct, seconds (its share); what is there already stays.
+    Columns problem (its number), prompt_ids, ids, correct.
     """
-    model, tokenizer = world.policy()
     ends, rows = sampling.end_tokens(model.generation_config, tokenizer), world.train_problems(config.seed)
     first, budget = config.recipe.phases[0], config.steps * config.prompts_per_step
-    at_once = max(1, AT_ONCE // config.group_size)
-
-    def made(start: int) -> pd.DataFrame:
-        numbers = [n % len(rows) for n in range(start, min(start + at_once, budget)) for _ in range(config.group_size)]
+    at_once, parts = max(1, AT_ONCE // config.group_size), []
+    for start in range(0, budget, at_once):
+        stop = min(start + at_once, budget)
+        numbers = [n % len(rows) for n in range(start, stop) for _ in range(config.group_size)]
         prompts = [tokenizer(rows[n]["prompt"])["input_ids"] for n in numbers]
         seed = (config.seed, f"squeeze/{start}")
         ids = sampling.sample(model, tokenizer, prompts, first.budget, seed, first.temperature)
-        table = pd.DataFrame({"problem": numbers, "prompt_ids": prompts, "ids": ids})
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         right = grade(world.correct, texts, [rows[n]["answer"] for n in numbers])
-        return table.assign(correct=[ok and y[-1] in ends for ok, y in zip(right, ids, strict=True)])
-
-    parts = []
-    for start in range(0, budget, at_once):
-        parts.append(_kept(folder / f"{start:06d}.parquet", lambda start=start: made(start)))
+        correct = [ok and y[-1] in ends for ok, y in zip(right, ids, strict=True)]
+        parts.append(pd.DataFrame({"problem": numbers, "prompt_ids": prompts, "ids": ids, "correct": correct}))
         if on_progress:
-            on_progress("sampling", min(start + at_once, budget), budget)
+            on_progress("sampling", stop, budget)
     return pd.concat(parts, ignore_index=True)
 
 
-def make_pairs(config: Config, world: Any, samples: pd.DataFrame) -> pd.DataFrame:
+def make_pairs(config: Config, model: Any, grammar: Grammar, samples: pd.DataFrame) -> pd.DataFrame:
     """As many pairs as training takes, in order: half a step's rollouts each step, all pairs before any comes again.
 
     COLUMNS and accuracy (of the problem's samples).  Raises ConfigError if no problem gives a pair.
     """
-    model, tokenizer = world.policy()
     rng, problems = random.Random(f"squeeze/{config.seed}"), []
     for _, rows in samples.groupby("problem", sort=True):
         traces = [Trace(tuple(ids), ok) for ids, ok in zip(rows["ids"], rows["correct"], strict=True)]
         problems.append((tuple(rows["prompt_ids"].iloc[0]), *split(traces), rows["correct"].mean()))
     whole = [(prompt, t.ids) for prompt, best, *_ in problems for t in best]
-    grammar = Grammar.of(tokenizer, world.token_classes(tokenizer))
     shorter = iter(rewrite(model, [x for x, _ in whole], [y for _, y in whole], grammar))
     every = [
         (prompt, *pair, accuracy)
         for prompt, best, others, accuracy in problems
         for pair in pairs([next(shorter) for _ in best], others, rng)
     ]
-    if not every:
-        raise ConfigError("no sampled problem has a correct trace and one that is longer or wrong: sample more of each")
+    require(bool(every), "no sampled problem has a correct trace and one that is longer or wrong: sample more of each")
     wanted, ordered = config.steps * per_step(config), []
     while len(ordered) < wanted:
         ordered += rng.sample(every, len(every))
     return pd.DataFrame(ordered[:wanted], columns=[*COLUMNS, "accuracy"])
+
+
+def per_step(config: Config) -> int:
+    """Pairs in an update: as many completions as a step of the other arms has rollouts."""
+    return max(1, config.prompts_per_step * config.group_size // 2)
 
 
 def _kept(file: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -137,11 +134,6 @@ def _kept(file: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     return pd.read_parquet(file)
 
 
-def per_step(config: Config) -> int:
-    """Pairs in an update: as many completions as a step of the other arms has rollouts."""
-    return max(1, config.prompts_per_step * config.group_size // 2)
-
-
 def train(
     config: Config, world: Any, work: Path, arguments: dict[str, Any], peft_config: Any, callbacks: list[Any],
     resume: bool = True, on_progress: Any = None,
@@ -150,11 +142,13 @@ def train(
 
     `arguments`: transformers' and TRL's.  Raises ConfigError for several ranks, or where no pair can be made.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("this arm trains in one process: start it without accelerate launch")
-    samples = sample(config, world, work / "samples", on_progress)
-    table = _kept(work / "pairs.parquet", lambda: make_pairs(config, world, samples))
-    (model, tokenizer), first, n = world.policy(), config.recipe.phases[0], per_step(config)
+    require(os.environ.get("WORLD_SIZE", "1") == "1", "this arm trains in one process: start it without a launcher")
+    model, tokenizer = world.policy()
+    classes = world.token_classes(tokenizer)
+    samples = _kept(work / "samples.parquet", lambda: sample(config, world, model, tokenizer, on_progress))
+    grammar = Grammar.of(tokenizer, classes)
+    table = _kept(work / "pairs.parquet", lambda: make_pairs(config, model, grammar, samples))
+    first, n = config.recipe.phases[0], per_step(config)
     at_once = math.gcd(n, max(1, arguments["per_device_train_batch_size"] // 2))
     arguments = {name: value for name, value in arguments.items() if "vllm" not in name}
     arguments |= {"per_device_train_batch_size": at_once, "gradient_accumulation_steps": n // at_once}
@@ -180,26 +174,25 @@ def train(
     checkpoint = last_checkpoint(work / "checkpoints") if resume else None
     if not finished(trainer, checkpoint):
         trainer.train(resume_from_checkpoint=checkpoint)
-    _record(config, world.token_classes(tokenizer), samples, table, trainer.state.log_history, work)
+    _record(config, classes, int(samples["ids"].map(len).sum()), table, trainer.state.log_history, work)
     return trainer.accelerator.unwrap_model(trainer.model)
 
 
-def _record(
-    config: Config, classes: Any, samples: pd.DataFrame, table: pd.DataFrame, history: list[dict[str, Any]], work: Path
-) -> None:
+def _record(config: Config, classes: Any, generated: int, table: pd.DataFrame, history: list[dict], work: Path) -> None:
     """steps.csv of each step's pairs, not of fresh rollouts: `accuracy` is that of their problems' samples,
     `tokens_mean` of the chosen traces, `entropy` the policy's on both, `reward` and `truncated` are empty.
-    All `generated_tokens` are there from the first step on.  The gate has one phase, so it only smooths."""
+    All `generated` tokens are there from the first step on.  The gate has one phase, so it only smooths."""
     connectors = set((classes.ids == classes.names.index("connector")).nonzero().flatten().tolist())
-    lengths = table.assign(
-        tokens_mean=table["chosen_ids"].map(len),
-        tokens_rejected_mean=table["rejected_ids"].map(len),
-        connectors_mean=table["chosen_ids"].map(lambda ids: sum(i in connectors for i in ids)),
-    )[["accuracy", "tokens_mean", "tokens_rejected_mean", "connectors_mean"]]
-    means = lengths.groupby(table.index // per_step(config)).mean().to_dict("records")
+    columns = {
+        "accuracy": table["accuracy"],
+        "tokens_mean": table["chosen_ids"].map(len),
+        "tokens_rejected_mean": table["rejected_ids"].map(len),
+        "connectors_mean": table["chosen_ids"].map(lambda ids: sum(i in connectors for i in ids)),
+    }
+    means = pd.DataFrame(columns).groupby(table.index // per_step(config)).mean().to_dict("records")
     recorder, gate, phase = Recorder(work), config.recipe.new_gate(), config.recipe.phases[0]
     always = {"phase": phase.name, "temperature": phase.temperature, "budget": phase.budget, "reward": math.nan}
-    always |= {"truncated": math.nan, "generated_tokens": int(samples["ids"].map(len).sum())}
+    always |= {"truncated": math.nan, "generated_tokens": generated}
     for of_step, logs in zip(means, (each for each in history if "loss" in each), strict=False):
         decision = gate.update(logs["step"], Reading(logs["entropy"]))
         row = always | of_step | {"entropy_smoothed": decision.smoothed}

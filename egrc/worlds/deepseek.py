@@ -10,23 +10,23 @@ Revisions are commits that many public projects pin; no hub was reached from her
 from __future__ import annotations
 
 import logging
-import os
+from contextlib import suppress
 from functools import cached_property, partial
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from egrc.checks import ConfigError, require
+from egrc.checks import require
 from egrc.config import Config
 from egrc.evaluation import benchmarks, gold
 from egrc.evaluation.contamination import decontaminate
-from egrc.evaluation.pool import Grader
+from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem
+from egrc.evaluation.sampling import require_vllm
 from egrc.worlds import base, hub, launch
 from egrc.worlds.launch import LONGEST_PROMPT, Hardware
 
 if TYPE_CHECKING:  # the dry run needs none of them
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from egrc.entropy import TokenClasses
 
@@ -37,12 +37,6 @@ padding could not be told from an end."""
 USER, ASSISTANT, THINK, END = "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"
 TRAIN = ("agentica-org/DeepScaleR-Preview-Dataset", "b6ae8c60f5c1f2b594e2140b91c49c9ad0949e29")
 """Data set and commit: about 40,000 problems (AIME and AMC before 2023, Omni-MATH, STILL).  [ours]"""
-VLLM = "0.31.0"
-"""The newest vLLM that TRL 1.16 names as supported.  It asks for our torch, and for an older transformers than our
-lock's; the extra `vllm` has versions that all metadata admit.  TRL's trainer imports it in server mode, too, so one
-environment must hold them all."""
-INSTALL = "python3 -m venv .venv-gpu && .venv-gpu/bin/pip install -e '.[vllm]'"
-"""How that environment is made."""
 
 log = logging.getLogger(__name__)
 
@@ -61,45 +55,28 @@ class Gpu:
     name = "gpu"
     HUB = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
     REVISION = "ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562"
-    NUMBERS: dict[str, Any] = {
-        "num_hidden_layers": 28, "hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12,
-        "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": False,
-    }  # fmt: skip
-    """Of its config, so that its size is known without the hub; `policy` refuses a checkpoint that differs."""
+    CONTEXT = 131072
+    """Tokens that the model reads, prompt and answer together."""
+    VOCABULARY = 151936
+    """Rows of the head: more than the tokenizer has tokens."""
 
     def __init__(self) -> None:
-        self.correct = Grader(THINK)
+        self.correct = Pool(prefix=THINK)
         """Does what follows '</think>' state this answer?  Thinking that does not end has not answered."""
 
     # --- the model
-
-    def weights_gb(self) -> float:
-        """GB of the base weights in bfloat16, counted on the meta device."""
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(self.model_config())
-        return 2 * sum(p.numel() for p in model.parameters()) / 1e9
-
-    def model_config(self) -> Qwen2Config:
-        """Enough of the model's config to build it on the meta device."""
-        from transformers import Qwen2Config
-
-        return Qwen2Config(**self.NUMBERS, rms_norm_eps=1e-6, max_position_embeddings=131072)
 
     def policy_path(self) -> str:
         return self.HUB
 
     def preflight(self, config: Config, hardware: Hardware) -> None:
-        """Before anything long: the GPU, vLLM (to train), the GPU's memory, the model on the hub, the problems.
+        """Before anything long: the GPU, vLLM (to train), the model on the hub, the problems.
 
         Raises ConfigError (whatever hub and problems lack is one, too), in one line that says what to do.
         """
         require_gpu(self.name)
-        if config.arm != "base":
-            require_vllm(hardware)
-        require_memory(self.weights_gb(), hardware)
+        if config.arm != "base" and hardware.vllm:
+            require_vllm()
         hub.require(self.HUB, self.REVISION)
         _ = self.training
 
@@ -118,14 +95,10 @@ class Gpu:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
         ).eval()
-        self.check_config(model.config)
+        rows = model.config.vocab_size
+        require(rows == self.VOCABULARY, f"{self.HUB}: its head has {rows} rows, not {self.VOCABULARY}")
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         return model, tokenizer
-
-    def check_config(self, config: Any) -> None:
-        """Raises ConfigError where a checkpoint's architecture is not the one that is spelt out here."""
-        other = {name: getattr(config, name) for name, n in self.NUMBERS.items() if getattr(config, name) != n}
-        require(not other, f"{self.HUB}: its config says {other}; correct NUMBERS in egrc/worlds/deepseek.py")
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raises ConfigError where the tokenizer does not do what prompts and grading rest on."""
@@ -159,7 +132,7 @@ class Gpu:
     def training(self) -> list[Problem]:
         """The training set without what stands in a test set."""
         clean = decontaminate(read_training(*TRAIN), [p for name in benchmarks.REGISTRY for p in benchmarks.load(name)])
-        log.warning("%s", str(clean).splitlines()[0])
+        log.warning("%s", clean)
         return list(clean.kept)
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
@@ -167,7 +140,7 @@ class Gpu:
         from egrc.entropy import lexical_classes
         from egrc.worlds.smol import CONNECTORS
 
-        return lexical_classes(tokenizer, CONNECTORS, size=self.NUMBERS["vocab_size"])
+        return lexical_classes(tokenizer, CONNECTORS, size=self.VOCABULARY)
 
     def probe_prefixes(self) -> list[str]:
         return base.probes(prompt)
@@ -182,10 +155,7 @@ class Gpu7B(Gpu):
     name = "gpu-7b"
     HUB = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
     REVISION = "916b56a44061fd5cd7d6a8fb632557ed4f724f60"
-    NUMBERS = Gpu.NUMBERS | {
-        "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4,
-        "vocab_size": 152064,
-    }  # fmt: skip
+    VOCABULARY = 152064
 
 
 def _rows(problems: list[Problem], template: str) -> Dataset:
@@ -196,25 +166,18 @@ def read_training(repo: str, revision: str) -> list[Problem]:
     """The training set's usable rows: a problem, a readable answer, a prompt of at most `LONGEST_PROMPT` bytes (and so
     at most as many tokens).  How many these are is logged.  Raises ConfigError where none is left.
     """
-    table = benchmarks.fetch(repo, revision, "train")  # at that revision and no other
+    table, kept = benchmarks.fetch(repo, revision, "train"), []
     missing = {"problem", "answer"} - set(table.column_names)
-    if missing:
-        raise ConfigError(f"{repo}: no column {', '.join(sorted(missing))} (it has {', '.join(table.column_names)})")
-    kept = []
+    require(not missing, f"{repo}: no column {', '.join(sorted(missing))} (it has {', '.join(table.column_names)})")
     for number, row in enumerate(table.select_columns(["problem", "answer"]), 1):
         text = row["problem"]
         if not isinstance(text, str) or not text.strip() or len(prompt(text).encode()) > LONGEST_PROMPT:
             continue
-        try:
+        with suppress(ValueError):
             kept.append(Problem(f"deepscaler/{number}", text, gold.latex(row["answer"], row), "", "deepscaler"))
-        except ValueError:
-            continue
     require(bool(kept), f"{repo}: of {len(table)} rows none has a problem and a readable answer: check its columns")
     log.warning("%s: %d of %d rows used", repo, len(kept), len(table))
     return kept
-
-
-# --- what the machine must have -----------------------------------------------------------------------------------
 
 
 def require_gpu(scale: str) -> None:
@@ -229,27 +192,4 @@ def require_gpu(scale: str) -> None:
         launch.ranks() > 1 or seen == 1,
         f"one process, and it sees {seen} GPUs: start one for each with `accelerate launch --config_file "
         f"configs/accelerate/ddp.yaml --num_processes {seen} -m egrc train ...`, or set CUDA_VISIBLE_DEVICES=0",
-    )
-
-
-def require_vllm(hardware: Hardware) -> None:
-    """Raises ConfigError where the hardware settings want vLLM and it is not installed."""
-    require(
-        not hardware.vllm or find_spec("vllm") is not None,
-        f"vLLM is not installed: make an environment that has it, `{INSTALL}` ({NOT_RUN}), activate it and start "
-        "again, or let transformers generate, many times more slowly: --on vllm=''",
-    )
-
-
-def require_memory(weights: float, hardware: Hardware) -> None:
-    """Raises ConfigError where base weights (GB) and colocated vLLM's share, before any activation, are not free."""
-    import torch
-
-    own = int(os.environ.get("LOCAL_RANK", "0"))  # asking another rank's GPU would take memory there
-    free, total = (b / 1e9 for b in torch.cuda.mem_get_info(own))
-    needed = weights + (hardware.vllm_share * total if hardware.vllm == "colocate" else 0.0)
-    require(
-        needed <= free,
-        f"too little memory: weights and vLLM alone need {needed:.0f} GB, {free:.0f} of {total:.0f} GB are free: free "
-        "the GPU, give vLLM less of it (--on vllm_share=0.3) or GPUs of its own (--on vllm=server), or a larger one",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from egrc.checks import ConfigError
+from egrc.evaluation.problems import line_of
 
 FILES = ("*.safetensors", "*.safetensors.index.json", "*config.json", "tokenizer.json", "special_tokens_map.json")
 """What is fetched of a repository: no python, no pickled weights."""
@@ -35,23 +35,16 @@ def require(repo: str, revision: str) -> None:
 def _ask(what: str, repo: str, revision: str, **how: Any) -> Any:
     """A function of the hub library's; whatever that raises becomes a `HubError`."""
     import huggingface_hub
-    from huggingface_hub import errors
 
-    # it asks by httpx2, before its version 2 by httpx, whose errors are no OSError
-    silent = tuple(sys.modules[name].TransportError for name in ("httpx", "httpx2") if name in sys.modules)
     try:
         return getattr(huggingface_hub, what)(repo, revision=revision, **how)
-    except (OSError, errors.HfHubHTTPError, *silent) as error:
-        kinds, text = (error, error.__cause__), " ".join(str(error).split())[:200]
-        elsewhere = f"run `hf download {repo} --revision {revision}` where there is a network, and copy HF_HOME"
-        reasons = {
-            (errors.GatedRepoError,): f"is gated: accept its terms at https://huggingface.co/{repo}, `hf auth login`",
-            (errors.RevisionNotFoundError,): "does not exist: put a commit of its page into egrc/worlds/deepseek.py",
-            (errors.RepositoryNotFoundError,): "is not on the hub, or is private: check the name, or `hf auth login`",
-            (errors.OfflineModeIsEnabled,): f"is not cached, and HF_HUB_OFFLINE is set: unset it, or {elsewhere}",
-            (errors.LocalEntryNotFoundError, *silent): f"is not cached, and the hub cannot be reached: {elsewhere}",
-            (errors.HfHubHTTPError,): f"cannot be had: {text}: try again later, or {elsewhere}",
-            (OSError,): f"cannot be kept: {text}: free some space, or move the cache (HF_HOME)",
-        }
-        said = next(reason for types, reason in reasons.items() if any(isinstance(e, types) for e in kinds))
-        raise HubError(f"{repo} at revision {revision[:12]} {said}") from error
+    except Exception as error:
+        theirs = type(error).__module__.startswith(("huggingface_hub.", "httpx", "httpcore"))
+        if not theirs and not isinstance(error, OSError):
+            raise  # a bug of ours
+        raise HubError(
+            f"{repo} at revision {revision[:12]} cannot be had: {type(error).__name__}: {line_of(error).rstrip('.')}: "
+            "check name and revision (egrc/worlds/deepseek.py), the network (and HF_HUB_OFFLINE), room in HF_HOME and "
+            f"the terms at https://huggingface.co/{repo} if it is gated (`hf auth login`), or run `hf download {repo} "
+            f"--revision {revision}` where there is a network, and copy HF_HOME"
+        ) from error

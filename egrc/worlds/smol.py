@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from egrc.atomic import WriteError
 from egrc.checks import ConfigError
 from egrc.entropy import TokenClasses, lexical_classes
-from egrc.evaluation.pool import Grader
+from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem, splits
 from egrc.paths import BUILD
 from egrc.worlds import base
@@ -63,7 +63,7 @@ class Smol:
 
     def __init__(self, data: Path | str | None = None) -> None:
         self._data = data
-        self.correct = Grader()
+        self.correct = Pool()
         """Does the completion's final answer equal the answer, or one of several?  See `egrc.evaluation.grading`."""
 
     @cached_property
