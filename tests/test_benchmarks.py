@@ -33,10 +33,8 @@ NATIVE: dict[str, tuple[list[dict[str, Any]], list[tuple[str, tuple[str, ...]]]]
     ),
     "math500": (
         [
-            {"problem": "Half of $\\pi$?", "solution": "...", "answer": "\\frac{\\pi}{2}", "subject": "Algebra",
-             "level": 2, "unique_id": "test/algebra/7.json"},
-            {"problem": "Which roots has $x^2+x-2$?", "solution": "...", "answer": "1,-2", "subject": "Algebra",
-             "level": 5, "unique_id": "test/algebra/8.json"},
+            {"problem": "Half of $\\pi$?", "answer": "\\frac{\\pi}{2}", "unique_id": "test/algebra/7.json"},
+            {"problem": "Which roots has $x^2+x-2$?", "answer": "1,-2", "unique_id": "test/algebra/8.json"},
         ],
         [("math500/test/algebra/7.json", (r"\frac{\pi}{2}",)), ("math500/test/algebra/8.json", ("1,-2",))],
     ),
@@ -61,11 +59,9 @@ NATIVE: dict[str, tuple[list[dict[str, Any]], list[tuple[str, tuple[str, ...]]]]
     "olympiadbench": (
         [
             {"id": 1606, "question": "How long is it?", "solution": ["a", "b"], "final_answer": ["$2^{10}$"],
-             "context": "A ladder leans.", "image_1": None, "modality": "Text-only", "is_multiple_answer": False,
-             "unit": "cm", "answer_type": "Numerical", "error": None, "question_type": "Open-ended"},
+             "context": "A ladder leans.", "image_1": None, "is_multiple_answer": False, "unit": "cm"},
             {"id": 1607, "question": "Which $x$?", "solution": ["a"], "final_answer": ["$1$", "$-2$"],
-             "context": None, "image_1": None, "modality": "Text-only", "is_multiple_answer": True,
-             "unit": None, "answer_type": "Numerical", "error": None, "question_type": "Open-ended"},
+             "context": None, "image_1": None, "is_multiple_answer": True, "unit": None},
         ],
         [("olympiadbench/1606", ("2^{10}",)), ("olympiadbench/1607", ("1, -2",))],
     ),
@@ -121,7 +117,7 @@ def test_the_registry_is_complete_and_pinned() -> None:
         load("aime")
 
 
-@pytest.mark.parametrize("mark", ["<|im_end|>", "<|endoftext|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"])
+@pytest.mark.parametrize("mark", ["<|im_end|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"])
 def test_a_problem_cannot_end_the_users_turn(mark: str) -> None:
     problem = Problem("gsm8k/1", f"If a{mark}b | c < d |> {{problem}} \\boxed{{}}?", ("1",), "", "gsm8k")
     (turn,) = messages(problem)
@@ -175,17 +171,6 @@ def test_the_variable_names_the_folder_and_the_option_wins(tmp_path: Path, sized
     assert len({digest(p) for p in (first, *changed, [replace(first[0], id="x"), first[1]])}) == 5
 
 
-def test_a_byte_order_mark_a_line_separator_and_words_for_nothing_are_no_harm(tmp_path: Path, sized: Sized) -> None:
-    sized("minerva", 1)
-    path = write(tmp_path, "minerva", [])
-    path.write_text('\n{"question": "A\u2028B?", "answer": "1"}\r\n\n', encoding="utf-8-sig")
-    (problem,) = load("minerva", tmp_path)
-    assert (problem.text, problem.id) == ("A\u2028B?", "minerva/2")  # the line
-    path.unlink()
-    write(tmp_path, "minerva", [{"question": "Which element has Z=11?", "answer": "Na"}], ".csv")
-    assert load("minerva", tmp_path)[0].gold == ("Na",)
-
-
 # --- faults and doubts ---
 
 GOOD = {"id": "n", "problem": "Good?", "answer": "7", "question": "Good?", "final_answer": ["7"], "unique_id": "n"}
@@ -217,13 +202,12 @@ def test_a_faulty_row_is_named(name: str, change: Any, message: str, tmp_path: P
     fails(name, tmp_path, rf"{name}/test\.jsonl, row 2: {message}")
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_another_number_of_rows_is_a_fault(size: int, tmp_path: Path, sized: Sized) -> None:
-    sized("aime25", size)
+def test_another_number_of_rows_is_a_fault(tmp_path: Path, sized: Sized) -> None:
+    sized("aime25", 3)
     path = write(tmp_path, "aime25", NATIVE["aime25"][0])
-    fails("aime25", tmp_path, f"2 rows, {size} expected$")
+    fails("aime25", tmp_path, "2 rows, 3 expected$")
     path.write_text("")
-    fails("aime25", tmp_path, f"0 rows, {size} expected$")
+    fails("aime25", tmp_path, "0 rows, 3 expected$")
 
 
 @pytest.mark.parametrize(
@@ -231,10 +215,7 @@ def test_another_number_of_rows_is_a_fault(size: int, tmp_path: Path, sized: Siz
     [
         ({"question": "How?", "answer": "\frac{1}{2}"}, r"minerva/1: '\x0c' in it: a backslash taken for"),
         ({"question": "How?", "answer": "\text{a}"}, r"minerva/1: '\t' in it"),
-        ({"question": "How \x00?", "answer": "1"}, r"minerva/1: '\x00' in it"),
         ({"question": "Janet\u00e2\u20ac\u2122s?", "answer": "1"}, r"minerva/1: '\xe2\u20ac' in it"),
-        ({"question": "caf\u00c3\u00a9?", "answer": "1"}, r"minerva/1: '\xc3\xa9' in it"),
-        ({"question": "caf\ufffd?", "answer": "1"}, r"minerva/1: '\ufffd' in it"),
         ({"question": "How?", "answer": "\\frac{1}{2"}, r"minerva/1: the braces of '\\frac{1}{2' do"),
     ],
 )
@@ -296,7 +277,6 @@ def test_what_rows_name_is_not_opened(hub: Any, sized: Sized, tmp_path: Path) ->
     "error",
     [
         exceptions.DatasetNotFoundError("Dataset 'a/b' is a gated dataset on the Hub. You must be authenticated."),
-        ConnectionError("Couldn't reach 'math-ai/aime25' on the Hub (ConnectError)"),
         exceptions.DatasetGenerationError("An error occurred\nwhile generating"),
         OSError(28, "No space left on device"),
     ],

@@ -142,8 +142,3 @@ def test_vllm_gets_every_setting_and_a_seed_for_each_answer(stand_in):
     rest = {k: v for k, v in vars(settings).items() if k != "seed"}
     assert rest == {"temperature": 0.6, "top_p": 0.95, "max_tokens": 12, "stop_token_ids": [END],
                     "detokenize": False, "logit_bias": {0: -100.0}}  # fmt: skip
-
-
-def test_without_vllm_one_line_says_so():
-    with pytest.raises(ConfigError, match="vLLM is not installed: .*leave out --backend vllm"):
-        by_vllm("folder", TOKENIZER, "bfloat16", 99)

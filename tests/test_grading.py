@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egrc.evaluation.answers import LONGEST, extract, key, tidy, without_unit
-from egrc.evaluation.grading import Grade, correct, grade
-from egrc.evaluation.problems import HANDMADE, load
+from egrc.evaluation.answers import LONGEST, extract, without_unit
+from egrc.evaluation.grading import Grade, grade
 from egrc.evaluation.reading import read
 
 DATA = Path(__file__).parent / "data"
@@ -87,29 +86,6 @@ def test_cases() -> None:
         assert grade(case["completion"], case["gold"]).correct == expected, case
 
 
-def test_the_cases_cover_both_sides_and_explain_what_is_wrong() -> None:
-    assert min(sum(case["correct"] for case in CASES), sum(not case["correct"] for case in CASES)) >= 80
-    assert all(len(case.get("known_wrong", "because")) > 5 for case in CASES)
-
-
-@pytest.mark.parametrize(
-    ("text", "tidied"),
-    [
-        ("√5 − ½", r"\sqrt{5} - \frac{1}{2}"),
-        ("x²y₁", "x^{2}y_{1}"),
-        ("1.2e-5", r"1.2 \times 10^{-5}"),
-        (r"\mathbf{4.25}", "4.25"),
-        (r"\mathbf{\dfrac{1}{2}}.", r"\frac{1}{2}"),
-        (r"0.1\overline{6}", r"\frac{15}{90}"),
-        ("3 1/2", r"3\frac{1}{2}"),
-        ("#### €75.", "75"),
-        (r"\boxed{\left(1, 2\right)}", "(1, 2)"),
-    ],
-)
-def test_tidy(text: str, tidied: str) -> None:
-    assert tidy(text) == tidied
-
-
 @pytest.mark.parametrize(
     ("text", "bare"),
     [("20 cm^{2}", "20"), ("12 km/h", "12"), ("9 (apples)", "9"), (r"6 \mathrm{ cm}^2", "6"), ("15 apples", "15")]
@@ -117,11 +93,6 @@ def test_tidy(text: str, tidied: str) -> None:
 )
 def test_units_are_taken_off_numbers_alone(text: str, bare: str) -> None:
     assert without_unit(text) == bare
-
-
-def test_keys_ignore_what_does_not_matter_in_a_text() -> None:
-    assert key(r"\text{May } 12") == key("may 12") and key("10:30 A.M.") == key(r"10:30 \text{am}")
-    assert key("E_{1}, x") == key("E_1,x") and key("E_1") != key("e_1")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +140,6 @@ def test_extract(text: str, answer: str | None) -> None:
 
 
 def test_verdicts_without_a_comparison() -> None:
-    assert grade("#### 5", "5", truncated=True) == Grade(False, None, "truncated")
     assert grade("", "5") == Grade(False, None, "no answer")
     assert grade("#### " + "5" * 500, "5" * 500) == Grade(False, "5" * LONGEST, "too long")
     for tower in ("9^9^9", r"10^{-10^{10}}", r"2^{100000000000}", "(10^{400000})!"):
@@ -181,19 +151,14 @@ def test_any_of_several_golds_will_do() -> None:
     assert not grade("#### 6", ("4", "5")).correct
 
 
-def test_gold_equals_itself() -> None:
-    for p in load(HANDMADE):
-        assert correct(f"{p.solution}\n#### {p.gold[0]}", p.gold[0]), p.id
-
-
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(-(10**9), 10**9), st.sampled_from(["#### {}", r"\boxed{{{}}}", "The answer is {}.", "so {}"])
 )
 def test_integers_in_every_form(n: int, form: str) -> None:
     for written in (str(n), f"{n:,}"):
-        assert correct("2 + 2 = 4\n" + form.format(written), str(n))
-        assert not correct(form.format(written), str(n + 1))
+        assert grade("2 + 2 = 4\n" + form.format(written), str(n)).correct
+        assert not grade(form.format(written), str(n + 1)).correct
 
 
 @settings(deadline=None, max_examples=100)

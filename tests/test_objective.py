@@ -323,7 +323,6 @@ def test_settings_and_state_survive_json(objective):
         (lambda: Compress("compress", 9, scale=0), "scale=0"),
         (lambda: Explore("explore", 9, length_weight=-1.0), "length_weight=-1.0"),
         (lambda: DaDler("truncate", 9, cut_at=-1.0), "cut_at=-1.0"),
-        (lambda: ReliableCompress("compress", 9, reliable=1.5), "reliable=1.5"),
         (lambda: rollouts((True, 1), (True, 1), (True, 1), size=2), "groups of 2"),
     ],
 )

@@ -295,9 +295,3 @@ def test_a_stopped_run_goes_on_and_equals_the_whole_one(world, whole, tmp_path):
     shutil.rmtree(tmp_path / "adapter")  # as after a kill between the last checkpoint and the adapter
     run.train(config(), world, tmp_path)
     same(tmp_path, whole[0])
-
-
-def test_several_ranks_are_refused(world, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="one process"):
-        run.train(config(), world, tmp_path)

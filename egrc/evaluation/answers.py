@@ -23,7 +23,7 @@ _BARE_BOX = re.compile(
     r"\\boxed\s*(\\[dt]?frac\s*(?:\{[^{}]*\}|\d)\s*(?:\{[^{}]*\}|\d)|\\sqrt\s*(?:\{[^{}]*\}|\d)"
     r"|[-+]?\d+(?:[.,]\d+)*|[A-Za-z]\b)"
 )
-_BETWEEN_BOXES = re.compile(r"(?:[\s,;$]|\\[()\[\]]|\band\b|\bor\b){1,40}")
+_BETWEEN_BOXES = re.compile(r"(?=[^\n]*?(?:,|and|or))(?:[^\S\n]|[,;$]|\\[()\[\]]|\band\b|\bor\b){1,40}")
 _MARKED = re.compile(rf"####[ \t]*(?=([^\n]{{0,{LONGEST + 1}}}))")
 _STATED = re.compile(
     r"\banswers?\b(?:[ \t]+(?:is|are)\b(?:[ \t]*:)?|[ \t]*:)|\b(?:option|choice)[ \t]+is\b:?"
@@ -115,9 +115,7 @@ def _boxed(text: str) -> list[tuple[int, str]]:
     joined: list[tuple[int, int, str]] = []
     for start, end, content in sorted(boxes):
         between = text[joined[-1][1] : start] if joined else ""
-        if joined and start >= joined[-1][1] and _BETWEEN_BOXES.fullmatch(between) and "," in between + "," * (
-            "and" in between or "or" in between
-        ) and "\n" not in between:
+        if joined and start >= joined[-1][1] and _BETWEEN_BOXES.fullmatch(between):
             joined[-1] = (joined[-1][0], end, f"{joined[-1][2]}, {content}")
         else:
             joined.append((start, end, content))
@@ -209,6 +207,10 @@ def _recurring(match: re.Match[str]) -> str:
     return rf"\frac{{{int(whole + head + period) - int(whole + head)}}}{{{below}}}"
 
 
+_LAYOUT = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathit|mathsf|textit|underline|emph|color\s*\{\w*\})\s*"
+    r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
+)
 _COMMANDS: tuple[tuple[str, Any], ...] = (
     (r"\\(?:mathrm|text)\s*\{([a-zA-Z]|-?[\d.,]+)\}", r"\1"),
     (r"\\(?:displaystyle|textstyle|limits|left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![a-zA-Z])\.?", ""),
@@ -245,7 +247,6 @@ _COMMANDS: tuple[tuple[str, Any], ...] = (
     (r"^\\(?:text|mbox|textrm|mathrm)\s*\{[^{}]*\b(?:is|are|be|:)\s*:?\s*\}\s*(?=\S)", ""),
     (r"\.\s*$", ""),
 )
-_LAYOUT = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathit|mathsf|textit|underline|emph|color\s*\{\w*\})\s*\{")
 _TIDY = tuple((re.compile(pattern), by) for pattern, by in _COMMANDS)
 _TRAILING_UNIT = re.compile(
     rf"(?<=[\d)}}%])\s*(?:\\?%|\\(?:text|mathrm|textrm|mbox|operatorname)\s*\{{{_NOT_UNIT}[^{{}}]*\}}"
@@ -264,21 +265,11 @@ def tidy(answer: str) -> str:
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda m: f"_{{{m[0].translate(_SUB)}}}", text)
     text = re.sub(r"[¼-¾⅐-⅞]", _vulgar, text)
     text = "".join(_SIGNS.get(c, c) for c in text)
-    text = _unwrapped(text)
+    for _ in range(3):  # one in another
+        text = _LAYOUT.sub(r"\1", text)
     for pattern, by in _TIDY:
         text = pattern.sub(by, text)
     return text.strip()
-
-
-def _unwrapped(text: str) -> str:
-    r"""Without the commands and braces of \mathbf{...} and the like, whatever they hold."""
-    while match := _LAYOUT.search(text):
-        depth, end = 1, match.end()
-        while end < len(text) and depth:
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            end += 1
-        text = text[: match.start()] + text[match.end() : end - (depth == 0)] + text[end:]
-    return text
 
 
 def _vulgar(match: re.Match[str]) -> str:

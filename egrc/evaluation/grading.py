@@ -1,9 +1,8 @@
 """Is this text a correct answer?  `grade` says so in this process, `egrc.evaluation.pool` where none can hang us.
 
-The final answer is taken out by `egrc.evaluation.answers`; it and the
-gold one are read by `egrc.evaluation.reading`, and compared part by part.  Where
-either side was not read whole, only whole texts are compared, and the reason says so.  A missing or cut answer, or one
-too costly to compare, is wrong; it is not an error.
+The final answer is taken out by `egrc.evaluation.answers`; it and the gold one are read by `egrc.evaluation.reading`
+and compared part by part.  Where either was not read whole, only whole texts are compared, and the reason says so.  A
+missing or cut answer, or one too costly to compare, is wrong; it is not an error.
 """
 
 from __future__ import annotations
@@ -31,11 +30,9 @@ _OPTION = re.compile(r"\s*\(?([A-J])(?:\)|[.:]|\s*$)")
 _DOMAIN = re.compile(r",?\s*\\text\s*\{\s*,?\s*(?:for|where|with)\b.*$")
 
 
-def grade(completion: str, gold: Gold, truncated: bool = False) -> Grade:
+def grade(completion: str, gold: Gold) -> Grade:
     """Grade one completion against its gold answer, or several of which any will do, in this thread and for as long
     as it takes; only `egrc.evaluation.pool` has a limit."""
-    if truncated:
-        return Grade(False, None, "truncated")
     answer = extract(completion)
     if answer is None:
         return Grade(False, None, "no answer")
@@ -46,11 +43,6 @@ def grade(completion: str, gold: Gold, truncated: bool = False) -> Grade:
     reasons = [compare(g, answer) for g in ([gold] if isinstance(gold, str) else gold)]
     right = [reason for reason in reasons if reason.startswith("equal")]
     return Grade(bool(right), answer, right[0] if right else reasons[0] if reasons else "not equal")
-
-
-def correct(completion: str, gold: Gold) -> bool:
-    """Is the completion's final answer equal to the gold one?"""
-    return grade(completion, gold).correct
 
 
 def warm_up() -> None:
@@ -85,12 +77,10 @@ def compare(gold: str, answer: str) -> str:
                 return "equal"
             elif one == left:
                 unread = False
-    per_cent = [text.rstrip().endswith("%") for text in (gold, answer)]
-    if per_cent == [True, False] or per_cent == [False, True]:
+    if gold.endswith("%") != answer.endswith("%"):
         a, b = read(left), read(right)
-        hundredth = sympy.Rational(1, 100)
         if isinstance(a, sympy.Basic) and isinstance(b, sympy.Basic):
-            a, b = (a * hundredth, b) if per_cent[0] else (a, b * hundredth)
+            a, b = (a / 100, b) if gold.endswith("%") else (a, b / 100)
             return "equal" if equal(a, b) else "not equal"
     return "not equal as texts" if unread else "not equal"
 
@@ -98,8 +88,6 @@ def compare(gold: str, answer: str) -> str:
 def _alternatives(answer: str) -> list[str]:
     r"""'x \approx y' is x or y where they are about the same; anything else is itself."""
     parts = re.split(r"\\approx(?![a-zA-Z])", answer)
-    if len(parts) != 2:
-        return [answer]
     with suppress(Exception):
         a, b = (complex(read(part.rpartition("=")[2])) for part in parts)
         if abs(a - b) <= 0.02 * max(abs(a), abs(b)):
@@ -150,12 +138,12 @@ def _distinct(node: Node) -> Node:
     """A set in braces holds each element once."""
     kept: list[Node] = []
     for part in node[1:]:
-        if not any(equal(part, other) for other in kept):
-            kept.append(part)
+        kept += [] if any(equal(part, other) for other in kept) else [part]
     return ("list", *kept)
 
 
 def _matched(left: list[Node], right: list[Node]) -> bool:
+    """Of equally many, has each a partner of its own?"""
     rest = list(right)
     for x in left:
         partner = next((i for i, y in enumerate(rest) if equal(x, y)), None)

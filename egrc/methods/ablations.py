@@ -1,7 +1,7 @@
 """`egrc` with one thing changed: other advantages, shapes, readings of phase 2, gates.  All [ours].
 
 `ABLATIONS` names them for the pocket world: an arm, and the settings in which the variant differs from it (fields of
-`Lengths` or `Config`, or a phase's name with other fields, or with an objective of another class).
+`Lengths` or `Config`, or a phase's name with other fields, or an objective of another class).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egrc.checks import ConfigError, require
+from egrc.checks import require
 from egrc.controller import EntropyGate, Recipe
 from egrc.methods.controls import ByLength, Fixed, Shuffled, Soft
 from egrc.methods.egrc import Compress, Explore
@@ -70,16 +70,14 @@ class CorrectnessOnly(Explore):
 
 SWITCH_STEP, SWITCH_LENGTH = 51, 0.33
 """Where the recorded `egrc` runs switched, on average: the step, and the smoothed length as a fraction of its start.
-Another signal that is set to switch at the same place differs from the entropy in WHEN each run does (a test compares
-both with the records)."""
+A signal that is set to switch there differs from the entropy in WHEN each run does (a test compares both)."""
 
 SWITCH_SHUFFLED = 0.99
-"""Fraction of its start below which the shuffled entropy is to fall.  Its draws come from all readings so far, so they
-lag behind and hardly ever reach the gate's own 0.9.  Of 0.90, 0.91, ..., the fraction at which it would have switched
-nearest to `SWITCH_STEP` on average, had it read the recorded runs of `compression` (a test computes it)."""
+"""Fraction of its start below which the shuffled entropy is to fall, which lags behind: of 0.90, 0.91, ... the one at
+which it would have switched nearest to `SWITCH_STEP` in the recorded runs of `compression` (a test computes it)."""
 
 BACK = EntropyGate(low=0.9, high=1.2, flat=1e-4, dwell=12)
-"""A gate that also finds its way back to compression (entropy has stopped rising)."""
+"""A gate that also finds its way back to compression (entropy has stopped rising); more switches need one."""
 
 MORE_UPDATES: dict[str, Any] = {"prompts_per_step": 8, "steps": 200}
 """Twice as many updates on the same number of rollouts, at scale pocket."""
@@ -110,7 +108,6 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "egrc-dapo": ("egrc", {"loss_type": "dapo"}),
     "egrc-more-updates": ("egrc", MORE_UPDATES),
 }
-"""More switches need a gate that finds its way back, so that is changed, too."""
 
 
 def changed(recipe: Recipe, trl: dict[str, Any] | None = None, **phases: dict[str, Any] | type[Objective]) -> Recipe:
@@ -120,13 +117,12 @@ def changed(recipe: Recipe, trl: dict[str, Any] | None = None, **phases: dict[st
     """
     known = {phase.name for phase in recipe.phases}
     require(phases.keys() <= known, f"no phase {sorted(phases.keys() - known)}: this arm has {sorted(known)}")
-    made = tuple(_changed(phase, phases.get(phase.name, {})) for phase in recipe.phases)
-    return replace(recipe, phases=made, trl={**recipe.trl, **(trl or {})})
-
-
-def _changed(phase: Objective, change: dict[str, Any] | type[Objective]) -> Objective:
-    if isinstance(change, type):
-        return change(**{f.name: getattr(phase, f.name) for f in fields(phase) if f.init})
-    if unknown := sorted(change.keys() - {f.name for f in fields(phase) if f.init}):
-        raise ConfigError(f"no such field of phase {phase.name!r} ({unknown})")
-    return replace(phase, **change)
+    made = []
+    for phase in recipe.phases:
+        change, names = phases.get(phase.name, {}), {f.name for f in fields(phase) if f.init}
+        if isinstance(change, type):
+            made.append(change(**{name: getattr(phase, name) for name in names}))
+        else:
+            require(change.keys() <= names, f"no such field of phase {phase.name!r} ({sorted(change.keys() - names)})")
+            made.append(replace(phase, **change))
+    return replace(recipe, phases=tuple(made), trl={**recipe.trl, **(trl or {})})

@@ -17,8 +17,7 @@ from egrc.objective import Objective, Rollouts, centred
 
 @dataclass
 class AroraZanette(Objective):
-    length_weight: float = 0.2
-    """alpha."""
+    length_weight: float = 0.2  # alpha
 
     def value(self, r: Rollouts) -> Tensor:
         good = self.good(r)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
-from egrc.checks import require
 from egrc.controller import EntropyGate, Reading
 from egrc.objective import Objective, Rollouts, Tokens
 
@@ -43,10 +42,6 @@ class Fixed(EntropyGate):
 
     every: int = 50
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.every >= 1, f"every={self.every}: at least 1 step")
-
     def switch(self, smoothed: float, slope: float | None) -> str:
         return self.leave(f"{self.every} steps have passed") if self.steps_in_phase >= self.every else ""
 
@@ -72,8 +67,7 @@ class Soft(EntropyGate):
         low, high = self.low * self.start, self.high * self.start
         share = min(max((smoothed - low) / (high - low), 0.0), 1.0) if high > low else 0.0
         self.shares = [1 - share, share] if self.phases[1] == "compress" else [share, 1 - share]
-        heavier = 0 if self.shares[0] >= self.shares[1] else 1
-        if heavier == self.index:
+        if (0 if self.shares[0] >= self.shares[1] else 1) == self.index:
             return ""
         return self.leave(f"entropy at {smoothed:.3g} of {self.start:.3g} nats: the other phase weighs more")
 
@@ -84,17 +78,14 @@ class Blend(Objective):
 
     parts: Sequence[tuple[float, Objective]] = ()
 
-    def blend(self, hook: Callable[[Objective], Tensor]) -> Tensor:
-        return sum(w * hook(p) for w, p in self.parts)
-
     def rewards(self, r: Rollouts) -> Tensor:
-        return self.blend(lambda p: p.rewards(r))
+        return sum(w * p.rewards(r) for w, p in self.parts)
 
     def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
-        return self.blend(lambda p: p.advantages(r, p.rewards(r)))
+        return sum(w * p.advantages(r, p.rewards(r)) for w, p in self.parts)
 
     def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
-        return self.blend(lambda p: p.token_advantages(r, p.advantages(r, p.rewards(r))))
+        return sum(w * p.token_advantages(r, p.advantages(r, p.rewards(r))) for w, p in self.parts)
 
     def keep(self, t: Tokens) -> Tensor | None:
         kept = [(w, p.keep(t)) for w, p in self.parts]

@@ -20,10 +20,8 @@ MOMENTUM = 0.99
 
 @dataclass
 class DeepCompress(Objective):
-    length_weight: float = 0.1
-    """alpha."""
-    average: float = field(default=1.0, init=False)
-    """Moving average of the batch's pass rate; starts at 1."""
+    length_weight: float = 0.1  # alpha
+    average: float = field(default=1.0, init=False)  # moving average of the batch's pass rate
 
     def observe(self, r: Rollouts) -> None:
         self.average = MOMENTUM * self.average + (1 - MOMENTUM) * r.correct.double().mean().item()

@@ -36,27 +36,27 @@ class Dler(Objective):
 
 
 @dataclass
-class DaDler(Dler):
-    """A fraction of the budget where more than half of a group is correct."""
+class Cut(Objective):
+    """Mixed in: no token beyond its completion's budget, which rollouts decide, is trained on."""
 
     cut_at: float = 0.5
-    """The shorter budget, as a fraction of the budget."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.cut_at > 0, f"cut_at={self.cut_at}: must be positive")
 
+    def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
+        each = super().token_advantages(r, advantages)
+        return each * (torch.arange(each.shape[1]) < self.budgets(r)[r.rows].unsqueeze(1))
+
+
+@dataclass
+class DaDler(Cut, Dler):
+    """The fraction `cut_at` of the budget where more than half of a group is correct."""
+
     def budgets(self, r: Rollouts) -> Tensor:
         solved = r.pass_rate(r.correct & (r.length <= self.budget)) > 0.5
         return torch.where(solved, int(self.cut_at * self.budget), self.budget)
-
-    def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
-        return cut(self.budgets(r), r, super().token_advantages(r, advantages))
-
-
-def cut(budgets: Tensor, r: Rollouts, advantages: Tensor) -> Tensor:
-    """Token advantages [n, T], 0 beyond each completion's budget."""
-    return advantages * (torch.arange(advantages.shape[1]) < budgets[r.rows].unsqueeze(1))
 
 
 ARMS: dict[str, Callable[[Lengths], Recipe]] = {

@@ -12,31 +12,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egrc.checks import require
 from egrc.controller import Recipe
-from egrc.methods.dler import cut
-from egrc.objective import Objective, Rollouts
+from egrc.methods.dler import Cut
+from egrc.objective import Rollouts
 
 
 @dataclass
-class Dot(Objective):
+class Dot(Cut):
     """GRPO with a budget of its own for each solved group."""
 
-    cut_at: float = 1.5
-    """Standard deviations above the mean length."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.cut_at > 0, f"cut_at={self.cut_at}: must be positive")
+    cut_at: float = 1.5  # standard deviations above the mean length
 
     def budgets(self, r: Rollouts) -> Tensor:
         everyone = torch.ones_like(r.correct)
         limit = r.mean(r.length, everyone) + self.cut_at * r.std(r.length, everyone)
         solved = r.pass_rate(r.correct & (r.length <= self.budget)) == 1
         return torch.where(solved, limit.floor().long().clamp(max=self.budget), self.budget)
-
-    def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
-        return cut(self.budgets(r), r, super().token_advantages(r, advantages))
 
 
 ARMS = {"dot": lambda s: Recipe((Dot("truncate", s.cap),))}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from egrc.checks import require
 from egrc.controller import Recipe
 from egrc.methods.egrc import Shaped
 from egrc.objective import Tokens
@@ -20,12 +19,7 @@ from egrc.objective import Tokens
 
 @dataclass
 class EntropyFloor(Shaped):
-    tokens_at: float = 0.5
-    """The floor, as a fraction of the base model's entropy."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.tokens_at > 0, f"tokens_at={self.tokens_at}: must be positive")
+    tokens_at: float = 0.5  # the floor, as a fraction of the base model's entropy
 
     def keep(self, t: Tokens) -> Tensor:
         floor = self.tokens_at * t.base_entropy()

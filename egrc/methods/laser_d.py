@@ -35,9 +35,14 @@ class LaserD(Objective):
         self.lengths = [*self.lengths, step][-WINDOW:]
 
     def targets(self, group_size: int) -> list[float]:
-        """L_T of each bucket, tokens; infinity where the window holds no correct rollout."""
-        shares = [1 / max(1, math.ceil(low * group_size)) for low in BUCKETS]
-        return [_quantile([x for step in self.lengths for x in step[b]], share) for b, share in enumerate(shares)]
+        """L_T of each bucket, tokens: the smallest length such that the share of one correct rollout in a group is no
+        longer; infinity where the window holds no correct rollout."""
+        found = []
+        for b, low in enumerate(BUCKETS):
+            lengths = sorted(x for step in self.lengths for x in step[b])
+            rank = math.ceil(len(lengths) / max(1, math.ceil(low * group_size)) - 1e-9)
+            found.append(float(lengths[rank - 1]) if lengths else math.inf)
+        return found
 
     def value(self, r: Rollouts) -> Tensor:
         targets = torch.tensor(self.targets(r.group_size))
@@ -48,11 +53,6 @@ class LaserD(Objective):
 def bucket(pass_rate: float) -> int:
     """0 easy, 1 medium, 2 hard."""
     return next(b for b, low in enumerate(BUCKETS) if pass_rate >= low - 1e-9)
-
-
-def _quantile(values: list[int], share: float) -> float:
-    """The smallest value such that at least this share of all is no larger."""
-    return float(sorted(values)[math.ceil(share * len(values) - 1e-9) - 1]) if values else math.inf
 
 
 ARMS = {"laser-d": lambda s: Recipe((LaserD("train", s.cap),))}

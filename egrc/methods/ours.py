@@ -20,8 +20,6 @@ from egrc.controller import Decision, EntropyGate, Reading, Recipe
 from egrc.methods.egrc import Compress, Explore, compress, explore
 from egrc.objective import EPS, Objective, Rollouts, group_relative
 
-RELIABLE = 0.75
-BRIEF = 0.3
 OPENER = "operator"
 """The class of tokens at which a step of thought begins: a computation."""
 
@@ -30,11 +28,7 @@ OPENER = "operator"
 class Reliable(Objective):
     """Mixed in: length counts in a group only where `reliable` of it is correct; elsewhere plain GRPO."""
 
-    reliable: float = RELIABLE
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.reliable <= 1, f"reliable={self.reliable}: a share in (0, 1]")
+    reliable: float = 0.75
 
     def is_reliable(self, r: Rollouts) -> Tensor:
         """bool [N]."""
@@ -79,7 +73,7 @@ class BriefSteps(Objective):
     paper).  A step begins at an operator; the last one holds the answer, which all need, and does not count.
     """
 
-    length_weight: float = BRIEF
+    length_weight: float = 0.3
 
     def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
         return super().token_advantages(r, advantages) + self.length_weight * self.brevity(r)
@@ -118,13 +112,8 @@ class Guard(EntropyGate):
     begin again before it has recovered."""
 
     fraction: float = 0.2
-    masses: list[float] = field(default_factory=list, init=False)
-    """The last `window` shares of connectors."""
+    masses: list[float] = field(default_factory=list, init=False)  # the last `window` shares of connectors
     start_mass: float | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.fraction < 1, f"fraction={self.fraction}: a fraction between 0 and 1")
 
     def update(self, step: int, reading: Reading | None) -> Decision:
         if reading is None:
@@ -145,14 +134,11 @@ class Guard(EntropyGate):
 CYCLES = {"flat": 1e-4, "dwell": 12, "max_switches": 100}
 """The gate as often as it likes: back to compression when entropy has stopped rising, too."""
 
-
-def guarded(gate: EntropyGate) -> Guard:
-    return Guard(**{"low": gate.low, "high": gate.high, "window": gate.window, **CYCLES})
-
-
 ARMS: dict[str, Callable[[Lengths], Recipe]] = {
     "egrc-cycles": lambda s: Recipe((compress(s), explore(s)), replace(s.gate, **CYCLES)),
-    "egrc-guard": lambda s: Recipe((compress(s), explore(s)), guarded(s.gate)),
+    "egrc-guard": lambda s: Recipe(
+        (compress(s), explore(s)), Guard(s.gate.low, s.gate.high, window=s.gate.window, **CYCLES)
+    ),
     "egrc-reliable": lambda s: Recipe(reliable_phases(s, ReliableCompress), s.gate),
     "egrc-selective": lambda s: Recipe(reliable_phases(s, SelectiveCompress), s.gate),
     "egrc-steps": lambda s: Recipe((BriefSteps("compress", s.cap), explore(s)), s.gate),
