@@ -1,4 +1,4 @@
-"""Figures 12 and 14 on made-up records of studies: all drawn, all legible, what is missing named, same bytes twice."""
+"""Figure 12 on made-up records of studies: all drawn, all legible, what is missing named, same bytes twice."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,9 +16,9 @@ from pictures import legible, texts
 from egrc.analysis import tables
 from egrc.experiments import scales
 from egrc.experiments.records import RecordError
-from egrc.figures import FIGURES, fig12_peers, fig14_kept_length, style
+from egrc.figures import FIGURES, fig12_peers, style
 
-NAMES = ("fig12_peers", "fig14_kept_length")
+NAMES = ("fig12_peers",)
 Drawn = tuple[Figure, pd.DataFrame]
 
 
@@ -68,11 +68,3 @@ def test_every_arm_is_drawn_and_a_few_are_named_at_their_points(draw: Callable[[
         assert abs(text.get_window_extent().get_points() - point).min() < 30  # pixels
     with pytest.raises(RecordError, match="none of the studies"):
         fig12_peers.draw("smol")
-
-
-def test_three_methods_are_shown_with_every_level_and_seed(draw: Callable[[str], Drawn]) -> None:
-    assert list(fig14_kept_length.looks()) == ["base", "egrc", "egrc-plus", "deepcompress"]  # the strongest, as patched
-    figure, drawn = draw("fig14_kept_length")
-    hard, seeds = (drawn[drawn["what"] == name] for name in ("difficulty", "difficulty, seed"))
-    assert set(hard["pass_rate"]) <= {0.0, 0.5, 1.0} and hard.groupby("arm")["problems"].sum().eq(120).all()
-    assert len(figure.axes) == 3 and len(seeds) == 2 * len(hard)

@@ -44,7 +44,7 @@ def numbers(scale: str, runs: Sequence[Record], data: Path) -> dict[str, pd.Data
     lines, configs = table3.compare(rows, scale), rows[["arm", "seed", "config"]].drop_duplicates()
     seeds = tables.by_run(rows).query("benchmark == 'mean'").merge(configs, on=["arm", "seed"])
     found = {"arm": lines[lines["benchmark"] == "mean"], "seed": seeds}
-    return found | {"front": fronts.front(dilemma.means(rows)), "worst": fronts.worst(lines)}
+    return found | {"worst": fronts.bounds(lines)}
 
 
 def points(ax: Axes, table: pd.DataFrame, x: str, y: str, ends: Sequence[str]) -> None:
@@ -64,8 +64,8 @@ def plane(ax: Axes, found: dict[str, pd.DataFrame]) -> None:
     for _, run in seeds[seeds["arm"].isin(named())].iterrows():
         ax.plot(run["tokens"], run["accuracy"], "o", color=colour(run["arm"]), **SEED)
     points(ax, lines, "tokens", "accuracy", ("tokens_low", "tokens_high", "accuracy_low", "accuracy_high"))
-    best = found["front"].query("on")
-    ax.step(best["tokens"], best["accuracy"], ":", where="post", color="0.15", linewidth=1, zorder=1)
+    front = dilemma.frontier(lines["tokens"], lines["accuracy"])
+    ax.step(*front, ":", where="post", color="0.15", linewidth=1, zorder=1)
     ax.set_xscale("log")
     ax.set_xticks([25, 50, 100], ["25", "50", "100"])
     ax.set_xticks([], minor=True)

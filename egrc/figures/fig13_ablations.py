@@ -44,7 +44,7 @@ def numbers(runs: Sequence[Record], scale: str, data: Path) -> pd.DataFrame:
         {"arm": run.arm, "seed": run.seed, "step": step, "of": run.config.steps, "config": run.meta["config_hash"]}
         for run in runs
         if run.arm in each
-        for step in ablations.switches(run.steps) or [None]
+        for step in [first - 1 for first, _ in ablations.switches(run.steps)] or [None]
     ]
     switched = pd.DataFrame(steps).astype({"step": float})  # NaN: never
     parts = {"difference": found, "seed": alone, "switch": switched}
@@ -84,7 +84,7 @@ def caption(scale: str, runs: Sequence[Record], arms: Sequence[str], data: Path)
     """How to read the figure, and what is missing from it."""
     study, there = scales.study(scale, ablations.STUDY), {run.arm for run in runs}
     at, count = tables.best_temperature(scale, data), len({run.seed for run in runs if run.arm == WHOLE})
-    left_out = {"have one seed": len(there - {"base", *arms}), "no record": len(ablations.missing(scale, there))}
+    left_out = {"have one seed": len(there - {"base", *arms}), "no record": len(set(study) - there)}
     why = "; ".join(f"{n} of {len(study) - 1} ablations {reason}" for reason, n in left_out.items() if n)
     return [
         f"Held-out problems{labels.at_best(at)}; means over the seeds that both have, with 95% intervals over problems;"
@@ -107,7 +107,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             ax.set_xlabel(title)
         switching(axes[-1], arms, drawn)
         for ax in axes:
-            names = [f"{WHOLE}, about its mean", *(ablations.words(scale, arm) for arm in arms[1:])]
+            names = [f"{WHOLE}, about its mean", *(ablations.WORDS[arm] for arm in arms[1:])]
             dots.name_rows(ax, names if ax is axes[0] else [""] * len(arms))
         bottom = style.caption(figure, caption(scale, runs, arms, data))
         figure.subplots_adjust(left=0.23, right=0.985, top=0.98, bottom=bottom + 0.03, wspace=0.1)

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from egrc.analysis.ablations import switches
 from egrc.analysis.tables import missing
 from egrc.controller import AT_DWELL_LIMIT
 from egrc.experiments.records import Record, load_all
@@ -53,12 +54,6 @@ def mean_over_seeds(runs: pd.DataFrame, column: str) -> pd.Series:
     """Mean by step, at the steps that every seed has reached: a mean of fewer would jump where a seed ends."""
     by_step = runs.groupby("step")[column]
     return by_step.mean()[by_step.size() == runs["seed"].nunique()]
-
-
-def switches(run: pd.DataFrame) -> list[tuple[int, str]]:
-    """(first step, name) of every phase after the first, of one seed's steps."""
-    changed = run["phase"].ne(run["phase"].shift()).to_numpy()
-    return [(int(s), p) for s, p in run.loc[changed, ["step", "phase"]].itertuples(index=False)][1:]
 
 
 def gate_text(runs: pd.DataFrame) -> str:
@@ -116,7 +111,7 @@ def caption(drawn: pd.DataFrame) -> list[str]:
         f"Thin: one seed; thick: mean over seeds; centred moving averages over {SMOOTHING} steps. Grey: the other "
         f"arms' means. Shaded: explore phase, rollouts at {hot} (elsewhere T = 1); dotted: the gate switches. Entropy "
         "is always computed at T = 1: solid on the rollouts, dashed on fixed prefixes (not smoothed).",
-        " ".join(filter(None, (gate_note(drawn), f"Missing: {'; '.join(lacking)}." if lacking else ""))),
+        f"{gate_note(drawn)} {lacking}".strip(),
     ]
 
 

@@ -71,7 +71,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         bottom = style.caption(figure, [
             "Markers: mean over seeds with 95% intervals (bootstrap over problems, given the seeds); dots: one seed at "
             "T = 1. Faint lines lead from the base to each arm at T = 1. Dashed: compact floor (shortest correct "
-            f"procedure). {tables.best_note(rows, best)} {'Missing: ' + '; '.join(lacking) + '.' if lacking else ''}",
+            f"procedure). {tables.best_note(rows, best)} {lacking}",
         ])  # fmt: skip
         figure.subplots_adjust(left=0.07, right=0.785, top=0.9, bottom=bottom, wspace=0.16)
     return figure, pd.concat([drawn, seeds, runs], ignore_index=True)

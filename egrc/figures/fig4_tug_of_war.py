@@ -70,7 +70,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             "Cosine of the two objectives' gradients. Thin: one seed; thick: mean over seeds with its 95% interval "
             "(jackknife over problems). Grey: random sets of as many tokens, lowest to highest. 1: both move the "
             "adapter alike; −1: each undoes the other. A gap: a gradient vanishes.",
-            f"Missing: {'; '.join(lacking)}." if lacking else "",
+            lacking,
         ])  # fmt: skip
         figure.subplots_adjust(left=0.08, right=0.99, top=0.94, bottom=bottom, hspace=0.2, wspace=0.1)
     return figure, drawn

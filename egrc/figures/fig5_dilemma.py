@@ -84,7 +84,7 @@ def gap(ax: Axes, reading: pd.Series, alone: pd.Series) -> None:
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
-    """The figure and the numbers in it, from the records of the study.  Raises RecordError, `dilemma.DilemmaError`."""
+    """The figure and the numbers in it, from the records of the study.  Raises RecordError."""
     table, still = dilemma.load(scale, data), never_fired(records.load_study(scale, dilemma.STUDY, data))
     points, readings, alone = dilemma.points(table, N_BOOT), dilemma.readings(table, N_BOOT), dilemma.by_seed(table)
     shown = table[~table["arm"].isin(still)]

@@ -53,7 +53,7 @@ def notes(rows: pd.DataFrame, best: float | None) -> list[str]:
         "Comparisons are with the base at the same sampling temperature T, unless said; "
         "removable length is base's tokens - compact floor. The mean is the plain mean over benchmarks of each column.",
         tables.best_note(rows, best),
-        f"Missing: {'; '.join(lacking)}." if lacking else "",
+        lacking,
     ]
     return [line for line in lines if line]
 
