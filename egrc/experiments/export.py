@@ -1,4 +1,4 @@
-"""A trained adapter for others: safetensors and a model card, alone or merged into its base.
+"""A trained adapter for others: safetensors and a model card; and adapters from others, checked before use.
 
 The card says what was run, on which data, with which settings and results, and what does not follow from it.  All
 numbers come from the record.
@@ -10,16 +10,17 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from egrc import paths
 from egrc.atomic import WriteError, publish_folder, write_text
+from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import records, scales
+from egrc.experiments.dryrun import flat
+from egrc.experiments.fingerprint import portable
 from egrc.experiments.records import Record, RecordError
-from egrc.experiments.run import policy
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 LIMITS = {
@@ -38,8 +39,8 @@ LIMITS = {
 }
 
 
-def export(record: Record, out: Path, merge: bool = False) -> Path:
-    """Write a record's adapter and its card into a new folder; with `merge`, the whole model with the adapter in it.
+def export(record: Record, out: Path) -> Path:
+    """Write a record's adapter and its card into a new folder.
 
     Raises RecordError where the record has no adapter, WriteError where there is something in `out` already, or it
     cannot be written.
@@ -47,38 +48,32 @@ def export(record: Record, out: Path, merge: bool = False) -> Path:
     adapter = record.path / "adapter"
     if record.arm == "base":
         raise RecordError(f"{record.name}: the arm 'base' is not trained, so there is no adapter to export")
-    missing = [name for name in ADAPTER if not (adapter / name).is_file()]
-    if missing:
+    if missing := [name for name in ADAPTER if not (adapter / name).is_file()]:
         raise RecordError(f"{paths.shown(adapter)}: no {', '.join(missing)}; restore the record or train it again")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WriteError(f"{out} is there already, and nothing is overwritten: name another folder")
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "export"
         made.mkdir()
-        if merge:
-            for part in policy(record.config, scales.world(record.scale), adapter):
-                part.save_pretrained(made)  # safetensors; transformers writes no others
-        else:
-            for name in ADAPTER:
-                shutil.copy(adapter / name, made)
-        write_text(made / "README.md", card(record, merge))
+        for name in ADAPTER:
+            shutil.copy(adapter / name, made)
+        write_text(made / "README.md", card(record))
         for file in made.iterdir():
             file.chmod(0o644)  # safetensors writes for the owner only
         publish_folder(made, out)
     return out
 
 
-def card(record: Record, merged: bool = False) -> str:
+def card(record: Record) -> str:
     """The model card: what, data, settings, results, limits.  Raises RecordError for a damaged record."""
     base = json.loads((record.path / "adapter" / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
     on_hub = base.count("/") == 1 and not base.startswith("data/")  # 'owner/name', and not a path of the repository
     named = f"base_model: {base}\n" if on_hub else ""
-    what = "the base model with a LoRA adapter merged into it" if merged else "a LoRA adapter"
     stale, config, scale = records.stale(record), record.config, record.scale
     warning = f"\nThe record is stale ({stale}): today's code may not produce it.\n" if stale else ""
     tested = summarise(record.evaluation).query("benchmark != 'mean'").groupby("benchmark", sort=False)["problems"]
     return f"""---
-library_name: {"transformers" if merged else "peft"}
+library_name: peft
 {named}tags: [egrc, grpo, lora, reasoning-compression]
 ---
 
@@ -87,7 +82,7 @@ library_name: {"transformers" if merged else "peft"}
 ## What this is
 
 The run `{record.name}` of the package `egrc`, an independent companion to *Entropy-Guided Reasoning Compression* \
-(arXiv 2511.14258): {what} of `{base}`, trained with the arm `{record.arm}`.
+(arXiv 2511.14258): a LoRA adapter of `{base}`, trained with the arm `{record.arm}`.
 {warning}
 ## Data
 
@@ -117,13 +112,7 @@ python -m egrc train --scale {scale} --arm {record.arm} --seed {record.seed} --o
 
 def settings(record: Record) -> pd.DataFrame:
     """Every setting of the run; columns setting, value."""
-    config = record.config
-    rows: dict[str, Any] = {k: v for k, v in vars(config).items() if k != "recipe"}
-    for phase in config.recipe.phases:
-        rows |= {f"{phase.name}: {k}": v for k, v in vars(phase).items() if k != "name"}
-    if len(config.recipe.phases) > 1:
-        rows |= {f"gate: {k}": v for k, v in config.recipe.gate.settings().items()}
-    rows |= {f"version of {k}": v for k, v in record.meta["versions"].items()}
+    rows = flat(record.config) | {f"version of {k}": v for k, v in record.meta["versions"].items()}
     rows |= {k: record.meta[k] for k in ("hardware", "ranks", "device") if k in record.meta}
     return pd.DataFrame(list(rows.items()), columns=["setting", "value"])
 
@@ -141,10 +130,26 @@ def _results(record: Record) -> str:
             "Compare at the temperature that suits the base best."
         )
     for name in table.select_dtypes("number").columns.difference(["problems", "samples", "temperature"]):
-        digits = 1 if "tokens" in name else 3
-        table[name] = table[name].map(lambda x, digits=digits: "-" if pd.isna(x) else f"{x:.{digits}f}")
+        table[name] = table[name].map(f"{{:.{1 if 'tokens' in name else 3}f}}".format)
     return f"{_markdown(table)}\n\n{note}"
 
 
 def _markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
+
+
+# --- adapters from outside are data: only safetensors are read, no path in them is followed ------------------------
+
+
+def check_adapter(folder: Path, scale: str) -> None:
+    """Raises ConfigError unless the folder holds an adapter, as safetensors, of this scale's base model."""
+    if missing := [name for name in ADAPTER if not (folder / name).is_file()]:
+        where = "a folder that `python -m egrc export` wrote, or a record's adapter/"
+        raise ConfigError(f"{folder} has no {missing[0]}: name {where} (weights in other formats are not read)")
+    try:
+        named = json.loads((folder / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / ADAPTER[0]}: not an adapter's settings ({error}): export it again") from error
+    base = portable(scales.world(scale).policy_path())
+    if named != base:
+        raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {base!r}: name its scale")
