@@ -1,9 +1,16 @@
 """What all tests share: in CI (EGRC_NO_SKIP=1) a test that did not run is a test that failed."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+
+LONG = ("test_notebooks", "test_readme", "test_paper", "test_trainer")
+"""Files that take long: they come first, so that no core waits for one of them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
@@ -26,3 +33,17 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _forbid_skip(report)
     return report
+
+
+@pytest.fixture(scope="module")
+def shared_numbers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Numbers of the records in data/ are worked out once for all tests that use this, as in a `make paper`.
+
+    Not for tests with other records, or with functions of egrc replaced.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-numbers"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EGRC_SHARED", str(folder))
+        yield

@@ -1,12 +1,10 @@
 """The command line: what it refuses, what it prints, and one run from the command to its record."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import pandas as pd
 import pytest
 import stub_records
@@ -14,6 +12,8 @@ import stub_records
 from egrc import paths
 from egrc.__main__ import main
 from egrc.experiments.results import COLUMNS
+from egrc.worlds.pocket.base import new_model
+from egrc.worlds.pocket.tokenizer import build_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -77,51 +77,33 @@ def test_errors_of_users_are_one_line_and_ours_keep_their_traceback(data, monkey
 # --- end to end: an untrained base, and runs of a few steps ---
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
+@pytest.fixture
+def untrained(tmp_path, monkeypatch):
     """A data folder with a base model that was never trained."""
-    from egrc.worlds.pocket.base import new_model
-    from egrc.worlds.pocket.tokenizer import build_tokenizer
-
-    folder = tmp_path_factory.mktemp("data")
-    new_model().save_pretrained(folder / "pocket" / "base")
-    build_tokenizer().save_pretrained(folder / "pocket" / "base")
-    return folder
-
-
-TINY = "steps=4 prompts_per_step=2 group_size=2 checkpoint_every=2 record_rollouts_every=1 "
-TINY += "eval_problems=1 eval_samples=1"
-
-
-def command(data, *arguments):
-    env = {**os.environ, "EGRC_DATA": str(data), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    full = [sys.executable, "-m", "egrc", *arguments]
-    return subprocess.Popen(full, env=env, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def ran(data, *arguments):
-    process = command(data, *arguments)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return out
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    new_model().save_pretrained(paths.DATA / "pocket" / "base")
+    build_tokenizer().save_pretrained(paths.DATA / "pocket" / "base")
+    return paths.DATA
 
 
 def train(out, arm="egrc"):
-    return ["train", "--scale", "pocket", "--arm", arm, "--seed", "5", "--out", str(out), "--set", *TINY.split()]
+    small = "steps=4 prompts_per_step=2 group_size=2 checkpoint_every=2 record_rollouts_every=1 "
+    small += "eval_problems=1 eval_samples=1"
+    return ["train", "--scale", "pocket", "--arm", arm, "--seed", "5", "--out", str(out), "--set", *small.split()]
 
 
 @pytest.mark.e2e
-def test_a_killed_run_goes_on_and_equals_the_uninterrupted_one(untrained, tmp_path):
+def test_a_killed_run_goes_on_and_equals_the_uninterrupted_one(untrained, tmp_path, monkeypatch, capfd):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    ran(untrained, *train(whole))
-    process = command(untrained, *train(killed))
+    assert main(train(whole)) == 0
+    process = forked.start(main, train(killed))
     checkpoint = killed / "work/pocket/egrc/seed-5/checkpoints/checkpoint-2/egrc_state.json"
     while not checkpoint.exists():
-        assert process.poll() is None, process.communicate()
+        assert process.is_alive(), capfd.readouterr().err
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    ran(untrained, *train(killed))
+    process.kill()
+    assert forked.exit_code(process) == -signal.SIGKILL
+    assert main(train(killed)) == 0
     records = [folder / "runs/pocket/egrc/seed-5" for folder in (whole, killed)]
     one, two = (pd.read_csv(record / "steps.csv", dtype=str).drop(columns="seconds") for record in records)
     pd.testing.assert_frame_equal(one, two)
@@ -130,9 +112,13 @@ def test_a_killed_run_goes_on_and_equals_the_uninterrupted_one(untrained, tmp_pa
     left = [str(f.relative_to(killed)) for f in killed.rglob("*") if f.is_file() and "runs" not in f.parts]
     assert left == ["work/pocket/egrc/seed-5.lock"]
     contents = b"".join(f.read_bytes() for f in records[0].rglob("*") if f.is_file())
-    assert str(tmp_path).encode() not in contents and str(untrained).encode() not in contents
-    assert "already there" in ran(untrained, *train(killed))
-    ran(untrained, *train(killed, "base"))
-    rows = pd.DataFrame(json.loads(ran(killed, "results", "--scale", "pocket", "--json")))
+    assert str(tmp_path).encode() not in contents
+    capfd.readouterr()
+    assert main(train(killed)) == 0 and "already there" in capfd.readouterr().out
+    assert main(train(killed, "base")) == 0
+    monkeypatch.setattr(paths, "DATA", killed)
+    capfd.readouterr()
+    assert main(["results", "--scale", "pocket", "--json"]) == 0
+    rows = pd.DataFrame(json.loads(capfd.readouterr().out))
     assert rows.groupby("arm").size().to_dict() == {"base": 18, "egrc": 18}
     assert rows["stale"].str.startswith("config changed").all()  # because of --set

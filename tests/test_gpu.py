@@ -26,7 +26,7 @@ from torch.distributed.run import get_args_parser
 from transformers import PreTrainedTokenizerFast
 from trl.scripts.vllm_serve import ScriptArguments, build_command
 
-from egrc.__main__ import main, parser
+from egrc.__main__ import parser
 from egrc.checks import ConfigError
 from egrc.evaluation import benchmarks, sampling
 from egrc.evaluation.problems import Problem

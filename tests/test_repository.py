@@ -195,19 +195,6 @@ def test_no_tracked_file_names_a_machine(pattern):
     assert {name: match[0] for name, match in found.items() if match} == {}
 
 
-@pytest.mark.parametrize(
-    ("text", "matches"),
-    [
-        (b'open("/home/' + b'ada/data")', True),
-        (b"C:\\" + b"Users\\ada", True),
-        (b"https://example.org/home/page", False),
-        (b"../shared/work/notes", False),
-    ],
-)
-def test_the_machine_path_pattern(text, matches):
-    assert bool(MACHINE_PATH.search(text)) == matches
-
-
 def test_notebooks_are_committed_without_outputs():
     notebooks = [path for path in tracked() if path.suffix == ".ipynb"]
     assert notebooks

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import killed_run
+import forked
 import pandas as pd
 import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from egrc.controller import Recipe
 from egrc.methods.controls import Shuffled
@@ -24,21 +24,40 @@ from egrc.methods.dler import DaDler
 from egrc.methods.entropy_floor import EntropyFloor
 from egrc.methods.laser_d import LaserD
 from egrc.methods.ours import BriefSteps, Guard
-from egrc.trainer import last_checkpoint
+from egrc.trainer import EGRCTrainer, last_checkpoint
 
-HERE = Path(__file__).parent
 ADAPTER = "adapter_model.safetensors"
+STEPS = 8
 
 
-def run(folder: Path, *where: str) -> subprocess.CompletedProcess:
-    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, str(HERE / "killed_run.py"), str(folder), *where],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def new(folder: Path, **settings: Any) -> EGRCTrainer:
+    """8 steps, 3 to an epoch: checkpoints inside epochs and between them; one switch, after step 5."""
+    saving = {"max_steps": STEPS, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 2}
+    return tiny.trainer(folder, **{"recipe": tiny.recipe(dwell=5, window=2), **saving, **settings})
+
+
+class Killer(TrainerCallback):
+    """Kills the process when step `step` has been taken."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def go_on(folder: Path, where: str = "", step: int = 0) -> None:
+    """Train from the last checkpoint on; die after a step, or in its checkpoint: adapter written, optimiser not."""
+    trainer = new(folder)
+    if where == "step":
+        trainer.add_callback(Killer(step))
+    if where == "save":
+        save = trainer._save_optimizer_and_scheduler
+        trainer._save_optimizer_and_scheduler = lambda out: (
+            os.kill(os.getpid(), signal.SIGKILL) if trainer.state.global_step == step else save(out)
+        )
+    trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
 
 
 def steps(folder: Path) -> pd.DataFrame:
@@ -47,47 +66,38 @@ def steps(folder: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole")
-    done = run(folder, "never")
-    assert done.returncode == 0, done.stderr
+    new(folder).train()
     return folder
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("killed")
+def test_records_and_adapter_are_the_same(whole: Path, tmp_path: Path) -> None:
     story = [
-        (("step", "5"), None),  # between checkpoints; the gate's switch is lost with the step that took it
-        (
-            ("save", "6"),
-            "checkpoint-4",
-        ),  # inside the second epoch, before the switch; then half-way through a save
-        (("step", "7"), "checkpoint-4"),  # the half-written checkpoint-6 is passed over
-        (("never",), "checkpoint-6"),  # where two epochs meet, after the switch
+        (None, "step", 5),  # between checkpoints; the gate's switch is lost with the step that took it
+        ("checkpoint-4", "save", 6),  # inside the second epoch, before the switch; then half-way through a save
+        ("checkpoint-4", "step", 7),  # the half-written checkpoint-6 is passed over
+        ("checkpoint-6",),  # where two epochs meet, after the switch
     ]
-    for where, start in story:
-        done = run(folder, *where)
-        assert f"resumes from {start}" in done.stdout, done.stderr
-        assert done.returncode == (0 if where == ("never",) else -signal.SIGKILL), done.stderr
-    return folder
-
-
-def test_records_and_adapter_are_the_same(whole: Path, killed: Path) -> None:
+    for start, *where in story:
+        newest = last_checkpoint(tmp_path / "out")
+        assert (newest and Path(newest).name) == start
+        assert forked.exit_code(forked.start(go_on, tmp_path, *where)) == (-signal.SIGKILL if where else 0)
     expected = steps(whole)
-    assert list(expected["step"]) == list(range(1, killed_run.STEPS + 1))
+    assert list(expected["step"]) == list(range(1, STEPS + 1))
     assert len(set(expected["phase"])) == 2, "the run must cross a phase switch"
-    pd.testing.assert_frame_equal(steps(killed), expected, check_exact=True)
+    pd.testing.assert_frame_equal(steps(tmp_path), expected, check_exact=True)
     for name in ("decisions.jsonl", "rollouts.parquet"):
-        assert (killed / "records" / name).read_bytes() == (whole / "records" / name).read_bytes()
-    before, after = (load_file(folder / "out" / "checkpoint-8" / ADAPTER) for folder in (whole, killed))
+        assert (tmp_path / "records" / name).read_bytes() == (whole / "records" / name).read_bytes()
+    before, after = (load_file(folder / "out" / "checkpoint-8" / ADAPTER) for folder in (whole, tmp_path))
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert any(weight.any() for name, weight in before.items() if "lora_B" in name), "B starts at 0"
 
 
 def test_a_finished_run_takes_no_further_step(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    trainer = tiny.trainer(tmp_path, **killed_run.settings())
-    assert trainer.train(resume_from_checkpoint=True).global_step == killed_run.STEPS == trainer.state.global_step
+    trainer = new(tmp_path)
+    assert trainer.train(resume_from_checkpoint=True).global_step == STEPS == trainer.state.global_step
     assert (tmp_path / "records" / "steps.csv").read_bytes() == (whole / "records" / "steps.csv").read_bytes()
     trainer.save_model(str(tmp_path / "again"))
     expected, loaded = load_file(whole / "out" / "checkpoint-8" / ADAPTER), load_file(tmp_path / "again" / ADAPTER)
@@ -95,7 +105,7 @@ def test_a_finished_run_takes_no_further_step(whole: Path, tmp_path: Path) -> No
 
 
 def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, **{**killed_run.settings(), "max_steps": 2})
+    trainer = new(tmp_path, max_steps=2)
     trainer.train()
     trainer.train()
     assert list(steps(tmp_path)["step"]) == [1, 2]
@@ -103,19 +113,18 @@ def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_checkpoint_is_passed_over_and_others_are_refused(whole: Path, tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path, **killed_run.settings())
+    trainer, out = new(tmp_path), tmp_path / "out"
     with pytest.raises(ValueError, match="no complete checkpoint"):
         trainer.train(resume_from_checkpoint=True)
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    shutil.copytree(tmp_path / "out" / "checkpoint-8", tmp_path / "out" / "checkpoint-best")
-    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-8")
-    other = tiny.trainer(tmp_path, **{**killed_run.settings(), "recipe": tiny.recipe(dwell=6, window=2)})
+    shutil.copytree(out / "checkpoint-8", out / "checkpoint-best")
+    assert last_checkpoint(out) == str(out / "checkpoint-8")
     with pytest.raises(ValueError, match="another recipe"):
-        other.train(resume_from_checkpoint=True)
-    (tmp_path / "out" / "checkpoint-8" / "egrc_state.json").unlink()
-    assert last_checkpoint(tmp_path / "out") == str(tmp_path / "out" / "checkpoint-6")
+        new(tmp_path, recipe=tiny.recipe(dwell=6, window=2)).train(resume_from_checkpoint=True)
+    (out / "checkpoint-8" / "egrc_state.json").unlink()
+    assert last_checkpoint(out) == str(out / "checkpoint-6")
     with pytest.raises(ValueError, match="incomplete"):
-        trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-8"))
+        trainer.train(resume_from_checkpoint=str(out / "checkpoint-8"))
 
 
 @dataclass
@@ -140,12 +149,12 @@ def test_what_the_peers_and_the_guard_remember_is_resumed_too(tmp_path: Path) ->
         Both(window=1, dwell=1, low=0.9, high=1.0, max_switches=9, fraction=0.9),
         {"use_adaptive_entropy": True, "entropy_target": 4.0, "entropy_coef_delta": 0.1},
     )
-    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "save_total_limit": 3}
-    whole = tiny.trainer(tmp_path / "whole", recipe, **settings)
+    settings = {"recipe": recipe, "max_steps": 6, "save_steps": 3, "save_total_limit": 3}
+    whole = new(tmp_path / "whole", **settings)
     whole.train()
     shutil.copytree(tmp_path / "whole", tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "out" / "checkpoint-6")
-    again = tiny.trainer(tmp_path / "again", recipe, **settings)
+    again = new(tmp_path / "again", **settings)
     again.train(resume_from_checkpoint=True)
     assert steps(tmp_path / "whole")["phase"].nunique() == 2
     pd.testing.assert_frame_equal(steps(tmp_path / "again"), steps(tmp_path / "whole"), check_exact=True)

@@ -42,19 +42,16 @@ def test_header_is_the_docstring_and_by_name_imports_nothing():
             show.header(bare)
 
 
-def test_a_header_by_name_imports_nothing():
-    code = "import sys, egrc.figures.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "TRL" in shown.stdout
-
-
 def test_uncertain_tokens_differ_by_more_than_colour():
     shown = show.rollout(ROW)
     assert "so''' 1 2' <eos>''" in repr(shown)
     assert "font-weight:bold" in shown.html and "text-decoration:underline" in shown.html
     assert "&lt;eos&gt;" in shown.html and "<eos>" not in shown.html
     assert "[4 tokens, correct]" in repr(shown)
+    data, display = shown._repr_mimebundle_()
+    assert data.keys() == {"text/plain", "text/html"} and display == {}
+    with pytest.raises(ValueError):
+        show.rollout(ROW | {"entropies": [0.0]})
 
 
 @pytest.fixture
@@ -88,17 +85,6 @@ def test_in_a_make_paper_the_figure_of_its_file_is_shown(drawn, monkeypatch, tmp
     assert show.figure("fig", "pocket").png == png.read_bytes() and drawn == ["pocket"]
     show.figure("fig", "smol")  # another scale's is another picture
     assert drawn == ["pocket", "smol"]
-
-
-def test_a_row_that_is_no_rollout_is_refused():
-    with pytest.raises(ValueError):
-        show.rollout(ROW | {"entropies": [0.0]})
-
-
-def test_a_notebook_gets_html_and_plain_text():
-    data, display = show.texts(["a"], ["1 < 2"])._repr_mimebundle_()
-    assert data.keys() == {"text/plain", "text/html"} and display == {}
-    assert "1 &lt; 2" in data["text/html"]
 
 
 def test_the_pair_shown_first_is_the_ordinary_one_and_has_its_texts():
