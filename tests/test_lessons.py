@@ -20,8 +20,8 @@ from egrc.experiments import scales
 from egrc.figures import FIGURES, fig0_method, style
 from egrc.paths import NOTEBOOKS
 
-FROM_SCRATCH = "03_reward_gate_trainer"
-LESSONS = ("00_start_here", "01_entropy", FROM_SCRATCH)
+FROM_SCRATCH = "03_from_scratch"
+LESSONS = ("00_the_idea", "01_entropy", FROM_SCRATCH)
 
 
 def cells(name: str, tag: str | None = None) -> list[dict[str, Any]]:
