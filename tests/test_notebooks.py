@@ -11,7 +11,7 @@ from egrc.paper.products import execute, lacking
 
 ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 TRAINS = "03_from_scratch"
-"""Trains a little with FRESH=True."""
+"""Trains a little with FRESH=True.  (05 trains, too: in another process, by the command that it is about.)"""
 # Code, formulas and the paper's number are no results; a decimal or a percentage in the rest would be.
 NOT_PROSE = re.compile(r"`[^`]*`|\$[^$]*\$|arXiv [\d.]+")
 RESULT = re.compile(r"\d+\.\d+|\d+ ?%|\b\d{2,}\s+(?:tokens|points|nats|steps|seconds|minutes)")
