@@ -42,7 +42,7 @@ def test_opens_with_its_question_closes_with_its_limits_and_asks_for_predictions
 def test_prose_holds_no_results_and_its_links_lead_somewhere(path):
     for cell in cells(path, "markdown"):
         assert RESULT.search(NOT_PROSE.sub("", cell["source"])) is None, cell["source"]
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", cell["source"]):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", cell["source"]):
             assert (path.parent / target).exists(), target
 
 
