@@ -96,7 +96,7 @@ $(READY): $(LOCK)
 	  $(PY) -m pip install -qq --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(PIN)"; }
 	@came=$$($(BUILD)); echo "egrc: torch is a $$came build"; [ $$came = $(TORCH) ] || \
 	  echo "egrc: WARNING: TORCH=$(TORCH) was wanted, but pip found a $$came build." \
-	    "Name an index that has the other: TORCH=$(TORCH) TORCH_INDEX=<url> (see README)" >&2
+	    "Name an index that has the other: TORCH=$(TORCH) TORCH_INDEX=<url> (see site/install.md)" >&2
 	@echo "egrc: installing the rest from constraints.txt (about a minute)"
 	@$(PY) -m pip install -qq -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.egrc-torch-$$($(BUILD))

@@ -136,7 +136,7 @@ def require_vllm() -> None:
     """Raises ConfigError where vLLM is not installed."""
     require(
         find_spec("vllm") is not None,
-        "vLLM is not installed: make an environment that has it (the README names the commands; it needs a GPU), or "
+        "vLLM is not installed: make an environment that has it (site/gpus.md has the commands; it needs a GPU), or "
         "leave out --backend vllm and let transformers generate",
     )
 

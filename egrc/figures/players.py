@@ -39,7 +39,9 @@ def player(draw: Draw, start: dict[str, Any], **reach: tuple[float, float, float
     """Sliders with the picture that they move: `start` has all settings, `reach` lowest, highest and step of each."""
     kinds = {int: ipywidgets.IntSlider, float: ipywidgets.FloatSlider}
     sliders = {
-        name: kinds[type(start[name])](start[name], low, high, step, description=name, continuous_update=False)
+        name: kinds[type(start[name])](
+            value=start[name], min=low, max=high, step=step, description=name, continuous_update=False
+        )
         for name, (low, high, step) in reach.items()
     }
     shown = ipywidgets.Output()
