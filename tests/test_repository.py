@@ -20,7 +20,7 @@ from egrc.experiments import scales
 ROOT = Path(__file__).parents[1]
 LAYOUT = {
     *("environment.yml", "notebooks", "egrc", "data", "figures", "tests", "configs", "Makefile", "README.md"),
-    *("pyproject.toml", "constraints.txt", "LICENSE", "CITATION.cff", ".gitignore", ".ci"),
+    *("pyproject.toml", "constraints.txt", "LICENSE", "CITATION.cff", ".gitignore", ".ci", ".github", "site"),
 }
 MAX_BYTES = 5_000_000
 STUDIES_BYTES = 12_000_000  # of the peers' and ablations' records together
@@ -61,6 +61,7 @@ def pins(requirements: list[str]) -> dict[str, str]:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = pins(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"])
+SITE = pins(PROJECT["optional-dependencies"]["site"])
 VLLM = pins(PROJECT["optional-dependencies"]["vllm"])
 LOCK = pins([line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"])
 
@@ -72,10 +73,10 @@ def test_environment_lock_and_installation_have_the_pins_of_pyproject():
     *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     option, *requirements = pip["pip"]
     assert option == "--constraint constraints.txt"
-    assert pins(requirements) == PINS and PINS.items() <= LOCK.items()
+    assert pins(requirements) == PINS and (PINS | SITE).items() <= LOCK.items()
     assert {"python=3.11", "pip"} <= set(conda)
     installed = {normal(found.name): found.version.split("+")[0] for found in distributions()}
-    assert installed.keys() >= PINS.keys()
+    assert installed.keys() >= (PINS | SITE).keys()
     assert {name: installed[name] for name, pin in LOCK.items() if installed.get(name, pin) != pin} == {}
 
 
@@ -104,7 +105,7 @@ def test_what_is_imported_is_declared():
         (str(path), module)
         for path in files
         for module in imported((ROOT / path).read_text()) - sys.stdlib_module_names - ours
-        if not {normal(owner) for owner in owners.get(module, [module])} & (PINS | VLLM).keys()  # or not installed here
+        if not {normal(owner) for owner in owners.get(module, [module])} & (PINS | SITE | VLLM).keys()  # or not here
     }
     assert undeclared == set()
 
@@ -117,7 +118,7 @@ def test_help_is_the_default_and_has_one_line_for_every_target():
     lines = run("make").stdout.splitlines()
     assert all(re.fullmatch(r"make [\w-]+ +\w.+", line) for line in lines)
     assert [line.split()[1] for line in lines] == targets
-    assert set(targets) == {"paper", "test", "train", "lab", "bench", "dry-run", "clean", "help"}
+    assert set(targets) == {"paper", "site", "test", "train", "lab", "bench", "dry-run", "clean", "help"}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,7 @@ def test_help_is_the_default_and_has_one_line_for_every_target():
         ("paper", True, "egrc paper --scale pocket"),
         ("paper FRESH=0", True, "egrc paper --scale pocket"),
         ("paper FRESH=1 SCALE=gpu", False, "egrc paper --scale gpu --fresh"),
+        ("site", False, "egrc.paper.site"),
         ("paper FRESH=all ARMS=egrc", True, "egrc paper --scale pocket --fresh all --arms egrc"),
         ("train ARM=egrc", True, "egrc train --scale pocket --arm egrc --seed 0 1 2"),
         ("train ARM=joint SCALE=gpu-7b SEEDS=3", False, "egrc train --scale gpu-7b --arm joint --seed 3"),

@@ -137,8 +137,8 @@ def require_vllm() -> None:
     """Raises ConfigError where vLLM is not installed."""
     require(
         find_spec("vllm") is not None,
-        f"vLLM is not installed: make an environment that has it, `{INSTALL}` (not yet run on a GPU), activate it and "
-        "start again, or let transformers generate, many times more slowly: leave out --backend vllm, or --on vllm=''",
+        "vLLM is not installed: make an environment that has it (site/gpus.md has the commands; it needs a GPU), or "
+        "leave out --backend vllm and let transformers generate",
     )
 
 

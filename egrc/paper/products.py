@@ -71,7 +71,7 @@ def _figure(name: str, scale: str) -> list[Path]:
 
 def notebooks(scale: str, say: Say) -> list[Path]:
     """The notebooks to run, the later ones first, which compute more; says which cannot be run yet."""
-    books = {book: lacking(book, scale) for book in sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb"), reverse=True)}
+    books = {book: lacking(book, scale) for book in sorted(paths.NOTEBOOKS.glob("*.ipynb"), reverse=True)}
     for book, needs in books.items():
         if needs:
             say(f"egrc: notebook {book.stem} is not run: it needs {', '.join(needs)}")
