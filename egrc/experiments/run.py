@@ -60,8 +60,8 @@ def run(
     with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        own_base = (data_dir / config.scale / "base").exists()
-        world = scales.world(config.scale, data_dir if own_base else None)
+        own_base = any((data_dir / config.scale).glob("*/model.safetensors"))
+        world = scales.world(config.scale, data_dir if own_base else None, config.seed)
         launch.check(config, hardware, world)
         if launch.is_main():
             _prepare(work, config, world, fresh)
@@ -140,7 +140,7 @@ def train(
     callback = observer(after_step)
     if own := config.recipe.phases[0].trainer:
         module, function = own.split(":")
-        given = (config, world, work, settings, lora(config), [callback])
+        given = (config, world, work, settings, lora(config, world), [callback])
         model = getattr(import_module(module), function)(*given, resume=not stop_after, on_progress=on_progress)
     else:
         base, tokenizer = world.policy()
@@ -162,7 +162,7 @@ def train(
             correct=world.correct,
             token_classes=world.token_classes(tokenizer),
             probe_prefixes=world.probe_prefixes(),
-            peft_config=lora(config),
+            peft_config=lora(config, world),
         )
         trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
         trainer.add_callback(callback)
@@ -173,12 +173,12 @@ def train(
         save_adapter(model, world.policy_path(), work / "adapter")
 
 
-def lora(config: Config) -> Any:
-    """The adapter's settings: every linear layer but the head, scale 2 (alpha = 2 r)."""
+def lora(config: Config, world: Any = None) -> Any:
+    """The adapter's settings: every linear layer but the head, or those the world names; scale 2 (alpha = 2 r)."""
     from peft import LoraConfig
 
-    rank = config.lora_rank
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    rank, layers = config.lora_rank, getattr(world, "adapted", "all-linear")
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers, task_type="CAUSAL_LM")
 
 
 def observer(observe: Callable[[int, Any], bool | None]) -> Any:
