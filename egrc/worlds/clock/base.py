@@ -1,8 +1,8 @@
 """The clock world's base model: a small decoder trained from scratch on the teacher's traces, then kept.
 
-Three stages: compact traces only, which drill the facts; then half compact; then the teacher's verbose habit.  Loss is
-summed over completion tokens and divided by a constant, because a mean per batch would weigh short traces more.
-Weights are kept as float16.
+Three stages: compact traces of chains up to twice as long, which drill the facts; then half compact; then the teacher's
+verbose habit.  Loss is summed over completion tokens and divided by a constant, because a mean per batch would weigh
+short traces more.  Weights are kept as float16.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAYERS, WIDTH, HIDDEN, HEADS = 3, 96, 384, 4
 PEAK_RATE, BUCKET = 3e-3, 16  # batches of one length class together, so that little is padding
 DRILL, MIXED, HABIT = 1300, 600, 4200  # steps of the three stages
 EASY_OPERANDS = ((200, 4), (500, 8))  # until this step of the drill, operands are below this number
-TOKENS_PER_TRACE = {1.0: 10.0, 0.5: 50.0, P_COMPACT: 50.0}  # the loss's constant divisor
+TOKENS_PER_TRACE = {1.0: 14.0, 0.5: 50.0, P_COMPACT: 50.0}  # the loss's constant divisor
 
 
 def new_model(clock: Clock) -> LlamaForCausalLM:
@@ -49,11 +49,11 @@ def new_model(clock: Clock) -> LlamaForCausalLM:
     )
 
 
-def stage(step: int, drill: int, mixed: int) -> tuple[float, int, int | None]:
+def stage(step: int, drill: int, mixed: int, modulus: int) -> tuple[float, int, int]:
     """Share of compact traces, batch size, and the bound of operands at a step (from 0)."""
     if step < drill:
-        return 1.0, 64, next((below for until, below in EASY_OPERANDS if step < until), None)
-    return (0.5 if step < drill + mixed else P_COMPACT), 32, None
+        return 1.0, 36, next((below for until, below in EASY_OPERANDS if step < until), modulus)
+    return (0.5 if step < drill + mixed else P_COMPACT), 32, modulus
 
 
 def batches(
@@ -62,11 +62,13 @@ def batches(
     """Endless (inputs [B, T], labels [B, T] with -100 on prompts and padding, divisor).  Training problems only."""
     rng, queue, now, step = random.Random(seed), [], None, 0
     while True:
-        if (then := stage(step, drill, mixed)) != now or not queue:
+        if (then := stage(step, drill, mixed, clock.modulus)) != now or not queue:
             now, pairs = then, []
             p_compact, size, below = now
             while len(pairs) < size * (1 if p_compact == 1 else BUCKET):
-                problem = clock.draw(rng.choice(list(BENCHMARKS)), rng, below)
+                problem = (
+                    clock.draw_chain(below, rng) if p_compact == 1 else clock.draw(rng.choice(list(BENCHMARKS)), rng)
+                )
                 if not problem.held_out:
                     prompt = tokenizer.encode(problem.text)
                     trace = tokenizer.convert_tokens_to_ids(clock.trace(problem, rng, p_compact))

@@ -111,22 +111,32 @@ class Clock:
         left = [(c, w) for c, w in ranked if c not in failed]
         return rng.choices([c for c, _ in left], [w for _, w in left])[0]
 
-    def draw(self, benchmark: str, rng: random.Random, below: int | None = None) -> Problem:
-        """A problem from either half of the split; operands are less than `below` (default: the modulus)."""
+    def draw(self, benchmark: str, rng: random.Random) -> Problem:
+        """A problem of one benchmark, from either half of the split."""
         n, divisions = BENCHMARKS[benchmark]
-        below = below or self.modulus
         while True:
-            hard, a, steps = set(rng.sample(range(n), divisions)), rng.randrange(self.modulus), []
-            start = a
-            for i in range(n):
-                steps.append(
-                    f"/{rng.randrange(2, below)}" if i in hard else f"{rng.choice('+-*')}{rng.randrange(1, below)}"
-                )
-                if (i in hard and a == 0) or steps[-1] == "*1":  # nothing to work out
-                    break
-                a = self.apply(a, steps[-1])
-            else:
-                return Problem(benchmark, start, tuple(steps), a)
+            hard = set(rng.sample(range(n), divisions))
+            if problem := self._drawn(benchmark, [i in hard for i in range(n)], self.modulus, rng):
+                return problem
+
+    def draw_chain(self, below: int, rng: random.Random) -> Problem:
+        """A forward or hole problem of 2 to 8 steps with operands less than `below`: what drills the facts."""
+        while True:
+            hard = [rng.random() < 0.4 for _ in range(rng.randrange(2, 9))]
+            if problem := self._drawn(rng.choice(("forward", "hole")), hard, below, rng):
+                return problem
+
+    def _drawn(self, name: str, hard: list[bool], below: int, rng: random.Random) -> Problem | None:
+        """None where a step would have nothing to work out."""
+        a, steps = rng.randrange(self.modulus), list[str]()
+        start = a
+        for is_hard in hard:
+            step = f"/{rng.randrange(2, below)}" if is_hard else f"{rng.choice('+-*')}{rng.randrange(1, below)}"
+            if (is_hard and a == 0) or step == "*1":
+                return None
+            steps.append(step)
+            a = self.apply(a, step)
+        return Problem(name, start, tuple(steps), a)
 
     def problems(self, benchmark: str, held_out: bool, seed: int) -> Iterator[Problem]:
         """Distinct problems of one half of the split, in an order fixed by the seed; never ends."""
