@@ -157,7 +157,9 @@ SCALES: dict[str, Scale] = {
     ),
     "clock": Scale(
         "egrc.worlds.clock:ClockWorld",
-        Lengths(240, 60, 30, r=0.05, gate=EntropyGate(low=0.5, high=0.9)),
+        # set before any arm was run; explore: twice the compact floor's longest, and no length term, so that phase 2 is
+        # correctness with room to search
+        Lengths(240, 60, 30, r=0.05, gate=EntropyGate(low=0.5, high=0.9), length_weight=0.0),
         {"lora_rank": 4, "learning_rate": 3e-3, "steps": 120, "eval_temperatures": (1.0, 0.3, 0.0)},
         start={"steps": 120},
     ),
