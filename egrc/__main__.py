@@ -130,7 +130,7 @@ def train(a: Arguments) -> None:
 
         return print(report(a.scale))
     if a.base:
-        return _train_base(a.scale)
+        return _train_base(a.scale, a.seed, a.fresh)
     overrides = _overrides(a.set, "--set")
     if a.model:
         require(bool(a.data and a.out), "--model needs --data FILE with prompts and answers, and --out DIR")
@@ -156,8 +156,15 @@ def train(a: Arguments) -> None:
             print(f"{name}: {state}: {paths.shown(folder)}", flush=True)
 
 
-def _train_base(scale: str) -> None:
-    require(scale == "pocket", f"scale {scale!r} starts from a pretrained model; only pocket trains its own")
+def _train_base(scale: str, numbers: Sequence[int], fresh: bool) -> None:
+    if scale == "clock":
+        from egrc.experiments import start
+
+        for number in numbers:
+            made = start.make(scale, number, fresh, Progress(f"{scale}/start-{number}"))
+            print(f"start policy in {paths.shown(made)}")
+        return
+    require(scale == "pocket", f"scale {scale!r} starts from a pretrained model; only pocket and clock train their own")
     from egrc.atomic import publish_folder
     from egrc.worlds.pocket.base import train_base
 
@@ -220,9 +227,9 @@ def measure(a: Arguments) -> None:
         return measure.make_part(a.names[0], a.scale, a.part, lambda *done: show("measuring", *done))
     for name in a.names or measure.names(a.scale):
         if name == "world":
-            from egrc.worlds.pocket import criteria
+            from egrc.experiments import start
 
-            print(json.dumps(criteria.measure(), indent=1))
+            print(json.dumps(start.measure(a.scale), indent=1))
         elif a.list:
             there = measure.file(name, a.scale).is_file()
             print(f"{name:<14} {(measure.stale(name, a.scale) or 'up to date') if there else 'missing'}")

@@ -60,8 +60,8 @@ def run(
     with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        has_base = (data_dir / config.scale / "base").exists()
-        world = scales.world(config.scale, data_dir if has_base else None)
+        has_base = any((data_dir / config.scale).glob("*/model.safetensors"))
+        world = scales.world(config.scale, data_dir if has_base else None, config.seed)
         launch.check(config, hardware, world)
         if launch.is_main():
             _prepare(work, config, world, fresh)
@@ -137,7 +137,7 @@ def train(
             on_progress("training", step, config.steps)
         return bool(stop_after) and step >= stop_after
 
-    callback, adapter = observer(after_step), lora(config)
+    callback, adapter = observer(after_step), lora(config, world)
     if special := config.recipe.phases[0].trainer:
         module, function = special.split(":")
         given = (config, world, work, settings, adapter, [callback])
@@ -173,12 +173,12 @@ def train(
         save_adapter(model, world.policy_path(), work / "adapter")
 
 
-def lora(config: Config) -> Any:
-    """The adapter's settings: every linear layer but the head, scale 2 (alpha = 2 r)."""
+def lora(config: Config, world: Any = None) -> Any:
+    """The adapter's settings: every linear layer but the head, or those the world names; scale 2 (alpha = 2 r)."""
     from peft import LoraConfig
 
-    rank = config.lora_rank
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    rank, layers = config.lora_rank, getattr(world, "adapted", "all-linear")
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers, task_type="CAUSAL_LM")
 
 
 def observer(observe: Callable[[int, Any], bool | None]) -> Any:

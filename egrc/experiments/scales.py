@@ -39,6 +39,8 @@ class Scale:
     slim: frozenset[str] = frozenset()
     """Studies whose runs keep only steps and answers (`experiments.records.SLIM`), and their adapters where they are
     `deciding`: a hundred adapters would make a clone heavy, and nothing reads them."""
+    start: dict[str, Any] = field(default_factory=dict)
+    """Overrides for the accuracy training that makes the policy from which all arms start (`experiments.start`)."""
     hardware: Hardware = Hardware()  # what it asks of a machine; `train --on NAME=VALUE` changes it
 
 
@@ -153,6 +155,14 @@ SCALES: dict[str, Scale] = {
             *("lc-r1", "lc-r1-w1.0"),  # its first setting: its first run stood at or above that of `egrc-plus`
         ),
     ),
+    "clock": Scale(
+        "egrc.worlds.clock:ClockWorld",
+        # set before any arm was run; explore: twice the compact floor's longest, and no length term, so that phase 2 is
+        # correctness with room to search
+        Lengths(240, 60, 30, r=0.05, gate=EntropyGate(low=0.5, high=0.9), length_weight=0.0),
+        {"lora_rank": 4, "learning_rate": 3e-3, "steps": 120, "eval_temperatures": (1.0, 0.3, 0.0)},
+        start={"steps": 120},
+    ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
         "egrc.worlds.smol:Smol",
         Lengths(200, 200, 160, r=0.2, gate=EntropyGate(low=0.5, flat=1.0, window=1, dwell=1)),
@@ -213,12 +223,15 @@ def keeps_weights(scale: str, arm: str, seed: int) -> bool:
     return arm in _scale(scale).deciding or keeps_all(scale, arm, seed)
 
 
-def world(scale: str, data: Path | None = None) -> World:
-    """The world of a named scale; `data`: the folder of its base model, if not the package's."""
+def world(scale: str, data: Path | None = None, seed: int = 0) -> World:
+    """The world of a named scale; `data`: the folder of its base model, if not the package's; `seed`: of the run, where
+    a scale has several base models."""
     module, cls = _scale(scale).world.split(":")
     made = getattr(import_module(module), cls)()
     if data is not None and hasattr(made, "data"):
         made.data = data
+    if hasattr(made, "seed"):
+        made.seed = seed
     return made
 
 
