@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from egrc.worlds.clock import ClockWorld
 from egrc.worlds.clock.criteria import branches, hard_steps
 from egrc.worlds.clock.language import BENCHMARKS, RANK_WEIGHTS, Clock, Problem
-from egrc.worlds.pocket.tokenizer import build_tokenizer
+from egrc.worlds.clock.tokenizer import build_tokenizer
 
 CLOCK = Clock(17)
 benchmarks, seeds = st.sampled_from(list(BENCHMARKS)), st.integers(0, 10_000)

@@ -75,7 +75,7 @@ class ClockWorld(Pocket):
         from transformers import LlamaForCausalLM
         from transformers.utils.logging import disable_progress_bar
 
-        from egrc.worlds.pocket.tokenizer import build_tokenizer
+        from egrc.worlds.clock.tokenizer import build_tokenizer
 
         disable_progress_bar()  # of loading weights, which takes no time
         model = LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32)

@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from egrc.worlds.clock.language import BENCHMARKS, P_COMPACT, Clock
-from egrc.worlds.pocket.tokenizer import build_tokenizer
+from egrc.worlds.clock.tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from egrc.worlds.pocket.world import CONNECTORS, MODULUS, VOCABULARY
 
 
-def build_tokenizer(vocabulary: Sequence[str] = VOCABULARY) -> PreTrainedTokenizerFast:
+def build_tokenizer() -> PreTrainedTokenizerFast:
     """Whitespace-separated words; encoding a prompt puts ``<bos>`` in front; ``<pad>`` has an id of its own."""
-    ids = {word: i for i, word in enumerate(vocabulary)}
+    ids = {word: i for i, word in enumerate(VOCABULARY)}
     core = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", ids["<bos>"])])
