@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -33,7 +34,9 @@ def pairs(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Gold]]:
 def main(file: str, workers: int | None, limit: float) -> None:
     """Print a JSON object for each line as soon as it is its turn, then a summary on standard error."""
     name = "standard input" if file == "-" else file
-    with Pool(workers, limit) as pool, open(0 if file == "-" else file, "rb", closefd=file != "-") as lines:
+    with Pool(workers, limit) as pool:
+        # never closed, which would wait for a reading thread that waits for a writer
+        lines = os.fdopen(0 if file == "-" else os.open(file, os.O_RDONLY), "rb", closefd=False)
         for grade in pool.stream(pairs(lines, name)):
             print(json.dumps(vars(grade)), flush=True)
         reasons = ", ".join(f"{n} {reason}" for reason, n in pool.counts.most_common())
