@@ -9,11 +9,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from egrc import paths
-from egrc.checks import ConfigError
+from egrc.checks import ConfigError, require
 from egrc.experiments.jobs import Progress
 
 Arguments = argparse.Namespace
@@ -43,10 +44,9 @@ def parser() -> argparse.ArgumentParser:
     option("--fresh", action="store_true", help="start anew, even if a record or checkpoints are there")
     option = command(sweep, "make every record of a scale that is missing or stale")
     option("--study", nargs="+", default=[], help="those of these studies instead of the main arms")
-    option = command(results, "one row per arm, seed, benchmark and temperature", scale=None)
-    option("--json", action="store_true", help="JSON on standard output")
-    option = command(claims, "what the records say of each claim of the paper", scale=None)
-    option("--json", action="store_true", help="JSON on standard output")
+    for table, text in ((results, "one row per arm, seed, benchmark and temperature"),
+                        (claims, "what the records say of each claim of the paper")):  # fmt: skip
+        command(table, text, scale=None)("--json", action="store_true", help="JSON on standard output")
     option = command(paper, "figures, tables and notebooks from the records")
     option("--fresh", nargs="?", const="main", choices=["main", "all"],
            help="train the base model and the main arms anew ('all': the studies and measurements, too)")  # fmt: skip
@@ -63,14 +63,8 @@ def parser() -> argparse.ArgumentParser:
     option("--benchmark", nargs="+", default=[], help="default: list the real ones, and check the local copies of them")
     option("--data", type=Path, help="folder with <benchmark>/test.jsonl; default: EGRC_BENCHMARKS, or the hub")
     option("--adapter", type=Path, help="folder of an adapter; default: the base model alone")
-    option("--samples", type=int, metavar="K", help="answers to each problem")
-    option("--temperature", type=float, help="0 is greedy")
-    option("--top-p", type=float)
-    option("--cap", type=int, help="tokens after which an answer is cut")
-    option("--problems", type=int, metavar="N", help="only so many, chosen by a hash of their text; 0 for all")
-    option("--seed", type=int)
-    option("--backend", help="transformers or vllm")
-    option("--batch", type=int, help="answers that transformers generates side by side")
+    for name, (kind, text) in PROTOCOL.items():
+        option(f"--{name.replace('_', '-')}", type=kind, help=text)
     option("--out", type=Path, help="data folder to write to; default: the committed evaluations")
     option("--fresh", action="store_true", help="anew, even if it is there")
     option = command(grade, "grade JSON lines with 'gold' and 'completion'", scale=None)
@@ -82,13 +76,20 @@ def parser() -> argparse.ArgumentParser:
     option("--seed", type=int, default=0)
     option("--out", type=Path, required=True, help="a new folder; nothing is overwritten")
     option("--merge", action="store_true", help="the whole model with the adapter merged into it")
-    option = command(generate, "ask one question, of the base and of an adapter")
-    option("problem")
-    option("--adapter", type=Path, help="folder of an adapter: a record's, or one that was exported")
-    option("--temperature", type=float, default=0.6, help="default: 0.6; 0 is greedy")
-    option("--seed", type=int, default=0)
-    option("--cap", type=int, default=0, help="tokens after which the answer is cut; default: the scale's")
     return top
+
+
+PROTOCOL = {
+    "samples": (int, "answers to each problem"),
+    "temperature": (float, "0 is greedy"),
+    "top_p": (float, None),
+    "cap": (int, "tokens after which an answer is cut"),
+    "problems": (int, "only so many, chosen by a hash of their text; 0 for all"),
+    "seed": (int, None),
+    "backend": (str, "transformers or vllm"),
+    "batch": (int, "answers that transformers generates side by side"),
+}
+"""Of `evaluate`: what may differ from the scale's own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,20 +134,17 @@ def train(a: Arguments) -> None:
         return _train_base(a.scale)
     overrides = _overrides(a.set, "--set")
     if a.model:
-        if not (a.data and a.out):
-            raise ConfigError("--model needs --data FILE with prompts and answers, and --out DIR")
-        if a.fresh or a.on:
-            raise ConfigError("--model takes no --fresh and no --on: to start anew, give another --out")
+        require(bool(a.data and a.out), "--model needs --data FILE with prompts and answers, and --out DIR")
+        require(not (a.fresh or a.on), "--model takes no --fresh and no --on: to start anew, give another --out")
         from egrc.experiments import own_model
 
         adapter = own_model.train(a.model, a.data, a.out, Progress(a.out.name), **({"seed": a.seed[0]} | overrides))
         return print(f"egrc: adapter and model card in {paths.shown(adapter)}")
-    if not a.arm:
-        raise ConfigError("--arm is missing: say which, or give --model and --data, a model and problems of your own")
-    if overrides and a.out is None:
-        raise ConfigError("--set changes the run, so it must not replace a committed record: add --out FOLDER")
+    require(bool(a.arm), "--arm is missing: say which, or give --model and --data, a model and problems of your own")
+    replaced = "--set changes the run, so it must not replace a committed record: add --out FOLDER"
+    require(not overrides or a.out is not None, replaced)
     configs = [scales.config(a.scale, a.arm, seed, **overrides) for seed in a.seed]
-    hardware = scales.hardware(a.scale).on(_overrides(a.on, "--on")) if a.on else None
+    hardware = scales.hardware(a.scale).on(_overrides(a.on, "--on"))
     from egrc.experiments.run import is_done, run  # after the checks, because it takes seconds
 
     data = (a.out or paths.DATA).resolve()
@@ -160,8 +158,7 @@ def train(a: Arguments) -> None:
 
 
 def _train_base(scale: str) -> None:
-    if scale != "pocket":
-        raise ConfigError(f"scale {scale!r} starts from a pretrained model; only pocket trains its own")
+    require(scale == "pocket", f"scale {scale!r} starts from a pretrained model; only pocket trains its own")
     from egrc.atomic import publish_folder
     from egrc.worlds.pocket.base import train_base
 
@@ -176,8 +173,7 @@ def _overrides(pairs: Sequence[str], option: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"{option} {pair}: write NAME=VALUE, such as steps=2")
+        require(bool(equals), f"{option} {pair}: write NAME=VALUE, such as steps=2")
         try:
             out[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -197,8 +193,8 @@ def results(a: Arguments) -> None:
     from egrc.experiments.results import results as table
 
     rows = table(a.scale)
-    shown = rows.to_string(index=False, float_format="{:.3f}".format, na_rep="-")
-    print(rows.to_json(orient="records", indent=1) if a.json else shown)
+    text = rows.to_string(index=False, float_format="{:.3f}".format, na_rep="-")
+    print(rows.to_json(orient="records", indent=1) if a.json else text)
 
 
 def claims(a: Arguments) -> None:
@@ -238,8 +234,7 @@ def measure(a: Arguments) -> None:
 def search(a: Arguments) -> None:
     from egrc.analysis import search
 
-    if a.scale not in search.TRIALS:
-        raise ConfigError(f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
+    require(a.scale in search.TRIALS, f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
     table = search.search(a.scale, a.arms)
     print(table.to_string(index=False, float_format="{:.3f}".format))
     for arm, trials in search.TRIALS[a.scale].items():
@@ -251,12 +246,9 @@ def search(a: Arguments) -> None:
 def evaluate(a: Arguments) -> int:
     if not a.benchmark:
         return _benchmarks(a.data)
-    from dataclasses import replace
-
     from egrc.experiments import examine
 
-    asked = ("samples", "temperature", "top_p", "cap", "problems", "seed", "backend", "batch")
-    given = {name: getattr(a, name) for name in asked if getattr(a, name) is not None}
+    given = {name: getattr(a, name) for name in PROTOCOL if getattr(a, name) is not None}
     protocol = replace(examine.PROTOCOLS[a.scale], **given)
     plans = [examine.plan(a.scale, b, a.data, a.adapter, protocol, a.out, a.fresh) for b in a.benchmark]
     for planned in plans:
@@ -275,8 +267,8 @@ def _benchmarks(data: Path | None) -> int:
     table, copies = benchmarks.survey(data)
     print(table.to_string(index=False))
     print("\nThe hub is not asked here, no revision was ever checked against it: see egrc/evaluation/benchmarks.py.")
-    for line in (line for copy in copies for line in copy.report()):
-        print(line)
+    for copy in copies:
+        print(*copy.report(), sep="\n")
     if copies:
         with Pool() as pool:
             lines = [line for copy in copies for line in benchmarks.unverified(copy.problems, pool)]
@@ -295,13 +287,6 @@ def export(a: Arguments) -> None:
     from egrc.experiments.export import export
 
     print(f"egrc: {export(records.load(a.scale, a.arm, a.seed), a.out, a.merge)}")
-
-
-def generate(a: Arguments) -> None:
-    from egrc.experiments.generate import before_and_after
-
-    answers = before_and_after(a.scale, a.problem, a.adapter, a.temperature, a.seed, a.cap)
-    print("\n\n".join(f"{who}: {answer}" for who, answer in answers.items()))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,12 @@ def _replace(path: Path, fill: Callable[[Path], Any]) -> None:
 
     Raises WriteError where the disk is full or the folder cannot be written; the old file is untouched.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
         fill(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's 0600 would keep a shared checkout's other readers out
         temporary.replace(path)
     except OSError as error:
         raise WriteError(
@@ -39,8 +35,8 @@ def _replace(path: Path, fill: Callable[[Path], Any]) -> None:
             "Free some space (or make the folder writable) and run the command again; nothing was lost."
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -63,34 +59,25 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     _replace(path, lambda file: table.to_csv(file, index=False))
 
 
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a compressed parquet without an index."""
+def write_parquet(path: Path, table: pd.DataFrame, **schema: Any) -> None:
+    """Write a compressed parquet without an index; `schema` is pyarrow's, where pandas cannot tell the types."""
     # no dictionary: of measured numbers hardly two are equal, and a dictionary of them only takes room
     how = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
-    _replace(path, lambda file: table.to_parquet(file, index=False, **how))
+    _replace(path, lambda file: table.to_parquet(file, index=False, **how, **schema))
 
 
 def publish_folder(source: Path, target: Path) -> None:
-    """Copy a folder to `target` so that a reader sees the old one or the new one, whole.
+    """Copy a folder to `target`, beside it first, so that no half-copied one ever stands there.
 
-    Copied beside the target first, because the source may lie on another disk, where a rename cannot reach.
-    Raises WriteError.
+    Raises WriteError where the disk is full; then the old folder is untouched.
     """
-    incoming, outgoing = (target.parent / f".{target.name}.{word}.tmp" for word in ("new", "old"))
+    incoming = target.with_name(f".{target.name}.new.tmp")
     try:
-        for leftover in (incoming, outgoing):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(incoming, ignore_errors=True)
         shutil.copytree(source, incoming)
-        if target.exists():
-            target.rename(outgoing)
+        shutil.rmtree(target, ignore_errors=True)
         incoming.rename(target)
     except (OSError, shutil.Error) as error:
-        if outgoing.exists() and not target.exists():
-            outgoing.rename(target)
-        raise WriteError(
-            f"cannot write {target}: {error}. "
-            f"Free some space and run the command again; the finished run waits in {source}."
-        ) from error
-    finally:
         shutil.rmtree(incoming, ignore_errors=True)
-        shutil.rmtree(outgoing, ignore_errors=True)
+        remedy = f"Free some space and run the command again; the finished run waits in {source}."
+        raise WriteError(f"cannot write {target}: {error}. {remedy}") from error

@@ -8,7 +8,7 @@ schedule is `max_switches=1`.  The signal is the rollouts' mean entropy per toke
 * any other phase when smoothed > high * start or slope < flat ('stopped rising');
 * no phase is left before `dwell` steps, nor more often than `max_switches` in all.
 
-What it is held against (other signals, a fixed schedule, a blend) are subclasses in `egrc.methods.controls`.
+What it is held against (other signals, a fixed schedule, a blend) is in `egrc.methods.controls`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from egrc.checks import Stateful, require
@@ -46,11 +46,6 @@ class Decision:
     next_phase: str  # the phase that drives the next one
     weights: tuple[float, ...]  # each phase's share in the next step's advantages; one-hot unless the gate is soft
     cause: str  # why the phase changed, in words; empty where it did not
-    mass: float | None = None  # a guard's reading, the connectors' share of tokens
-
-    def row(self) -> dict[str, Any]:
-        """Its fields by name; the guard's reading only where there is a guard."""
-        return {name: value for name, value in asdict(self).items() if name != "mass" or value is not None}
 
 
 @dataclass
@@ -194,14 +189,11 @@ def replay(recipe: Recipe, readings: Iterable[Reading | float | None]) -> list[D
 
 def report(decisions: Sequence[Decision]) -> str:
     """The run's switches in words, and a plain warning where the entropy did not set the schedule."""
-    if not decisions:
-        return "no decisions were taken"
     switches = [d for d in decisions if d.phase != d.next_phase]
     if not switches:
-        only = f"the gate never switched: all {len(decisions)} steps in phase '{decisions[0].phase}'"
-        shares = [d.weights[0] for d in decisions]
-        blended = any(0 < s < 1 for s in shares)
-        return f"{only}, its weight from {min(shares):.2f} to {max(shares):.2f}" if blended else only
+        shares = sorted(d.weights[0] for d in decisions)
+        blended = f", its weight from {shares[0]:.2f} to {shares[-1]:.2f}" if any(0 < s < 1 for s in shares) else ""
+        return f"the gate never switched: all {len(decisions)} steps in phase '{decisions[0].phase}'{blended}"
     lines = [f"step {d.step}: '{d.phase}' -> '{d.next_phase}' ({d.cause})" for d in switches]
     if all(d.cause.startswith(AT_DWELL_LIMIT) for d in switches):
         lines.append("every switch came at the dwell limit: the dwell, not the entropy, set the schedule")

@@ -1,24 +1,34 @@
-"""Scores of completion tokens, from the very logits that the loss is computed from: log-probabilities and entropies.
+"""Scores of completion tokens from the logits of the loss; and no work for rows that have ended.  [ours]
 
 Logits are made from hidden states in chunks of tokens and made again in the backward pass, so that all of them never
 exist at once: 16,000 tokens on a vocabulary of 150,000 would take 10 GB a copy.
+
+transformers and TRL run every row of a batch as far as the longest, so most of the work is on padding.  `generating`:
+the model sees only the rows that go on; sampling sees all, so each row draws the random numbers that it
+would draw without this.  `by_length`: rows of similar length are scored together.  Both change the last bits of sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from accelerate.utils import is_peft_model
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache, GenerationConfig
 
-from egrc.ended import by_length
 from egrc.entropy import gradient_norm, token_entropy
 
 CHUNK = 2**24
 """Logits that exist at once (64 MB a copy in float32)."""
+PIECE = 16
+"""Rows that are scored together: smaller pieces are trimmed closer, but cost as many calls more."""
+WORTH = 0.9
+"""The cache is copied to leave rows out, so only when at most this share of its rows goes on."""
 
 
 class TokenScores(NamedTuple):
@@ -47,20 +57,6 @@ def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_gra
     return TokenScores(logp, entropy, entropy_sampling, gradient)
 
 
-def score_hidden(hidden: Tensor, head: Head, tokens: Tensor, *settings: Any) -> TokenScores:
-    """`score_tokens` of the logits that `head` makes of hidden states [B, T, H], in chunks; every field [B, T]."""
-
-    def score(h: Tensor, t: Tensor) -> TokenScores:
-        return score_tokens(head(h), t, *settings)
-
-    rows = max(1, CHUNK // head.width)
-    if tokens.numel() <= rows:
-        return score(hidden, tokens)
-    pieces = zip(hidden.flatten(0, 1).split(rows), tokens.flatten().split(rows), strict=True)
-    scored = [checkpoint(score, h, t, use_reentrant=False) for h, t in pieces]
-    return TokenScores(*(torch.cat(column).view_as(tokens) for column in zip(*scored, strict=True)))
-
-
 class Head:
     """A model's output head: hidden states [..., H] to logits [..., V], scaled and capped as the model does."""
 
@@ -69,7 +65,6 @@ class Head:
         named = [getattr(config, n, None) for n in ("logit_scale", "output_multiplier", "lm_head_multiplier")]  # Cohere
         divisor = getattr(config, "logits_scaling", None)  # Granite
         self.linear = model.get_output_embeddings()
-        self.width = self.linear.weight.shape[0]
         self.scale = next((scale for scale in named if scale is not None), 1.0)
         if self.scale == 1.0 and divisor is not None:
             self.scale = divisor if config.model_type == "hyperclovax" else 1 / divisor
@@ -82,6 +77,25 @@ class Head:
         return logits if self.cap is None else (logits / self.cap).tanh() * self.cap
 
 
+def score_hidden(hidden: Tensor, head: Head, tokens: Tensor, *settings: Any) -> TokenScores:
+    """`score_tokens` of the logits that `head` makes of hidden states [B, T, H], in chunks; every field [B, T]."""
+
+    def score(h: Tensor, t: Tensor) -> TokenScores:
+        return score_tokens(head(h), t, *settings)
+
+    rows = max(1, CHUNK // head.linear.weight.shape[0])
+    if tokens.numel() <= rows:
+        return score(hidden, tokens)
+    pieces = zip(hidden.flatten(0, 1).split(rows), tokens.flatten().split(rows), strict=True)
+    scored = [checkpoint(score, h, t, use_reentrant=False) for h, t in pieces]
+    return TokenScores(*(torch.cat(column).view_as(tokens) for column in zip(*scored, strict=True)))
+
+
+def by_length(lengths: Tensor, most: int | None = None) -> list[Tensor]:
+    """Positions of rows in pieces of `PIECE` (or `most`, if fewer), the shortest rows first; `lengths` int [B]."""
+    return list(lengths.argsort(stable=True).split(min(PIECE, most or PIECE)))
+
+
 def score_completions(
     model: Any,
     base: Any,
@@ -92,29 +106,80 @@ def score_completions(
     autocast: Callable[[], Any],
     most: int | None = None,
     entropy_grad: bool = False,
-    aux: bool = False,
-) -> tuple[TokenScores, Any]:
-    """Scores of the last `keep` tokens, and a router's auxiliary loss if `aux`.  `base`: the language model in `model`.
+) -> TokenScores:
+    """Scores of the last `keep` tokens; `base` is the language model in `model`.
 
-    Rows of similar length are scored together (`most` at once), each piece as far as its longest, 0 beyond; a router's
-    loss needs all rows at once.
+    Rows of similar length are scored together (`most` at once), each piece as far as its longest, 0 beyond.
     """
     start, lengths = input_ids.shape[1] - keep, attention_mask[:, -keep:].sum(1)
-    pieces = [torch.arange(len(input_ids))] if aux else by_length(lengths, most)
-    router = {"output_router_logits": True} if aux else {}
-    head, scored, hidden = Head(base), [], []
+    head, pieces, scored, hidden = Head(base), by_length(lengths, most), [], []
     hook = base.base_model.register_forward_hook(lambda _, __, out: hidden.append(out.last_hidden_state))
     try:
         for rows in pieces:
-            longest = keep if aux else max(1, int(lengths[rows].max()))
+            longest = max(1, int(lengths[rows].max()))
             ids, mask = (x[rows, : start + longest] for x in (input_ids, attention_mask))
             with autocast():
-                output = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1, **router)
+                model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
                 states = hidden.pop()[:, -longest - 1 : -1]
                 scores = score_hidden(states, head, ids[:, -longest:], temperature, entropy_grad)
             scored.append([pad(x, (0, keep - longest)) for x in scores])
     finally:
         hook.remove()
     back = torch.cat(pieces).argsort()
-    columns = (torch.cat(column)[back] for column in zip(*scored, strict=True))
-    return TokenScores(*columns), output.aux_loss if aux else None
+    return TokenScores(*(torch.cat(column)[back] for column in zip(*scored, strict=True)))
+
+
+# --- around `generate` --------------------------------------------------------------------------------------------
+
+
+class _Rows:
+    """Which rows of the batch under way go on, and which are in the cache."""
+
+    def __init__(self, ends: Collection[int]) -> None:
+        self.ends = ends
+        self.within: Tensor | None = None
+        self.ended: Tensor
+
+    def before(self, model: nn.Module, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        """Leave the rows that have ended out of a decoding step's inputs and of its cache."""
+        ids, cache = inputs.get("input_ids"), inputs.get("past_key_values")
+        if type(cache) is not DynamicCache or not cache.get_seq_length():
+            self.within = None  # a prompt: another batch begins
+            return None
+        if self.within is None:
+            self.within = torch.arange(len(ids), device=ids.device)
+            self.ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        self.ended |= torch.isin(ids[:, -1], ids.new_tensor(list(self.ends)))
+        on = (~self.ended[self.within]).nonzero().flatten()
+        if 0 < len(on) <= WORTH * len(self.within):
+            cache.reorder_cache(on)
+            self.within = self.within[on]
+        if len(self.within) == len(ids):
+            return None
+        return args, {k: v[self.within] if isinstance(v, Tensor) and len(v) == len(ids) else v
+                      for k, v in inputs.items()}  # fmt: skip
+
+    def after(self, model: nn.Module, args: tuple, inputs: dict[str, Any], output: Any) -> Any:
+        """Give the logits the rows of the whole batch; those of rows left out are 0, and nobody reads them."""
+        if self.within is not None and len(self.within) < len(self.ended):
+            logits = output.logits
+            output.logits = logits.new_zeros(len(self.ended), *logits.shape[1:]).index_copy_(0, self.within, logits)
+        return output
+
+
+@contextmanager
+def generating(model: nn.Module, ends: Collection[int]) -> Iterator[None]:
+    """Within it, `generate` of this model (with an adapter, or without) leaves out rows after a token of `ends`, and
+    samples from what is scored: TRL replaces some of a model's own generation settings, transformers adds the rest."""
+    rows, base = _Rows(ends), model.get_base_model() if is_peft_model(model) else model
+    own = base.generation_config
+    ids = {name: getattr(own, name, None) for name in ("bos_token_id", "pad_token_id", "eos_token_id")}
+    model.generation_config = base.generation_config = GenerationConfig(**ids)
+    before = base.register_forward_pre_hook(rows.before, with_kwargs=True)
+    after = base.register_forward_hook(rows.after, with_kwargs=True)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+        model.generation_config = base.generation_config = own

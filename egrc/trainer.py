@@ -10,10 +10,12 @@ exact resume. Training is on-policy: one update for each batch of rollouts.  The
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,15 @@ from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
-from egrc import notices, resume
+from egrc.atomic import write_text
 from egrc.checks import grade
-from egrc.ended import left_out, sampled_as_scored
+from egrc.controller import EntropyGate
 from egrc.entropy import TokenClasses, lexical_classes, probe_entropy
 from egrc.objective import Objective, Rollouts, Tokens
-from egrc.recorder import Recorder, StepSums, text
-from egrc.resume import STATE_FILE, EpochSampler, last_checkpoint, step_seed
-from egrc.scoring import score_completions
-from egrc.settings import EGRCConfig, check_rows, training_data
+from egrc.recorder import Recorder, StepSums, reading, step_warnings, text
+from egrc.resume import STATE_FILE, EpochSampler, finished, last_checkpoint, step_seed
+from egrc.scoring import generating, score_completions
+from egrc.settings import EGRCConfig, check_rows, sampling_warnings, training_data
 
 
 class StepEnd(TrainerCallback):
@@ -49,9 +51,10 @@ class EGRCTrainer(GRPOTrainer):
 
     `train_dataset` needs the columns `prompt` (text or messages) and `answer`.  `correct(completion, answer)` grades a
     decoded completion (default: math-verify).  `reward_funcs` and `args.reward_weights` are TRL's; their sum is added
-    to the phase's reward.  `token_classes` default to the tokens' spelling.  `peft_config=None` means LoRA of rank 16
-    on every linear layer but the head.  Other arguments go to `GRPOTrainer`.  Raises ConfigError for data that nobody
-    can train on, FloatingPointError when the loss is not a number, OSError when a record cannot be written.
+    to the phase's reward.  `token_classes` default to the tokens' spelling, `peft_config` to LoRA of rank 16 on
+    every linear layer but the head.  Other arguments go to `GRPOTrainer`; a router's auxiliary loss (mixtures of
+    experts) is left out.  Raises ConfigError for data that nobody can train on, FloatingPointError when the loss is
+    not a number, OSError when a record cannot be written.
     """
 
     _tag_names = ["trl", "grpo", "egrc"]
@@ -65,40 +68,47 @@ class EGRCTrainer(GRPOTrainer):
         reward_funcs: Any = None,
         correct: Callable[[str, Any], bool] | None = None,
         token_classes: TokenClasses | None = None,
-        probe_prefixes: Sequence[str] | None = None,
+        probe_prefixes: Sequence[str] = (),
         peft_config: PeftConfig | None = None,
         **kwargs: Any,
     ) -> None:
         if args is not None and not isinstance(args, EGRCConfig):
             raise TypeError(f"args is a {type(args).__name__}: use EGRCConfig, which takes the same settings")
         args = EGRCConfig("egrc-output") if args is None else copy.copy(args)
-        train_dataset = training_data(train_dataset, args)
         extra = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         if args.reward_weights is not None:
             args.reward_weights = [1.0, *args.reward_weights]
         if peft_config is None and not (isinstance(model, torch.nn.Module) and is_peft_model(model)):
             peft_config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+        given = {"args": args, "train_dataset": training_data(train_dataset, args), "peft_config": peft_config}
         if correct is None:
-            from egrc.evaluation.pool import Grader as MathGrader  # worker processes: no completion can hang the run
+            from egrc.evaluation.pool import Grader  # math-verify in worker processes: no completion can hang the run
 
-            correct = MathGrader()
-        self.correct, self.probe_prefixes = correct, list(probe_prefixes or [])
-        given = {"args": args, "train_dataset": train_dataset, "peft_config": peft_config}
+            correct = Grader()
+        self.correct, self.probe_prefixes = correct, probe_prefixes
         super().__init__(model, [self.phase_reward, *extra], **given, **kwargs)
         if self._is_vlm:
             raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
+        self.aux_loss_enabled = False
         self._base = self.model.get_base_model() if is_peft_model(self.model) else self.model
         rows = self.model.get_output_embeddings().weight.shape[0]
         self.token_classes = token_classes or lexical_classes(self._tokenizer, size=rows)
-        self.recorder = Recorder(args.record_dir if self.accelerator.is_main_process else None)
         self.add_callback(StepEnd(self._finish_step))
-        self._say(notices.of_sampling(args, self._base.generation_config))
+        self._warn(sampling_warnings(args, self._base.generation_config))
         self._begin(None)
 
     @property
     def phase(self) -> Objective:
         """Whose rewards, temperature and budget the step under way uses."""
         return self.gate.objective(self.recipe.phases)
+
+    def _warn(self, lines: Iterable[str]) -> None:
+        for line in lines if self.accelerator.is_main_process else ():
+            logging.getLogger(__name__).warning("egrc: %s", line)
+
+    def _gather(self, x: Tensor) -> Tensor:
+        """The ranks' tensors [n, ...] together, [N, ...], on the CPU."""
+        return self.accelerator.gather(x.contiguous().to(self.accelerator.device)).cpu()
 
     # 1. rollouts under the phase's temperature and budget -------------------------------------------------
 
@@ -129,12 +139,8 @@ class EGRCTrainer(GRPOTrainer):
             self.generation_config.update(**setting)
             self.generation_kwargs.update(setting)
 
-    def _say(self, lines: Iterable[str]) -> None:
-        for line in lines if self.accelerator.is_main_process else ():
-            logging.getLogger(__name__).warning("egrc: %s", line)
-
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with sampled_as_scored(self.model, self._base), left_out(self._base, self.eos_token_ids):
+        with generating(self.model, self.eos_token_ids):
             return super()._generate_single_turn(*args, **kwargs)
 
     # 2. their rewards ---------------------------------------------------------------------------------------
@@ -160,10 +166,6 @@ class EGRCTrainer(GRPOTrainer):
             phase.observe(r)
         return self.phase.rewards(r)[r.rows].tolist()
 
-    def _gather(self, x: Tensor) -> Tensor:
-        """The ranks' tensors [n, ...] together, [N, ...], on the CPU."""
-        return self.accelerator.gather(x.contiguous().to(self.accelerator.device)).cpu()
-
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._rollouts.extra = (rewards * self.reward_weights.to(rewards.device)).cpu()[:, 1:].nansum(1)
@@ -177,24 +179,24 @@ class EGRCTrainer(GRPOTrainer):
         """As TRL's, with the scores that a step's readings need, and without the gradient of tokens left out."""
         autocast, temperature = self.accelerator.autocast, self.temperature
         given = (model, self._base, input_ids, attention_mask, logits_to_keep, temperature, autocast)
-        bonus, aux = compute_entropy and self._entropy_bonus_enabled, options.get("compute_aux_loss", False)
-        scores, aux_loss = score_completions(*given, batch_size, bonus, aux)
+        scores = score_completions(*given, batch_size, compute_entropy and self._entropy_bonus_enabled)
         if not compute_entropy:
-            return scores.logp, None, aux_loss
+            return scores.logp, None, None
         self._scores, logp = scores, scores.logp  # compute_entropy: the pass of the loss, all rows of the micro-batch
 
         def base_entropy() -> Tensor:
             with torch.no_grad(), self.model.disable_adapter():
-                return score_completions(*given)[0].entropy_sampling
+                return score_completions(*given).entropy_sampling
 
         if self.model.training:
             fixed, entropy = logp.detach(), scores.entropy_sampling.detach()
-            keep = self.phase.keep(Tokens(fixed, entropy, *self._pushes, base_entropy))
+            advantages, mask = self._micro_batch["advantages"], self._micro_batch["completion_mask"]
+            keep = self.phase.keep(Tokens(fixed, entropy, advantages, mask, base_entropy))
             logp = logp if keep is None else fixed + keep * (logp - fixed)
-        return logp, scores.entropy_sampling, aux_loss
+        return logp, scores.entropy_sampling, None
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        self._pushes = inputs["advantages"], inputs["completion_mask"]
+        self._micro_batch = inputs
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
             self._require_finite("the loss", loss.item())
@@ -221,25 +223,26 @@ class EGRCTrainer(GRPOTrainer):
 
     def _finish_step(self) -> None:
         """Read the entropy over all ranks, let the gate decide, record."""
-        step, phase, weights = self.state.global_step, self.phase, self.gate.weights
-        reading, numbers, loss = self._sums.row(self._rollouts, self._rewards, self._advantages, self._ended.bool())
-        decision = self.gate.update(step, reading)
-        self._say(notices.of_step(decision, self._rollouts, self._rewards, numbers["truncated"], phase.budget))
-        self._generated_tokens += int(self._rollouts.length.sum())
-        compress = math.fsum(w for w, p in zip(weights, self.recipe.phases, strict=True) if p.name == "compress")
-        smoothed = math.nan if reading is None else decision.smoothed
+        step, phase, args = self.state.global_step, self.phase, self.args
+        compress = math.fsum(w for w, p in zip(self.gate.weights, self.recipe.phases, strict=True)
+                             if p.name == "compress")  # fmt: skip
         row = {"step": step, "phase": phase.name, "weight_compress": compress, "temperature": phase.temperature,
-               "budget": phase.budget, **numbers, "entropy_smoothed": smoothed, **self._probe(step),
-               "loss": loss, **self._update, **self._counters()}  # fmt: skip
-        self.recorder.step(row, decision)
-        if step % self.args.record_rollouts_every == 0 or step in (1, self.state.max_steps):
+               "budget": phase.budget}  # fmt: skip
+        row |= self._sums.numbers(self._rollouts, self._rewards, self._advantages, self._ended.bool())
+        decision = self.gate.update(step, reading(row))
+        row["entropy_smoothed"] = math.nan if decision.smoothed is None else decision.smoothed
+        row |= self._probe(step) | self._update
+        row["generated_tokens"] = int(self._rollouts.length.sum())
+        row["generated_tokens"] += self.recorder.steps[-1]["generated_tokens"] if self.recorder.steps else 0
+        row["seconds"] = time.perf_counter() - self._clock
+        self.recorder.steps.append(row)
+        self.recorder.decisions.append(decision)
+        if step % args.record_rollouts_every == 0 or step in (1, self.state.max_steps):
             self._keep_rollouts(step=step, phase=phase.name, temperature=phase.temperature)
+        self._warn(step_warnings(decision, row, self._rollouts, self._rewards))
         for name in ("entropy", "entropy_smoothed", "weight_compress", "temperature", "budget", "accuracy"):
             self._metrics["train"][f"egrc/{name}"].append(row[name])
         self._sums = StepSums(self.token_classes, self.accelerator.device)
-
-    def _counters(self) -> dict[str, float]:
-        return {"generated_tokens": self._generated_tokens, "seconds": time.perf_counter() - self._clock}
 
     def _probe(self, step: int) -> dict[str, float]:
         values = dict.fromkeys(("mean", *self.token_classes.names), math.nan)
@@ -249,12 +252,12 @@ class EGRCTrainer(GRPOTrainer):
 
     def _keep_rollouts(self, **step: Any) -> None:
         """Record some of this rank's rollouts, evenly spread over the problems, with their tokens' entropies."""
-        most = self.args.record_rollouts
+        most = self.args.record_rollouts if self.recorder.folder else 0
         for i in range(0, len(self._rows), max(1, len(self._rows) // max(1, most)))[:most]:
             ids = self._rows[i]["token_ids"]
-            entropies = self._sums.entropies[i][: len(ids)].tolist()
             tokens, classes = self._tokenizer.convert_ids_to_tokens(ids), self.token_classes.ids[ids].tolist()
-            self.recorder.rollout(**step, **self._rows[i], tokens=tokens, entropies=entropies, classes=classes)
+            kept = {"tokens": tokens, "classes": classes, "entropies": self._sums.entropies[i][: len(ids)].tolist()}
+            self.recorder.rollouts.append(step | self._rows[i] | kept)
 
     # 5. exact resume ---------------------------------------------------------------------------------------
 
@@ -265,35 +268,50 @@ class EGRCTrainer(GRPOTrainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """As TRL's; True takes the newest COMPLETE checkpoint.  Raises ValueError for one of another recipe."""
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise ValueError(f"no complete checkpoint in {self.args.output_dir}: train without resuming")
-        step = self._begin(Path(resume_from_checkpoint) if resume_from_checkpoint else None)
-        if resume.finished(self, resume_from_checkpoint):
-            result = TrainOutput(step, math.nan, {})
+        checkpoint = resume_from_checkpoint or None
+        if checkpoint is True and (checkpoint := last_checkpoint(self.args.output_dir)) is None:
+            raise ValueError(f"no complete checkpoint in {self.args.output_dir}: train without resuming")
+        self._begin(checkpoint)
+        if finished(self, checkpoint):
+            result = TrainOutput(self.state.global_step, math.nan, {})
         else:
-            result = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+            result = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         self.recorder.flush()
         return result
 
-    def _begin(self, checkpoint: Path | None) -> int:
-        """Set gate, objectives, counters and records to where a fresh run, or the checkpoint's, stands; its step."""
+    def _begin(self, checkpoint: str | None) -> None:
+        """Set objectives, records and the gate to where a fresh run, or the checkpoint's, stands."""
         self.recipe = copy.deepcopy(self.args.recipe)  # its objectives have state, which is this run's
-        self.gate = self.recipe.new_gate()
-        counters = resume.load(checkpoint, self.recipe, self.gate)
-        self._generated_tokens = counters["generated_tokens"]
-        self._clock = time.perf_counter() - counters["seconds"]
-        self.recorder.resume(counters["step"])
+        self.recorder = Recorder(self.args.record_dir if self.accelerator.is_main_process else None)
         self._sums = StepSums(self.token_classes, self.accelerator.device)
-        return counters["step"]
+        if checkpoint:
+            file = Path(checkpoint) / STATE_FILE
+            if not file.exists():
+                raise ValueError(f"{checkpoint} is incomplete or not one of this trainer: it has no {STATE_FILE}")
+            kept = json.loads(file.read_text())
+            if kept["recipe"] != json.loads(json.dumps(self.args.recipe.to_dict())):
+                raise ValueError(f"{checkpoint} was trained with another recipe: use that one, or start afresh")
+            for phase, state in zip(self.recipe.phases, kept["phases"], strict=True):
+                phase.load_state_dict(state)
+            self.recorder.steps = kept["steps"]
+            self.recorder.read_rollouts()
+        self.set_gate(self.recipe.gate)
+        self._clock = time.perf_counter() - (self.recorder.steps[-1]["seconds"] if self.recorder.steps else 0.0)
+
+    def set_gate(self, gate: EntropyGate) -> None:
+        """Go on under this gate, as if it had read the steps so far: its state follows from them."""
+        self.recipe = replace(self.recipe, gate=gate)
+        self.gate = self.recipe.new_gate()
+        self.recorder.decisions = [self.gate.update(row["step"], reading(row)) for row in self.recorder.steps]
 
     def _save_checkpoint(self, model, trial):
-        path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}" / STATE_FILE
+        file = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}" / STATE_FILE
         if self.accelerator.is_main_process:
-            path.unlink(missing_ok=True)  # of an earlier visit: while it is being rewritten it is not complete
+            file.unlink(missing_ok=True)  # of an earlier visit: while it is being rewritten it is not complete
         self.recorder.flush()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every rank has written its part
         if self.accelerator.is_main_process:
-            resume.save(path, self.recipe, self.gate, step=self.state.global_step, **self._counters())
+            phases = [phase.state_dict() for phase in self.recipe.phases]
+            kept = {"recipe": self.args.recipe.to_dict(), "phases": phases, "steps": self.recorder.steps}
+            write_text(file, json.dumps(kept))  # steps may hold NaN; floats survive to the bit

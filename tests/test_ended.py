@@ -21,8 +21,8 @@ from transformers import (
     Qwen3NextForCausalLM,
 )
 
-from egrc import ended
-from egrc.ended import left_out
+from egrc import scoring
+from egrc.scoring import generating
 
 EOS, PAD = tiny.VOCABULARY.index("<eos>"), tiny.VOCABULARY.index("<pad>")
 
@@ -32,7 +32,7 @@ def sampled(model: nn.Module, leave_out: bool, rows: int = 40, seed: int = 1, mo
     inputs = torch.tensor([[PAD, 1, 4, 13, 5]] * rows)
     mask = (inputs != PAD).long()
     torch.manual_seed(seed)
-    with torch.no_grad(), left_out(model, [EOS]) if leave_out else nullcontext():
+    with torch.no_grad(), generating(model, [EOS]) if leave_out else nullcontext():
         out = model.generate(inputs, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=most, **more)
     return out[:, inputs.shape[1] :]
 
@@ -53,7 +53,7 @@ def test_the_same_answers_from_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> No
     model = tiny.model()
     plain, other = sampled(model, leave_out=False), sampled(model, leave_out=False, rows=7, seed=2)
     seen = watched(model, monkeypatch)
-    with left_out(model, [EOS]):
+    with generating(model, [EOS]):
         assert torch.equal(sampled(model, False), plain)
         calls = list(seen)
         assert torch.equal(sampled(model, False, rows=7, seed=2), other), "another batch"
@@ -61,7 +61,7 @@ def test_the_same_answers_from_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> No
     assert lengths.min() < 10 < lengths.max(), "there is something to leave out"
     for step, (rows, _) in enumerate(calls[1:], 1):  # the prompt is the first call
         going = int((lengths > step).sum())
-        assert going <= rows <= going / ended.WORTH + 1, f"token {step}"
+        assert going <= rows <= going / scoring.WORTH + 1, f"token {step}"
     assert calls[-1][0] < len(plain)
     assert not model._forward_hooks and not model._forward_pre_hooks
     seen.clear()
@@ -110,22 +110,24 @@ def test_adapters_and_linear_attention_leave_rows_out_too(name: str, monkeypatch
 
 
 def test_a_run_in_small_pieces_is_the_run_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of rows, and chunks of tokens in the head, across a switch to another temperature."""
     lengths = torch.tensor([5, 1, 4] * 11)
-    pieces = ended.by_length(lengths)
+    pieces = scoring.by_length(lengths)
     assert sorted(torch.cat(pieces).tolist()) == list(range(33)) and {len(piece) for piece in pieces[:-1]} == {16}
     assert lengths[torch.cat(pieces)].tolist() == sorted(lengths.tolist())
     runs = []
-    for size in (1000, 2):
-        monkeypatch.setattr(ended, "PIECE", size)
+    for size, chunk in ((1000, scoring.CHUNK), (2, 5 * len(tiny.VOCABULARY))):
+        monkeypatch.setattr(scoring, "PIECE", size)
+        monkeypatch.setattr(scoring, "CHUNK", chunk)
         keep = {"max_completion_length": 40, "record_rollouts_every": 1}
-        trainer = tiny.trainer(tmp_path / str(size), tiny.recipe(budget=40), max_steps=3, **keep)
+        trainer = tiny.trainer(tmp_path / str(size), tiny.recipe(budget=40), max_steps=4, **keep)
         seen = watched(trainer.model.get_base_model(), monkeypatch)
         trainer.train()
         records = tmp_path / str(size) / "records"
         texts = pd.read_parquet(records / "rollouts.parquet")["text"].tolist()
-        steps = pd.read_csv(records / "steps.csv").drop(columns=["seconds", "phase"])
+        steps = pd.read_csv(records / "steps.csv").drop(columns="seconds")
         runs.append(([shape for shape in seen if shape[1] > 1], texts, steps))
     (whole, texts, steps), (pieces, texts_of_pieces, steps_of_pieces) = runs
     assert sum(rows * columns for rows, columns in pieces) < sum(rows * columns for rows, columns in whole)
-    pd.testing.assert_frame_equal(steps_of_pieces, steps, rtol=1e-4, atol=1e-7)
-    assert texts_of_pieces == texts
+    pd.testing.assert_frame_equal(steps_of_pieces, steps, rtol=1e-4, atol=1e-6)
+    assert texts_of_pieces == texts and steps["phase"].nunique() == 2

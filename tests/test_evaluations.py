@@ -37,10 +37,10 @@ SETTINGS = {
 
 def write(data: Path, table=None, **settings):
     """A recorded evaluation under a data folder; returns it."""
-    found = SETTINGS | settings
-    path = evaluations.file(found["scale"], found["who"], found["benchmark"], data)
+    recorded = SETTINGS | settings
+    path = evaluations.file(recorded["scale"], recorded["who"], recorded["benchmark"], data)
     write_parquet(path, rows({"a": "r1", "b": "xx"}) if table is None else table)
-    write_json(path.with_suffix(".json"), found)
+    write_json(path.with_suffix(".json"), recorded)
     return load(path)
 
 
@@ -80,9 +80,9 @@ def test_samples_are_averaged_first_then_problems():
     assert values["accuracy"].tolist() == [1, 0.25, 0]
     assert values["mean_tokens"].tolist() == [11.5, 11.5, 100] and values["truncated"].tolist() == [0, 0, 1]
     assert values["answer_tokens"].tolist() == [7.5, 7.5, 96] and (values["thinking_tokens"] == 4).all()
-    found = estimates(table)
-    assert found["accuracy"][0] == pytest.approx(1.25 / 3) and found["accuracy"][1:] == (0, 1)
-    assert found["mean_tokens"][0] == pytest.approx(41)
+    recorded = estimates(table)
+    assert recorded["accuracy"][0] == pytest.approx(1.25 / 3) and recorded["accuracy"][1:] == (0, 1)
+    assert recorded["mean_tokens"][0] == pytest.approx(41)
 
 
 def test_an_interval_over_problems_ignores_how_many_samples_agree():
@@ -122,8 +122,8 @@ def test_what_was_written_is_read(tmp_path):
     write(tmp_path, benchmark="aime24")
     write(tmp_path, scale="pocket")
     assert [e.name for e in load_all(data=tmp_path)] == ["pocket/base/gsm8k", "smol/base/aime24", "smol/base/gsm8k"]
-    found = load_all("smol", tmp_path)
-    table = evaluations.table(found)
+    recorded = load_all("smol", tmp_path)
+    table = evaluations.table(recorded)
     assert table["benchmark"].tolist() == ["aime24", "gsm8k"]
     assert table.loc[0, ["accuracy", "accuracy_low", "accuracy_high", "majority"]].tolist() == [0.25, 0, 0.5, 0.25]
     assert load_all("gpu", tmp_path) == [] and evaluations.table([]).empty
@@ -139,7 +139,7 @@ def test_damage_is_named(tmp_path):
     for table, lacking in ((rows({"a": "r"}).drop(columns="tokens"), "tokens"), (rows({}), "rows")):
         with pytest.raises(RecordError, match=f"no {lacking}; restore it or evaluate again"):
             _ = write(tmp_path, table).rows
-    for content, message in (('{"cap": 1}', "gsm8k.json: damaged: no scale"), ("{", "damaged: Expecting")):
+    for content, message in (('{"cap": 1}', "gsm8k.json: no adapter, "), ("{", "damaged .Expecting")):
         path.with_suffix(".json").write_text(content)
         with pytest.raises(RecordError, match=message):
             load(path)
@@ -153,16 +153,16 @@ COMMITTED = load_all()
 def test_the_committed_evaluations_are_small_and_hold_no_texts():
     files = list((DATA / "evaluations").rglob("*.*"))
     assert sum(f.stat().st_size for f in files) < 3_000_000
-    for found in COMMITTED:
-        assert set(found.rows.columns) == set(COLUMNS)
-        if found.settings["scale"] != "pocket":
-            assert found.rows["extracted"].dropna().str.len().max() <= 300
-            assert found.rows["id"].str.fullmatch(rf"{found.settings['benchmark']}/[\w./-]+").all()
+    for recorded in COMMITTED:
+        assert set(recorded.rows.columns) == set(COLUMNS)
+        if recorded.settings["scale"] != "pocket":
+            assert recorded.rows["extracted"].dropna().str.len().max() <= 300
+            assert recorded.rows["id"].str.fullmatch(rf"{recorded.settings['benchmark']}/[\w./-]+").all()
 
 
-@pytest.mark.parametrize("found", COMMITTED, ids=lambda e: e.name)
-def test_a_committed_evaluation_is_whole_and_fresh(found):
-    rows, settings = found.rows, found.settings
+@pytest.mark.parametrize("recorded", COMMITTED, ids=lambda e: e.name)
+def test_a_committed_evaluation_is_whole_and_fresh(recorded):
+    rows, settings = recorded.rows, recorded.settings
     assert (rows.groupby("id").size() == settings["samples"]).all() and rows["id"].nunique() == settings["problems"]
     assert (rows["tokens"] == rows["thinking_tokens"] + rows["answer_tokens"]).all()
     assert not (rows["correct"] & rows["truncated"]).any()

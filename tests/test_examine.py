@@ -66,10 +66,10 @@ def small(tmp_path, monkeypatch):
         ("--benchmark forward-3 --temperature -1", "temperature=-1.0: 0 for greedy"),
         ("--benchmark forward-3 --top-p 1.5", "top_p=1.5"),
         ("--benchmark forward-3 --batch 0", "batch=0"),
-        ("--benchmark forward-3 --cap 9999", "cap=9999: the model of scale pocket reads"),
+        ("--benchmark forward-3 --cap 9999", "cap=9999: with the "),
         ("--benchmark forward-3 --backend llama", "no backend 'llama': choose one of transformers, vllm"),
         ("--benchmark forward-3 --backend vllm", "vLLM is not installed"),
-        ("--benchmark forward-3 --adapter nowhere", "nowhere has no adapter_config.json and no adapter_model"),
+        ("--benchmark forward-3 --adapter nowhere", "nowhere has no adapter_config.json: name a folder"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_loaded(arguments, message, capsys, tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_the_same_problems_are_drawn_whatever_the_order_of_the_file(monkeypatch)
     every = [Problem(f"gsm8k/{i}", f"What is {i} + {i}?", (str(2 * i),), "", "gsm8k") for i in range(50)]
     world, drawn = SimpleNamespace(name="smol"), []
     for shuffled in (every, every[::-1]):
-        monkeypatch.setattr(examine.benchmarks, "load", lambda name, data, found=shuffled: found)
+        monkeypatch.setattr(examine.benchmarks, "load", lambda name, data, recorded=shuffled: recorded)
         drawn.append(chosen(world, "gsm8k", None, 10))
         assert [shuffled.index(p) for p in drawn[-1]] == sorted(shuffled.index(p) for p in drawn[-1])
     assert set(drawn[0]) == set(drawn[1]) and len(drawn[0]) == 10 and drawn[0] != every[:10]
@@ -145,15 +145,15 @@ def test_who_answers(folder, expected, tmp_path):
 
 
 def test_an_evaluation_is_recorded_with_all_that_decided_it(small, tmp_path, monkeypatch):
-    said, planned = [], small()
-    path = run(planned, on_progress=lambda *words: said.append(words))
+    progress, planned = [], small()
+    path = run(planned, on_progress=lambda *words: progress.append(words))
     assert path == tmp_path / "evaluations/pocket/base/forward-3.parquet"
-    found = evaluations.load(path)
-    assert found.rows["id"].tolist() == [q["id"] for q in planned.questions for _ in range(2)]
-    assert found.rows["sample"].tolist() == [0, 1] * 4
-    assert set(found.settings) == set(evaluations.KEYS) and found.settings["problems"] == 4
-    assert found.settings["template"] == "{problem}" and found.settings["model"] == "data/pocket/base"
-    assert said == [("evaluating", n, 4) for n in (0, 2, 4)]
+    recorded = evaluations.load(path)
+    assert recorded.rows["id"].tolist() == [q["id"] for q in planned.questions for _ in range(2)]
+    assert recorded.rows["sample"].tolist() == [0, 1] * 4
+    assert set(recorded.settings) == set(evaluations.KEYS) and recorded.settings["problems"] == 4
+    assert recorded.settings["template"] == "{problem}" and recorded.settings["model"] == "data/pocket/base"
+    assert progress == [("evaluating", n, 4) for n in (0, 2, 4)]
     assert not planned.work.exists() and str(tmp_path) not in path.with_suffix(".json").read_text()
     before, again = path.stat().st_mtime_ns, small()
     monkeypatch.setattr(examine, "load_backend", None)
@@ -164,21 +164,21 @@ def test_an_evaluation_is_recorded_with_all_that_decided_it(small, tmp_path, mon
 
 def test_a_stopped_evaluation_goes_on_and_equals_the_uninterrupted_one(small):
     whole = pd.read_parquet(run(small()))
-    planned, said = small(fresh=True, stop_after=1), []
+    planned, progress = small(fresh=True, stop_after=1), []
     with pytest.raises(KeyboardInterrupt):
         run(planned, fresh=True)
     assert len(list(planned.work.glob("*.parquet"))) == 1
     planned.target.unlink()
-    pd.testing.assert_frame_equal(pd.read_parquet(run(small(), on_progress=lambda *w: said.append(w))), whole)
-    assert said == [("evaluating", 2, 4), ("evaluating", 4, 4)]
+    pd.testing.assert_frame_equal(pd.read_parquet(run(small(), on_progress=lambda *w: progress.append(w))), whole)
+    assert progress == [("evaluating", 2, 4), ("evaluating", 4, 4)]
 
 
 def test_what_was_left_by_other_settings_is_not_taken_up(small):
     with pytest.raises(KeyboardInterrupt):
         run(small(stop_after=1))
-    said = []
-    run(small(replace(FEW, seed=1)), on_progress=lambda *w: said.append(w))
-    assert said[0] == ("evaluating", 0, 4)
+    progress = []
+    run(small(replace(FEW, seed=1)), on_progress=lambda *w: progress.append(w))
+    assert progress[0] == ("evaluating", 0, 4)
 
 
 def test_two_processes_do_not_work_on_the_same(small, monkeypatch):
@@ -195,11 +195,11 @@ def test_two_processes_do_not_work_on_the_same(small, monkeypatch):
 
 def test_each_scale_has_its_grader():
     with examine.grader("pocket") as pool:
-        found = pool.grade([("2 so 3 # 5", ("5",)), ("2 # 4", ("5",)), ("no idea", ("5",))])
-    assert [(g.correct, g.extracted) for g in found] == [(True, "5"), (False, "4"), (False, None)]
+        recorded = pool.grade([("2 so 3 # 5", ("5",)), ("2 # 4", ("5",)), ("no idea", ("5",))])
+    assert [(g.correct, g.extracted) for g in recorded] == [(True, "5"), (False, "4"), (False, None)]
     with examine.grader("smol") as pool:
-        found = pool.grade([(r"so \boxed{\frac{1}{2}}", ("0.5",)), ("", ("1",))])
-    assert [(g.correct, g.reason) for g in found] == [(True, "equal"), (False, "no answer")]
+        recorded = pool.grade([(r"so \boxed{\frac{1}{2}}", ("0.5",)), ("", ("1",))])
+    assert [(g.correct, g.reason) for g in recorded] == [(True, "equal"), (False, "no answer")]
 
 
 def test_vllm_is_given_the_adapter_beside_the_base(tmp_path, monkeypatch):

@@ -13,11 +13,12 @@ from transformers import AutoModelForCausalLM
 
 from egrc import paths
 from egrc.__main__ import main
+from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import records, scales
-from egrc.experiments.export import ADAPTER, card, export
+from egrc.experiments.export import ADAPTER, card, check_adapter, export
 from egrc.experiments.records import Record, RecordError
-from egrc.experiments.run import policy
+from egrc.experiments.run import adapted, policy
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,41 @@ def test_another_record_gives_another_card(tmp_path: Path, monkeypatch: pytest.M
     (made.path / "adapter").mkdir(exist_ok=True)
     (made.path / "adapter" / ADAPTER[0]).write_text(json.dumps({"base_model_name_or_path": "owner/model"}))
     stub_records.steps().head(1).assign(phase="joint").to_csv(made.path / "steps.csv", index=False)
-    said = card(made)
-    assert "`pocket/joint/seed-7`" in said and "base_model: owner/model" in said
-    assert "stale (changed since: egrc.experiments.run)" in said
-    assert "The base was not evaluated with this seed" in said
-    assert "forward-3" in said and "1 steps" in said
+    text = card(made)
+    assert "`pocket/joint/seed-7`" in text and "base_model: owner/model" in text
+    assert "stale (changed since: egrc.experiments.run)" in text
+    assert "The base was not evaluated with this seed" in text
+    assert "forward-3" in text and "1 steps" in text
+
+
+# --- adapters from outside ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (None, "has no adapter_config.json: .*other formats are not read"),
+        ("{", "not an adapter's settings.*export it again"),
+        ("[]", "not an adapter's settings"),
+        ("{}", "not an adapter's settings"),
+        ('{"base_model_name_or_path": "owner/other"}', "was trained on 'owner/other', but scale pocket starts from"),
+        ('{"base_model_name_or_path": "../../secret"}', "starts from 'data/pocket/base'"),  # it is not followed
+    ],
+)
+def test_what_is_no_adapter_of_this_base_is_refused(record: Record, tmp_path: Path, settings, message: str) -> None:
+    shutil.copy(record.path / "adapter" / ADAPTER[1], tmp_path)
+    if settings is not None:
+        (tmp_path / ADAPTER[0]).write_text(settings)
+    with pytest.raises(ConfigError, match=message):
+        check_adapter(tmp_path, "pocket")
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+def test_weights_that_are_cut_or_of_another_shape(record: Record, tmp_path: Path, rank: int | None) -> None:
+    made = shutil.copytree(record.path / "adapter", tmp_path / "a")
+    if rank is None:
+        (made / ADAPTER[1]).write_bytes((made / ADAPTER[1]).read_bytes()[:100])
+    else:
+        (made / ADAPTER[0]).write_text(json.dumps(json.loads((made / ADAPTER[0]).read_text()) | {"r": rank}))
+    with pytest.raises(ConfigError, match="cannot be used: .*copy or export it again$"):
+        adapted(scales.world("pocket").policy()[0], made)

@@ -33,14 +33,14 @@ MODULES = modules()
 
 def imports(file: Path) -> set[str]:
     """Modules of the package that a file imports, wherever in it."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{file}: a relative import"
-            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in found if name in MODULES and name != "egrc"}
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name in MODULES and name != "egrc"}
 
 
 def layer(module: str) -> int:
@@ -52,7 +52,7 @@ GRAPH = {name: imports(file) - {name} for name, file in MODULES.items()}
 
 
 def test_no_arrow_runs_outwards():
-    outwards = {(a, b) for a, found in GRAPH.items() for b in found if layer(b) > layer(a)}
+    outwards = {(a, b) for a, names in GRAPH.items() for b in names if layer(b) > layer(a)}
     assert outwards - DEFAULTS == set()
     assert outwards >= DEFAULTS, "an exception that is none any more"
 
@@ -61,7 +61,7 @@ def test_there_is_no_circle():
     """Packages that only name their members are left out, as are the two defaults."""
     named = {"egrc.methods", "egrc.worlds.pocket", "egrc.paper"}
     inits = {name for name, file in MODULES.items() if file.name == "__init__.py"} - named
-    graph = {a: {b for b in found - inits if (a, b) not in DEFAULTS} for a, found in GRAPH.items()}
+    graph = {a: {b for b in names - inits if (a, b) not in DEFAULTS} for a, names in GRAPH.items()}
     list(TopologicalSorter(graph).static_order())
 
 

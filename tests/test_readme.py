@@ -38,9 +38,6 @@ RUN = {
     "python -m egrc export --scale pocket --arm egrc --seed 0 --out build/adapter": (
         "python -m egrc export --scale pocket --arm egrc --seed 0 --out {tmp}/adapter"
     ),
-    'python -m egrc generate --scale pocket --adapter build/adapter "5 *4 -2 +3 ?"': (
-        f"python -m egrc generate --scale pocket --adapter {ADAPTER} '5 *4 -2 +3 ?'"
-    ),
 }
 """Command to what is run in its place, at a tiny budget and away from the records; None: itself."""
 ELSEWHERE = {"accelerate", "python3", ".venv-gpu/bin/pip", "source"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import pytest
 import tiny
 import torch
@@ -48,28 +46,3 @@ def test_hidden_states_give_the_models_own_logits(name, temperature, chunk, monk
     for field, value in expected._asdict().items():
         torch.testing.assert_close(getattr(scores, field), value, rtol=1e-5, atol=1e-6, msg=field)
     torch.testing.assert_close(scores.entropy, token_entropy(logits), rtol=1e-5, atol=1e-6)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Four steps each, across a switch to another temperature: all logits at once, and in chunks of a few tokens."""
-    torch.set_num_threads(1)
-    made = {}
-    for name, chunk in (("whole", scoring.CHUNK), ("chunks", 5 * len(tiny.VOCABULARY))):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scoring, "CHUNK", chunk)
-            folder = tmp_path_factory.mktemp(name)
-            trainer = tiny.trainer(folder, tiny.recipe(), optim="sgd", learning_rate=1.0, max_steps=4)
-            trainer.train()
-            made[name] = (trainer, pd.read_csv(folder / "records" / "steps.csv"))
-    return made
-
-
-def test_readings_and_updates_are_the_same(runs):
-    (one, whole), (two, chunks) = runs["whole"], runs["chunks"]
-    assert list(whole["phase"]) == list(chunks["phase"]) and whole["phase"].nunique() == 2
-    numbers = whole.select_dtypes("number").columns.drop(["seconds"])
-    np.testing.assert_allclose(chunks[numbers], whole[numbers], rtol=1e-4, atol=1e-6)
-    other = dict(two.model.named_parameters())
-    for name, weight in one.model.named_parameters():
-        torch.testing.assert_close(other[name], weight, rtol=1e-4, atol=1e-6, msg=name)

@@ -56,11 +56,6 @@ def test_numbers_come_back_to_the_last_bit(place):
         pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)
 
 
-def test_a_table_with_an_index_of_its_own_would_lose_it(place):
-    with pytest.raises(TypeError, match="index"):
-        shared.once(lambda: TABLE.set_index("word"))()
-
-
 def test_a_file_is_handed_on(place, monkeypatch):
     assert shared.kept("one") is None
     shared.keep("one", b"bytes")

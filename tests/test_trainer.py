@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,8 +36,8 @@ COLUMNS = [
     *(["tokens_mean", "tokens_correct_mean", "truncated", "entropy", "entropy_smoothed", "entropy_sampling"]),
     *(["entropy_total", "connectors_mean"]),
     *(f"{what}_{c}" for what in ("entropy", "share", "gradient") for c in CLASSES),
-    *("probe_entropy", *(f"probe_entropy_{c}" for c in CLASSES)),
-    *(["loss", "grad_norm", "learning_rate", "generated_tokens", "seconds"]),
+    *("loss", "probe_entropy", *(f"probe_entropy_{c}" for c in CLASSES)),
+    *("grad_norm", "learning_rate", "generated_tokens", "seconds"),
 ]
 
 
@@ -132,7 +133,8 @@ def test_trls_loss_takes_an_advantage_for_each_token(tmp_path: Path) -> None:
     """With the steps' brevity at weight 0 the advantages are those of the group, spread over the tokens."""
     ended = {"correct": lambda *_: True}  # whatever ends is correct
     trainer, by_token = trained(tmp_path / "steps", single(BriefSteps, length_weight=0.0), **ended)
-    assert trainer._pushes[0].shape == trainer._pushes[1].shape
+    advantages, mask = (trainer._micro_batch[name] for name in ("advantages", "completion_mask"))
+    assert advantages.shape == mask.shape
     _, by_rollout = trained(tmp_path / "group", single(), **ended)
     for name, weight in by_rollout.items():
         torch.testing.assert_close(by_token[name], weight, rtol=1e-5, atol=1e-8)
@@ -180,14 +182,10 @@ def test_a_soft_gate_blends_advantages(tmp_path: Path) -> None:
     torch.testing.assert_close(trainer._advantages, a * compress + b * explore)
 
 
-@pytest.mark.parametrize(
-    "kind, settings, field, column",
-    [(ByLength, {}, "entropy", "tokens_mean"), (Guard, {"fraction": 0.5}, "mass", "share_connector")],
-)
-def test_a_gate_may_read_something_else(tmp_path: Path, kind: type, settings: dict, field: str, column: str) -> None:
-    tiny.trainer(tmp_path, tiny.recipe(gate=kind, **settings)).train()
+def test_a_gate_may_read_something_else(tmp_path: Path) -> None:
+    tiny.trainer(tmp_path, tiny.recipe(gate=ByLength)).train()
     steps, _, log = records(tmp_path)
-    assert [d[field] for d in log] == list(steps[column]) != list(steps["entropy"])
+    assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
 
 
 @pytest.mark.parametrize("recipe", [Recipe((BriefSteps("compress", 12),)), tiny.recipe(gate=Guard)])
@@ -255,7 +253,7 @@ def test_records_agree_with_each_other_and_with_trls_log(run) -> None:
     assert steps["generated_tokens"].iloc[-1] == rollouts["length"].sum()
     assert list(steps["probe_entropy"].notna()) == [True, True, False, True, False]
     again = replay(trainer.recipe, [d["entropy"] for d in log])
-    assert [json.loads(json.dumps(d.row())) for d in again] == log
+    assert [json.loads(json.dumps(asdict(d))) for d in again] == log
     assert list(steps["entropy"]) == [d["entropy"] for d in log]
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     for entry, row in zip(logs, steps.itertuples(), strict=True):
@@ -392,11 +390,11 @@ SUMS = tiny.dataset().to_list()
         (Dataset.from_list(SUMS).to_iterable_dataset().remove_columns("answer"), "no column 'answer'"),
         (Dataset.from_dict({"prompt": [], "answer": []}), "0 training problems"),
         (tiny.dataset(3).to_iterable_dataset(), "3 training problems, but a step takes 4"),
-        (DatasetDict(train=tiny.dataset()), r"choose one of its splits, \['train'\]"),
+        (DatasetDict(train=tiny.dataset()), r"is a DatasetDict: .*one of its splits"),
         ([{**row, "completions": ""} for row in SUMS], r"columns \['completions'\]"),
         ([*SUMS, {"prompt": None, "answer": "1"}], "row 12: the prompt is None"),
         ([*SUMS, {"prompt": "1", "answer": None}], "row 12: the answer is None"),
-        (None, "train_dataset=None"),
+        (None, "train_dataset is a NoneType"),
     ],
 )
 def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Any, message: str) -> None:

@@ -16,13 +16,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import is_peft_model
 from torch import Tensor
 from transformers import GenerationConfig
 
 from egrc.checks import require
-from egrc.ended import left_out, sampled_as_scored
-from egrc.scoring import TokenScores, score_tokens
+from egrc.scoring import TokenScores, generating, score_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -102,8 +100,8 @@ def generate(
     )
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # stable: little padding, fixed composition
     completions: dict[int, list[int]] = {}
-    inner = model.eval().get_base_model() if is_peft_model(model) else model.eval()
-    with sampled_as_scored(model, inner), left_out(model, ends), torch.random.fork_rng(devices=[]), torch.no_grad():
+    model.eval()
+    with generating(model, ends), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for start in range(0, len(order), batch):
             chunk = order[start : start + batch]

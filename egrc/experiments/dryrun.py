@@ -1,7 +1,4 @@
-"""`make dry-run`: the settings of a scale and the commands that start a run; nothing is loaded, nothing is run.
-
-How much memory a base takes, accelerate says: `accelerate estimate-memory <hub id>`.  Not yet run on a GPU.
-"""
+"""`make dry-run`: the settings of a scale and the commands that start a run; nothing is run.  Not yet run on a GPU."""
 
 from __future__ import annotations
 
@@ -9,23 +6,27 @@ from typing import Any
 
 import pandas as pd
 
+from egrc.config import Config
 from egrc.experiments import scales
 from egrc.worlds.deepseek import INSTALL
 from egrc.worlds.launch import LONGEST_PROMPT
 
 
 def side_by_side(arm: str = "egrc") -> pd.DataFrame:
-    """Every setting of an arm at every scale: recipe, config and hardware, but those that are off (None) at all."""
+    """Every setting of an arm at every scale: config, phases, gate, hardware; not those that are off at all."""
     columns = {}
     for scale, s in scales.SCALES.items():
-        config = scales.config(scale, arm)
-        column: dict[str, Any] = {"world": s.world, "arms": ", ".join(s.arms)}
-        column |= {k: v for k, v in vars(config).items() if k not in ("scale", "arm", "seed", "recipe")}
-        for phase in config.recipe.phases:
-            column |= {f"{phase.name}: {k}": v for k, v in phase.settings().items() if k != "name"}
-        column |= {f"gate: {k}": v for k, v in config.recipe.gate.settings().items()}
-        columns[scale] = column | {f"hardware: {k}": v for k, v in vars(s.hardware).items()}
-    return pd.DataFrame(columns).dropna(how="all")
+        hardware = {f"hardware: {name}": value for name, value in vars(s.hardware).items()}
+        columns[scale] = flat(scales.config(scale, arm)) | {"world": s.world, "arms": ", ".join(s.arms)} | hardware
+    return pd.DataFrame(columns).drop(["scale", "arm", "seed"]).dropna(how="all")
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Every setting of a run by name: its own, its phases' and, between two of them, its gate's."""
+    recipe = config.recipe
+    parts = {phase.name: phase for phase in recipe.phases} | ({"gate": recipe.gate} if len(recipe.phases) > 1 else {})
+    settings = {name: value for name, value in vars(config).items() if name != "recipe"}
+    return settings | {f"{part}: {name}": v for part, of in parts.items() for name, v in of.settings().items()}
 
 
 def commands(scale: str, arm: str = "egrc") -> dict[str, str]:
@@ -33,10 +34,7 @@ def commands(scale: str, arm: str = "egrc") -> dict[str, str]:
     train = f"-m egrc train --scale {scale} --arm {arm} --seed 0"
     if not scale.startswith("gpu"):
         ranks = "python -m torch.distributed.run --standalone --nproc-per-node=2"
-        return {
-            "one process": f"python {train}",
-            "two processes on a CPU (gloo)": f"{ranks} {train} --out build/two-ranks",
-        }
+        return {"one process": f"python {train}", "two processes on a CPU": f"{ranks} {train} --out build/two-ranks"}
     world, length = scales.world(scale), LONGEST_PROMPT + scales.config(scale, arm).cap
     launch = "accelerate launch --config_file configs/accelerate/{}.yaml --num_processes {}"
     nodes = "--num_machines 2 --machine_rank 0 --main_process_ip FIRST_NODE --main_process_port 29500"
@@ -65,9 +63,9 @@ def how_to_start(scale: str) -> str:
 
 
 def report(scale: str) -> str:
-    """Settings, commands, and on a GPU how to estimate memory, as text.  Raises ConfigError for an unknown scale."""
-    parts = [f"Settings of scale {scale}", side_by_side()[scale].dropna().to_string(), "Commands", how_to_start(scale)]
+    """Settings and commands as text, and on a GPU how to estimate the base's memory."""
+    text = f"{side_by_side()[scale].dropna().to_string()}\n\n{how_to_start(scale)}\n"
     if scale.startswith("gpu"):
-        base = scales.world(scale).policy_path()
-        parts = ["Not yet run on a GPU.", *parts, "Memory of the base", f"accelerate estimate-memory {base}"]
-    return "\n\n".join(parts) + "\n"
+        memory = f"accelerate estimate-memory {scales.world(scale).policy_path()}"
+        text = f"Not yet run on a GPU.\n\n{text}\n# memory of the base\n{memory}\n"
+    return text

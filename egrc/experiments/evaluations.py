@@ -6,7 +6,6 @@ data/evaluations/<scale>/<who>/<benchmark>.parquet has one row for each problem 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,15 +38,11 @@ class NotEvaluated(RecordError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One benchmark asked of one model."""
+    """One benchmark asked of one model: the path of its rows, and its settings."""
 
     path: Path
-    """Of the rows."""
     settings: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return "/".join(self.settings[k] for k in ("scale", "who", "benchmark"))
+    name = property(lambda self: "/".join(self.settings[k] for k in ("scale", "who", "benchmark")))
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -68,13 +63,7 @@ def load(path: Path) -> Evaluation:
     beside = path.with_suffix(".json")
     if not (path.is_file() and beside.is_file()):
         raise RecordError(f"no {paths.shown(path)} and .json beside it: make them with `python -m egrc evaluate`")
-    try:
-        settings = json.loads(beside.read_text(encoding="utf-8"))
-        if missing := [key for key in KEYS if key not in settings]:
-            raise ValueError(f"no {', '.join(missing)}")
-    except ValueError as error:
-        raise RecordError(f"{paths.shown(beside)}: damaged: {error}; {REMEDY}") from error
-    return Evaluation(path, settings)
+    return Evaluation(path, read(beside, KEYS, REMEDY))
 
 
 def load_all(scale: str | None = None, data: Path | None = None) -> list[Evaluation]:
@@ -119,27 +108,28 @@ def estimates(rows: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
     """
     values = by_problem(rows)
     observed, drawn = intervals.resample(values.to_numpy(float), ["all"] * len(values), N_BOOT)
-    found = {name: intervals.estimate(observed[0, i], drawn[:, 0, i]) for i, name in enumerate(ESTIMATES)}
+    estimated = {name: intervals.estimate(observed[0, i], drawn[:, 0, i]) for i, name in enumerate(ESTIMATES)}
     beyond = 1 - ((1 - intervals.LEVEL) / 2) ** (1 / len(values))
     for name in SHARES:
         if (values[name] == 0).all():
-            found[name] = (0.0, 0.0, beyond)
+            estimated[name] = (0.0, 0.0, beyond)
         elif (values[name] == 1).all():
-            found[name] = (1.0, 1 - beyond, 1.0)
-    return found
+            estimated[name] = (1.0, 1 - beyond, 1.0)
+    return estimated
 
 
-def table(found: list[Evaluation]) -> pd.DataFrame:
+def table(evaluations: list[Evaluation]) -> pd.DataFrame:
     """One line for each evaluation: scale, who, benchmark, its protocol, then each estimate, its `_low` and `_high`."""
     kept = ("scale", "who", "benchmark", "problems", "samples", "temperature", "top_p", "cap", "seed")
-    lines = [{key: evaluation.settings[key] for key in kept} for evaluation in found]
-    for line, evaluation in zip(lines, found, strict=True):
+    lines = [{key: evaluation.settings[key] for key in kept} for evaluation in evaluations]
+    for line, evaluation in zip(lines, evaluations, strict=True):
         for name, values in estimates(evaluation.rows).items():
             line |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
     return pd.DataFrame(lines)
 
 
 Statistic = str | intervals.Statistic
+Pairs = list[tuple[Evaluation, Evaluation]]
 
 
 def compare(a: Evaluation, b: Evaluation, statistic: Statistic = "accuracy") -> tuple[float, float, float]:
@@ -147,9 +137,7 @@ def compare(a: Evaluation, b: Evaluation, statistic: Statistic = "accuracy") -> 
     return compare_all([(a, b)], statistic)
 
 
-def compare_all(
-    pairs: list[tuple[Evaluation, Evaluation]], statistic: Statistic = "accuracy"
-) -> tuple[float, float, float]:
+def compare_all(pairs: Pairs, statistic: Statistic = "accuracy") -> tuple[float, float, float]:
     """Estimate and 95% interval of a against b, of plain means over benchmarks: see `intervals.paired_bootstrap`.
 
     Raises RecordError where two were not asked the same in the same way.

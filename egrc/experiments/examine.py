@@ -27,19 +27,17 @@ from egrc import paths
 from egrc.atomic import write_json, write_parquet
 from egrc.checks import require
 from egrc.evaluation import benchmarks
-from egrc.evaluation.evaluate import COLUMNS, END, THINK, ask
+from egrc.evaluation.evaluate import COLUMNS, ask
 from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem, key
 from egrc.evaluation.sampling import Backend, Sampling, by_transformers, by_vllm, derived_seed, require_vllm
-from egrc.experiments import evaluations, fingerprint, scales
-from egrc.experiments.export import ADAPTER
-from egrc.experiments.fingerprint import portable, versions
-from egrc.experiments.generate import check_adapter
-from egrc.experiments.records import RecordError, alone
+from egrc.experiments import evaluations, scales
+from egrc.experiments.export import ADAPTER, check_adapter
+from egrc.experiments.fingerprint import digest, folder_hash, portable, versions
+from egrc.experiments.records import RecordError, alone, read
 from egrc.experiments.run import adapted, set_up
 from egrc.worlds import deepseek, hub
 from egrc.worlds.pocket import verdicts
-from egrc.worlds.pocket.tokenizer import build_tokenizer
 from egrc.worlds.pocket.world import BENCHMARKS
 
 OnProgress = Callable[[str, int, int], None]
@@ -119,49 +117,42 @@ def plan(
     is the data folder to write to (default: the committed one); `fresh`: may a finished evaluation be replaced?
     Raises ConfigError for what cannot be done, RecordError where a finished evaluation of other settings is in the way.
     """
-    require(scale in PROTOCOLS, f"no scale {scale!r}: choose one of {', '.join(PROTOCOLS)}")
+    protocol, world = protocol or PROTOCOLS[scale], scales.world(scale)
     names = tuple(BENCHMARKS if scale == "pocket" else benchmarks.REGISTRY)
     require(benchmark in names, f"no benchmark {benchmark!r} at scale {scale}: choose one of {', '.join(names)}")
-    protocol, world = protocol or PROTOCOLS[scale], scales.world(scale)
     if adapter is not None:
         check_adapter(adapter, scale)
     problems = chosen(world, benchmark, data, protocol.problems)
     if protocol.backend == "vllm":
         require_vllm()
-    most = context(world)
-    reads = f"the model of scale {scale} reads {most} tokens, prompt included"
-    require(protocol.cap < most, f"cap={protocol.cap}: {reads}")
-    if hasattr(world, "REVISION"):  # a model of the hub
+    revision = getattr(world, "REVISION", None)  # of a model of the hub
+    if revision:
         deepseek.require_gpu(scale)
-        hub.require(world.HUB, world.REVISION)
+        hub.require(world.HUB, revision)
     tokenizer = _tokenizer(world)
     prompts = [prompt(scale, p, tokenizer) for p in problems]
-    longest = max(map(len, tokenizer(prompts)["input_ids"]))
+    longest, most = max(map(len, tokenizer(prompts)["input_ids"])), context(world)
     above = f"with the {longest} tokens of the longest problem that is more than the {most} which the model reads"
     require(longest + protocol.cap <= most, f"cap={protocol.cap}: {above}: at most --cap {most - longest}")
-    known = not prompts[0].rstrip().endswith(THINK) or END in tokenizer.get_vocab()
-    require(known, f"the tokenizer has no token {END}, so thinking and answer cannot be counted apart")
     name, more = who(adapter), ("math-verify", *["vllm"] * (protocol.backend == "vllm"))
     settings = {
         **{"scale": scale, "who": name, "benchmark": benchmark},
         **asdict(protocol),
         **{"problems": len(problems), "model": portable(world.policy_path())},
-        # the commit of a model of the hub, else a hash of the weights' folder
-        "weights": getattr(world, "REVISION", None) or fingerprint.folder_hash(world.policy_path()),
+        "weights": revision or folder_hash(world.policy_path()),
         "adapter": adapter and adapter_hash(adapter),
         # what is said around a problem; the chat template comes around that
         "template": "{problem}" if scale == "pocket" else benchmarks.get(benchmark).prompt,
-        **{"asked": benchmarks.digest(problems), "prompts": _digest(prompts)},
+        **{"asked": benchmarks.digest(problems), "prompts": digest(json.dumps(prompts).encode())},
         "versions": versions() | {package: metadata.version(package) for package in more},
     }
     target = evaluations.file(scale, name, benchmark, out)
     if target.is_file() and not fresh:
         then = evaluations.load(target).settings
-        changed = [key for key in settings if key != "versions" and then[key] != settings[key]]
-        said = ", ".join(f"{key}: {then[key]} then, {settings[key]} now" for key in changed)
-        if changed:
+        if changed := [k for k in settings if k != "versions" and then[k] != settings[k]]:
+            each = ", ".join(f"{k}: {then[k]} then, {settings[k]} now" for k in changed)
             where = paths.shown(target)
-            raise RecordError(f"{where} was made otherwise ({said}): --fresh replaces it, --out FOLDER keeps both")
+            raise RecordError(f"{where} was made otherwise ({each}): --fresh replaces it, --out FOLDER keeps both")
     work = (out or paths.BUILD) / "work" / "evaluations" / scale / name / benchmark
     questions = [{"id": p.id, "prompt": text, "answer": p.gold} for p, text in zip(problems, prompts, strict=True)]
     return Plan(world, adapter, protocol, questions, settings, target, work)
@@ -177,7 +168,7 @@ def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = Non
         if target.is_file() and not fresh:
             return target
         stamp, beside = work / "settings.json", target.with_suffix(".json")
-        if fresh or not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != planned.settings:
+        if fresh or not stamp.is_file() or read(stamp) != planned.settings:
             shutil.rmtree(work, ignore_errors=True)  # what a stopped one left has other settings
             write_json(stamp, planned.settings)
         _ask_the_rest(planned, on_progress or (lambda stage, done, total: None))
@@ -215,8 +206,6 @@ def prompt(scale: str, problem: Problem, tokenizer: Any) -> str:
 
 def _tokenizer(world: scales.World) -> Any:
     """The tokenizer with its own pad, without loading the weights."""
-    if world.name == "pocket":
-        return build_tokenizer()
     tokenizer = AutoTokenizer.from_pretrained(_folder(world), trust_remote_code=False)
     if hasattr(world, "REVISION"):
         world.check_tokenizer(tokenizer)
@@ -231,9 +220,7 @@ def _folder(world: scales.World) -> str:
 
 def context(world: scales.World) -> int:
     """Tokens that the model can read, prompt and answer together."""
-    known = hasattr(world, "model_config")
-    config = world.model_config() if known else AutoConfig.from_pretrained(world.policy_path())
-    return config.max_position_embeddings
+    return AutoConfig.from_pretrained(_folder(world)).max_position_embeddings
 
 
 def who(adapter: Path | None) -> str:
@@ -248,11 +235,7 @@ def who(adapter: Path | None) -> str:
 
 def adapter_hash(folder: Path) -> str:
     """Hash of an adapter's weights and settings; a model card beside them does not count."""
-    return _digest([hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER])
-
-
-def _digest(parts: list[str]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return digest(json.dumps([hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER]).encode())
 
 
 def _ask_the_rest(planned: Plan, say: OnProgress) -> None:

@@ -10,14 +10,16 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from egrc import paths
 from egrc.atomic import WriteError, publish_folder, write_text
+from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import records, scales
+from egrc.experiments.dryrun import flat
+from egrc.experiments.fingerprint import portable
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.run import policy
 
@@ -47,8 +49,7 @@ def export(record: Record, out: Path, merge: bool = False) -> Path:
     adapter = record.path / "adapter"
     if record.arm == "base":
         raise RecordError(f"{record.name}: the arm 'base' is not trained, so there is no adapter to export")
-    missing = [name for name in ADAPTER if not (adapter / name).is_file()]
-    if missing:
+    if missing := [name for name in ADAPTER if not (adapter / name).is_file()]:
         raise RecordError(f"{paths.shown(adapter)}: no {', '.join(missing)}; restore the record or train it again")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WriteError(f"{out} is there already, and nothing is overwritten: name another folder")
@@ -117,13 +118,7 @@ python -m egrc train --scale {scale} --arm {record.arm} --seed {record.seed} --o
 
 def settings(record: Record) -> pd.DataFrame:
     """Every setting of the run; columns setting, value."""
-    config = record.config
-    rows: dict[str, Any] = {k: v for k, v in vars(config).items() if k != "recipe"}
-    for phase in config.recipe.phases:
-        rows |= {f"{phase.name}: {k}": v for k, v in vars(phase).items() if k != "name"}
-    if len(config.recipe.phases) > 1:
-        rows |= {f"gate: {k}": v for k, v in config.recipe.gate.settings().items()}
-    rows |= {f"version of {k}": v for k, v in record.meta["versions"].items()}
+    rows = flat(record.config) | {f"version of {k}": v for k, v in record.meta["versions"].items()}
     rows |= {k: record.meta[k] for k in ("hardware", "ranks", "device") if k in record.meta}
     return pd.DataFrame(list(rows.items()), columns=["setting", "value"])
 
@@ -141,10 +136,26 @@ def _results(record: Record) -> str:
             "Compare at the temperature that suits the base best."
         )
     for name in table.select_dtypes("number").columns.difference(["problems", "samples", "temperature"]):
-        digits = 1 if "tokens" in name else 3
-        table[name] = table[name].map(lambda x, digits=digits: "-" if pd.isna(x) else f"{x:.{digits}f}")
+        table[name] = table[name].map(f"{{:.{1 if 'tokens' in name else 3}f}}".format)
     return f"{_markdown(table)}\n\n{note}"
 
 
 def _markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
+
+
+# --- adapters from outside are data: only safetensors are read, no path in them is followed ------------------------
+
+
+def check_adapter(folder: Path, scale: str) -> None:
+    """Raises ConfigError unless the folder holds an adapter, as safetensors, of this scale's base model."""
+    if missing := [name for name in ADAPTER if not (folder / name).is_file()]:
+        where = "a folder that `python -m egrc export` wrote, or a record's adapter/"
+        raise ConfigError(f"{folder} has no {missing[0]}: name {where} (weights in other formats are not read)")
+    try:
+        named = json.loads((folder / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / ADAPTER[0]}: not an adapter's settings ({error}): export it again") from error
+    base = portable(scales.world(scale).policy_path())
+    if named != base:
+        raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {base!r}: name its scale")

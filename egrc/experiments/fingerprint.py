@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,13 @@ def digest(content: bytes) -> str:
 
 def config_hash(config: Config) -> str:
     """Hash of the settings as canonical JSON (keys sorted, no spaces), without those that are off (None)."""
-    return digest(json.dumps(_on(config.to_dict()), sort_keys=True, separators=(",", ":")).encode())
 
+    def on(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {name: on(value) for name, value in x.items() if value is not None}
+        return [on(value) for value in x] if isinstance(x, (list, tuple)) else x
 
-def _on(settings: Any) -> Any:
-    if isinstance(settings, dict):
-        return {name: _on(value) for name, value in settings.items() if value is not None}
-    return [_on(value) for value in settings] if isinstance(settings, (list, tuple)) else settings
+    return digest(json.dumps(on(config.to_dict()), sort_keys=True, separators=(",", ":")).encode())
 
 
 def folder_hash(path: str) -> str:
@@ -58,6 +57,5 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The git commit of the code at hand; None outside of a checkout, or without git."""
-    git = shutil.which("git")
-    asked = git and subprocess.run([git, "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
-    return asked.stdout.strip() if asked and asked.returncode == 0 else None
+    code, text = subprocess.getstatusoutput(f"git -C '{paths.ROOT}' rev-parse HEAD")
+    return None if code else text

@@ -6,12 +6,12 @@ A failed command does not stop the others.  Whatever ends the caller early (Ctrl
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,8 +20,6 @@ from pathlib import Path
 from egrc import paths
 
 TAIL = 12  # lines of a failed job's log that are shown
-EVERY = 30.0  # seconds between two lines that say how far the jobs are
-PATIENCE = 10.0  # seconds that a job gets to end after it was asked to
 
 
 class JobsError(RuntimeError):
@@ -42,14 +40,8 @@ class Job:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": python_path(), **self.env}
         with self.log.open("wb") as log:
-            return subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
-            )
-
-    def __str__(self) -> str:
-        """Its name, and how far it is by the last progress line of its log."""
-        progress = re.findall(r"\w+ \d+/\d+.*", _end(self.log))
-        return f"{self.name} {progress[-1]}" if progress else self.name
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            return subprocess.Popen(self.command, env=env, start_new_session=True, **streams)
 
 
 def python_path() -> str:
@@ -62,48 +54,36 @@ def run_jobs(jobs: Sequence[Job], at_once: int | None = None) -> None:
 
     Raises JobsError after the last one, if any failed.
     """
-    at_once = at_once or os.cpu_count() or 1
-    waiting, running, failed = list(jobs), dict[Job, subprocess.Popen[bytes]](), list[str]()
-    reported = time.monotonic()
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                job = waiting.pop(0)
-                running[job] = job.start()
-            time.sleep(0.1)
-            ended = [job for job, process in running.items() if process.poll() is not None]
-            for job in ended:
-                if code := running.pop(job).returncode:
+    running: list[subprocess.Popen[bytes]] = []
+    failed: list[str] = []
+
+    def run(job: Job) -> int:
+        running.append(process := job.start())
+        return process.wait()
+
+    with ThreadPoolExecutor(at_once or os.cpu_count()) as pool:
+        futures = {pool.submit(run, job): job for job in jobs}
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                job, code = futures[future], future.result()
+                where = paths.shown(job.log.parent)
+                print(f"{done}/{len(jobs)} done: {job.name}; logs are in {where}", file=sys.stderr, flush=True)
+                if code:
                     failed.append(f"{job.name} failed (exit code {code}); {tail(job.log)}")
-            if ended or time.monotonic() - reported > EVERY:
-                reported, done = time.monotonic(), len(jobs) - len(waiting) - len(running)
-                print("; ".join([f"{done}/{len(jobs)} done", *map(str, running)]), file=sys.stderr, flush=True)
-    finally:
-        _stop(running.values())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in [process for process in running if process.poll() is None]:
+                with suppress(ProcessLookupError):  # it has ended just now
+                    os.killpg(process.pid, signal.SIGTERM)
+            raise
     if failed:
         raise JobsError("\n".join(failed))
 
 
-def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Ask processes and their children to end; in the end, make them."""
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-    for process in processes:
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _end(log: Path, size: int = 20_000) -> str:
-    return log.read_bytes()[-size:].decode(errors="replace").replace("\r", "\n") if log.exists() else ""
-
-
 def tail(log: Path) -> str:
     """A log's last lines, under its name."""
-    return "\n".join([f"the end of {paths.shown(log)}:", *(f"  | {line}" for line in _end(log).splitlines()[-TAIL:])])
+    lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()[-TAIL:] if log.exists() else []
+    return "\n".join([f"the end of {paths.shown(log)}:", *(f"  | {line}" for line in lines)])
 
 
 class Progress:

@@ -7,7 +7,6 @@ which makes the gate a clock.  [ours]
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,13 +16,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 
 from egrc.atomic import write_json, write_text
 from egrc.checks import ConfigError, require
-from egrc.controller import Decision, EntropyGate, Reading, report
+from egrc.controller import EntropyGate, report
+from egrc.evaluation.problems import rows as read_rows
 from egrc.experiments.run import observer, save_adapter
-from egrc.methods.egrc import default_recipe
 
 GATE_FILE = "gate.json"
 NAMES = {"prompt": ("prompt", "problem", "question"), "answer": ("answer", "gold", "solution")}  # of columns
@@ -61,20 +60,15 @@ def proposal(gate: EntropyGate, entropies: Sequence[float]) -> tuple[EntropyGate
 
 def problems(path: Path, tokenizer: Any) -> Dataset:
     """Prompt and answer of each row; the prompt a user's message where the tokenizer has a chat template."""
-    kind = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix)
-    if kind is None or not path.is_file():
-        raise ConfigError(f"{path}: no file of problems; give a .jsonl, .json, .csv or .parquet with prompt and answer")
-    try:
-        rows = load_dataset(kind, data_files=str(path), split="train")
-    except Exception as error:  # datasets raises what its readers raise
-        raise ConfigError(f"{path}: cannot be read as {kind}: {error.__cause__ or error}") from error
-    columns = {to: next((n for n in names if n in rows.column_names), None) for to, names in NAMES.items()}
-    for to, name in columns.items():
-        require(name is not None, f"{path}: no column {' or '.join(map(repr, NAMES[to]))}; found {rows.column_names}")
-    prompts = list(rows[columns["prompt"]])
+    rows = [row for _, row in read_rows(path) if isinstance(row, dict)]
+    columns = [next((n for n in names if rows and n in rows[0]), None) for names in NAMES.values()]
+    for name, names in zip(columns, NAMES.values(), strict=True):
+        there = list(rows[0]) if rows else "no rows"
+        require(name is not None, f"{path}: no column {' or '.join(map(repr, names))}; found {there}")
+    prompts, answers = ([row.get(name) for row in rows] for name in columns)
     if tokenizer.chat_template:
         prompts = [[{"role": "user", "content": p}] if p and isinstance(p, str) else p for p in prompts]
-    return Dataset.from_dict({"prompt": prompts, "answer": list(rows[columns["answer"]])})
+    return Dataset.from_dict({"prompt": prompts, "answer": answers})
 
 
 Progress = Callable[[str, int, int], None] | None
@@ -99,39 +93,35 @@ def train(model: str, data: Any, out: Any, on_progress: Progress = None, say: An
     unknown = sorted(settings.keys() - EGRCConfig.__dataclass_fields__.keys())
     require(not unknown, f"no settings {unknown}: those of EGRCConfig, and so of TRL's GRPOConfig, may be set")
     settings = {**DEFAULTS, "use_cpu": not cuda, "gradient_checkpointing": cuda, **settings}
-    recipe = settings.pop("recipe", None) or default_recipe(settings["max_completion_length"])
-    proposed = out / GATE_FILE
-    if has_thresholds := proposed.is_file():  # of a run that goes on
-        recipe = replace(recipe, gate=replace(recipe.gate, **json.loads(proposed.read_text())))
-    args = EGRCConfig(str(out / "checkpoints"), recipe=recipe, record_dir=str(out), **settings)
+    args = EGRCConfig(str(out / "checkpoints"), record_dir=str(out), **settings)
     trainer = EGRCTrainer(base, args=args, train_dataset=rows, processing_class=tokenizer)
-
-    seen: list[float] = []  # on every rank the same
+    gate, main = args.recipe.gate, trainer.accelerator.is_main_process
+    proposed: list[EntropyGate] = []
 
     def after_step(step: int, _: Any) -> None:
-        if step and on_progress and trainer.accelerator.is_main_process:
+        """At the first moment that there are enough readings; a resumed run comes to the same gate."""
+        if step and on_progress and main:
             on_progress("training", step, args.max_steps)
-        seen.extend(trainer.gate.readings[-1:])
-        if 0 < step == len(seen) == recipe.gate.dwell - 1 and len(recipe.phases) > 1 and not has_thresholds:
-            made, why = proposal(recipe.gate, seen)
-            trainer.recipe = replace(trainer.recipe, gate=made)
-            trainer.gate = trainer.recipe.new_gate()
-            for taken, entropy in enumerate(seen, 1):
-                trainer.gate.update(taken, Reading(entropy))
-            if trainer.accelerator.is_main_process:
-                say(why)
-                write_json(proposed, {"low": made.low, "high": made.high, "flat": made.flat})
+        entropies = [row["entropy"] for row in trainer.recorder.steps if not math.isnan(row["entropy"])]
+        if len(entropies) < gate.dwell - 1 or len(args.recipe.phases) < 2 or proposed:
+            return
+        made, why = proposal(gate, entropies[: gate.dwell - 1])
+        proposed.append(made)
+        trainer.set_gate(made)
+        if main:
+            say(why)
+            write_json(out / GATE_FILE, {"low": made.low, "high": made.high, "flat": made.flat})
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(observer(after_step))
     trainer.train(resume_from_checkpoint=last_checkpoint(args.output_dir))
     adapter, name = out / "adapter", Path(model).name if Path(model).is_dir() else model  # no path of this machine
-    if trainer.accelerator.is_main_process:
-        gate = report([Decision(**d) for d in trainer.recorder.decisions]).replace("\n", "; ")
-        say(f"gate: {gate}")
+    if main:
+        switches = report(trainer.recorder.decisions).replace("\n", "; ")
+        say(f"gate: {switches}")
         if not adapter.exists():
             save_adapter(trainer.model, name, adapter)
-        write_text(adapter / "README.md", card(name, Path(data).name, args, trainer.recorder.steps, gate))
+        write_text(adapter / "README.md", card(name, Path(data).name, args, trainer.recorder.steps, switches))
     return adapter
 
 

@@ -25,7 +25,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from egrc import paths
@@ -48,13 +47,14 @@ SLIM = ("run.json", "evaluation.parquet", "steps.csv")
 WEIGHTS = "adapter"
 VERIFIED = 3
 """Steps that a replay is compared with: enough for rewards, advantages and updates to show."""
+RESTORE = "restore it or train the run again"
 
 
 class RecordError(RuntimeError):
     """A record is missing, damaged or stale; the message names the file and the remedy."""
 
 
-def read(file: Path, needed: Iterable[str] = (), remedy: str = "restore it or train the run again") -> Any:
+def read(file: Path, needed: Iterable[str] = (), remedy: str = RESTORE) -> Any:
     """The content of a JSON, JSON lines (a list), csv or parquet file that has the keys or columns `needed`.
 
     Raises RecordError: it is missing, damaged, or lacks some.
@@ -96,6 +96,7 @@ class Record:
     arm = property(lambda self: self.meta["config"]["arm"])
     seed = property(lambda self: self.meta["config"]["seed"])
     name = property(lambda self: f"{self.scale}/{self.arm}/seed-{self.seed}")
+    has_weights = property(lambda self: (self.path / WEIGHTS).is_dir())  # can its policy be asked again?
 
     @property
     def config(self) -> Config:
@@ -124,22 +125,15 @@ class Record:
         """Some rollouts, with tokens and entropies in nats as lists; see `egrc.trainer`."""
         return self._read("rollouts.parquet")
 
-    @property
-    def has_weights(self) -> bool:
-        """Can its policy be asked again?"""
-        return (self.path / WEIGHTS).is_dir()
-
     def _read(self, name: str) -> Any:
-        remedy = "restore it or train the run again"
-        if self.arm == "base":
-            remedy = "the arm 'base' is not trained"
-        elif name not in SLIM and not (self.path / "decisions.jsonl").is_file():
+        remedy = "the arm 'base' is not trained" if self.arm == "base" else RESTORE
+        if self.arm != "base" and name not in SLIM and not (self.path / "decisions.jsonl").is_file():
             remedy = "this study's runs keep only steps and answers; `train --out FOLDER` makes a whole one elsewhere"
         content, where = read(self.path / name, WHOLE[name], remedy), paths.shown(self.path / name)
         for column in WHOLE[name] if isinstance(content, pd.DataFrame) else ():
             if (empty := content[column].isna()).any():
                 raise RecordError(f"{where}, row {int(empty.to_numpy().argmax()) + 1}: {column} is empty; {remedy}")
-        if name == "steps.csv" and (gaps := content["step"].to_numpy() != np.arange(1, len(content) + 1)).any():
+        if name == "steps.csv" and (gaps := content["step"] != range(1, len(content) + 1)).any():
             row = int(gaps.argmax())
             raise RecordError(f"{where}, row {row + 1}: step {content['step'][row]}, expected {row + 1}; {remedy}")
         return content

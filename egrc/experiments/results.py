@@ -17,24 +17,20 @@ COLUMNS = [
 
 
 def results(scale: str | None = None, data: Path | None = None) -> pd.DataFrame:
-    """One row per scale, arm, seed, benchmark and temperature; no means over benchmarks.
+    """One row per scale, arm, seed, benchmark and temperature; no means over benchmarks.  Raises RecordError.
 
-    Columns: `source` ('run', or 'evaluation': then `arm` is who answered and `seed` the sampling's), problems, samples
-    (per problem), temperature, top_p, cap, accuracy (pass@1) and truncated (shares), mean_tokens and floor_tokens
-    (completion tokens, end of sequence included; no floor where none is known), stale (why, or None); of an evaluation
-    also the accuracy's 95% interval, the majority vote, and tokens of thinking and answer apart.
-    Raises RecordError for a damaged record.
+    `source` is 'run', or 'evaluation': then `arm` is who answered and `seed` the sampling's.  accuracy (pass@1) and
+    truncated are shares; tokens are completion tokens, end included; `stale` says why, or is None.
     """
     parts = []
     for run in records.load_all(scale, data):
         facts = {"scale": run.scale, "arm": run.arm, "seed": run.seed, "stale": records.stale(run), "source": "run"}
         facts |= {"top_p": 1.0, "cap": run.meta["config"]["cap"]}
         parts.append(summarise(run.evaluation).query("benchmark != 'mean'").assign(**facts))
-    for asked in evaluations.load_all(scale, data):
-        table = evaluations.table([asked]).rename(columns={"who": "arm"})
-        parts.append(table.assign(scale=asked.settings["scale"], stale=None, source="evaluation"))
+    for evaluation in evaluations.load_all(scale, data):
+        table = evaluations.table([evaluation]).rename(columns={"who": "arm"})
+        parts.append(table.assign(stale=None, source="evaluation"))
     for part in parts:
-        world = scales.world(part["scale"].iloc[0])
-        floors = {name: world.floor_tokens(name) for name in part["benchmark"].unique()}
-        part["floor_tokens"] = part["benchmark"].map(floors).astype(float)
+        floor = scales.world(part["scale"].iloc[0]).floor_tokens
+        part["floor_tokens"] = part["benchmark"].map(floor).astype(float)
     return pd.concat([p.reindex(columns=COLUMNS) for p in parts] or [pd.DataFrame(columns=COLUMNS)], ignore_index=True)

@@ -60,8 +60,8 @@ def run(
     with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        own_base = (data_dir / config.scale / "base").exists()
-        world = scales.world(config.scale, data_dir if own_base else None)
+        has_base = (data_dir / config.scale / "base").exists()
+        world = scales.world(config.scale, data_dir if has_base else None)
         launch.check(config, hardware, world)
         if launch.is_main():
             _prepare(work, config, world, fresh)
@@ -105,8 +105,8 @@ def train(
     """Train to the end, resuming from the last whole checkpoint in `work`, and leave `work/adapter`.
 
     With `stop_after`, take only that many steps and leave only the trainer's records (to replay a beginning).
-    `observe` sees the policy before the first step and after each; it may sample from it, since every step's rollouts
-    have a seed of their own, but must leave weights, gradients and mode as they were.
+    `observe` sees the policy where training begins and after each step; it may sample from it, since every step's
+    rollouts have a seed of their own, but must leave weights, gradients and mode as they were.
     """
     from transformers.trainer_callback import PrinterCallback
 
@@ -137,10 +137,10 @@ def train(
             on_progress("training", step, config.steps)
         return bool(stop_after) and step >= stop_after
 
-    callback = observer(after_step)
-    if own := config.recipe.phases[0].trainer:
-        module, function = own.split(":")
-        given = (config, world, work, settings, lora(config), [callback])
+    callback, adapter = observer(after_step), lora(config)
+    if special := config.recipe.phases[0].trainer:
+        module, function = special.split(":")
+        given = (config, world, work, settings, adapter, [callback])
         model = getattr(import_module(module), function)(*given, resume=not stop_after, on_progress=on_progress)
     else:
         base, tokenizer = world.policy()
@@ -162,7 +162,7 @@ def train(
             correct=world.correct,
             token_classes=world.token_classes(tokenizer),
             probe_prefixes=world.probe_prefixes(),
-            peft_config=lora(config),
+            peft_config=adapter,
         )
         trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
         trainer.add_callback(callback)
@@ -182,13 +182,13 @@ def lora(config: Config) -> Any:
 
 
 def observer(observe: Callable[[int, Any], bool | None]) -> Any:
-    """A callback that shows the policy before the first step and after each; where `observe` is true, training ends."""
+    """A callback that shows steps taken and policy where training begins and after each step; where `observe` is true
+    after one, training ends."""
     from transformers import TrainerCallback
 
     class Observer(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            if state.global_step == 0:
-                observe(0, model)
+            observe(state.global_step, model)
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             control.should_training_stop |= bool(observe(state.global_step, model))
@@ -228,8 +228,8 @@ def adapted(model: Any, adapter: Path) -> Any:
     try:
         return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the adapter in {adapter} cannot be used: {said}: copy or export it again") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the adapter in {adapter} cannot be used: {reason}: copy or export it again") from error
 
 
 def _evaluate(config: Config, world: Any, work: Path, on_progress: OnProgress | None, hardware: Hardware) -> None:

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from egrc.checks import ConfigError
+from egrc.checks import require
 from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.methods import MAIN, OURS, PEERS, recipe
@@ -169,8 +169,7 @@ SCALES: dict[str, Scale] = {
 
 
 def _scale(name: str) -> Scale:
-    if name not in SCALES:
-        raise ConfigError(f"no scale {name!r}: choose one of {', '.join(SCALES)}")
+    require(name in SCALES, f"no scale {name!r}: choose one of {', '.join(SCALES)}")
     return SCALES[name]
 
 
@@ -182,8 +181,8 @@ def runs(scale: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 def study(scale: str, name: str) -> tuple[str, ...]:
     """The arms of one study of a scale."""
     studies = _scale(scale).studies
-    if name not in studies:
-        raise ConfigError(f"no study {name!r} at scale {scale!r}: choose one of {', '.join(studies) or '(none)'}")
+    known = f"choose one of {', '.join(studies) or '(none)'}"
+    require(name in studies, f"no study {name!r} at scale {scale!r}: {known}")
     return studies[name]
 
 
@@ -195,12 +194,12 @@ def study_runs(scale: str, name: str) -> list[tuple[str, int]]:
 
 def extras(scale: str) -> dict[tuple[str, int], set[str]]:
     """The runs (arm, seed) that only studies name, with the names of these studies."""
-    s, found = _scale(scale), dict[tuple[str, int], set[str]]()
+    s, studies = _scale(scale), dict[tuple[str, int], set[str]]()
     for name in s.studies:
         for run in study_runs(scale, name):
             if run[0] not in s.arms or run[1] not in s.seeds:
-                found.setdefault(run, set()).add(name)
-    return found
+                studies.setdefault(run, set()).add(name)
+    return studies
 
 
 def keeps_all(scale: str, arm: str, seed: int) -> bool:
@@ -240,8 +239,8 @@ def config(scale: str, arm: str, seed: int = 0, **overrides: Any) -> Config:
     plain = recipe(of, lengths)
     phases = [phase.name for phase in plain.phases]
     known = sorted({*Config.__dataclass_fields__, *Lengths.__dataclass_fields__, *phases, "trl"})
-    if unknown := sorted(set(given) - set(known)):
-        raise ConfigError(f"{arm}: no setting {unknown}: choose from {known}")
+    unknown = sorted(set(given) - set(known))
+    require(not unknown, f"{arm}: no setting {unknown}: choose from {known}")
     settings = {"cap": lengths.cap} | {k: v for k, v in given.items() if k in Config.__dataclass_fields__}
     made = changed(plain, **{k: v for k, v in given.items() if k in (*phases, "trl")})
     return Config(scale=scale, arm=arm, recipe=made, seed=seed, **settings)

@@ -24,10 +24,7 @@ def main(scale: str) -> list[tuple[str, int]]:
 
 
 def needed(scale: str, runs: Runs | None = None) -> list[Config]:
-    """The configs of all runs (the main ones), the long ones first, so that all processes end at about the same time.
-
-    Raises ConfigError for unknown names.
-    """
+    """The configs of all runs (the main ones), the long ones first, so that all processes end at about one time."""
     configs = [scales.config(scale, arm, seed) for arm, seed in (main(scale) if runs is None else runs)]
     return sorted(configs, key=lambda c: 0 if c.arm == "base" else -c.steps * c.recipe.phases[0].budget)
 
@@ -35,25 +32,22 @@ def needed(scale: str, runs: Runs | None = None) -> list[Config]:
 def sweep(scale: str, data: Path | None = None, runs: Runs | None = None) -> None:
     """Make every record of a scale (the main ones, or of `runs`) that is missing or stale: one a core, on a GPU one.
 
-    Each run is a process of its own with one torch thread; its log is in build/logs.  Raises ConfigError before any of
-    them if this machine cannot make them; JobsError if any run failed, after all others have ended.
+    Each run is a process of its own with one torch thread; its log is in build/logs.  Raises ConfigError for unknown
+    names, and before any run if this machine cannot make them; JobsError if any run failed, after all others.
     """
-    data = data or paths.DATA
-    of_runs = [(config, paths.run_folder(data, scale, config.arm, config.seed)) for config in needed(scale, runs)]
-    wanted = [(config, folder) for config, folder in of_runs if not records.is_done(folder, config)]
-    hardware = scales.hardware(scale)
-    if wanted:  # once, instead of once in the log of every run
-        launch.check(wanted[0][0], hardware, scales.world(scale))
+    data, hardware, logs = data or paths.DATA, scales.hardware(scale), paths.BUILD / "logs" / scale
+    wanted: dict[Job, Config] = {}
+    for config in needed(scale, runs):
+        if not records.is_done(paths.run_folder(data, scale, config.arm, config.seed), config):
+            command = [sys.executable, "-m", "egrc", "train", "--scale", scale, "--arm", config.arm]
+            name, log = f"{config.arm}/seed-{config.seed}", logs / f"{config.arm}-seed-{config.seed}.log"
+            wanted[Job(name, [*command, "--seed", str(config.seed)], log, {"EGRC_DATA": str(data)})] = config
+    for config in list(wanted.values())[:1]:  # once, instead of once in the log of every run
+        launch.check(config, hardware, scales.world(scale))
     try:
-        run_jobs([_job(config, data) for config, _ in wanted], os.cpu_count() if hardware.dtype == "float32" else 1)
+        run_jobs(list(wanted), os.cpu_count() if hardware.dtype == "float32" else 1)
     finally:
-        for config, folder in wanted:
+        for config in wanted.values():
+            folder = paths.run_folder(data, scale, config.arm, config.seed)
             if folder.exists() and not scales.keeps_all(scale, config.arm, config.seed):
                 records.make_slim(folder, scales.keeps_weights(scale, config.arm, config.seed))
-
-
-def _job(config: Config, data: Path) -> Job:
-    command = [sys.executable, "-m", "egrc", "train", "--scale", config.scale]
-    command += ["--arm", config.arm, "--seed", str(config.seed)]
-    log = paths.BUILD / "logs" / config.scale / f"{config.arm}-seed-{config.seed}.log"
-    return Job(f"{config.arm}/seed-{config.seed}", command, log, {"EGRC_DATA": str(data)})

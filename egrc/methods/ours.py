@@ -133,7 +133,7 @@ class Guard(EntropyGate):
         self.masses = [*self.masses, reading.connectors][-self.window :]
         if self.start_mass is None and len(self.masses) == self.window:
             self.start_mass = math.fsum(self.masses) / len(self.masses)
-        return replace(super().update(step, reading), mass=reading.connectors)
+        return super().update(step, reading)
 
     def switch(self, smoothed: float, slope: float | None) -> str:
         if math.fsum(self.masses) / len(self.masses) >= self.fraction * (self.start_mass or 0.0):

@@ -206,5 +206,6 @@ def _record(
         row |= {name: logs[name] for name in ("step", "entropy", "loss", "grad_norm", "learning_rate", "seconds")}
         row |= {"margin": logs["rewards/margins"], "margin_positive": logs["rewards/accuracies"]}
         row["entropy_total"] = row["entropy"] * (row["tokens_mean"] + row["tokens_rejected_mean"]) / 2
-        recorder.step(row, decision)
+        recorder.steps.append(row)
+        recorder.decisions.append(decision)
     recorder.flush()

@@ -2,7 +2,7 @@
 
 Both trainers take steps on the same model, adapters, problems and batch, under two loads: completions of one fixed
 length, so that both do the same work; and completions as long as the policy writes them, where EGRC leaves out rows
-that have ended (`egrc.ended`) and TRL goes as far as the longest.  They take turns, because a shared machine drifts.
+that have ended (`egrc.scoring`) and TRL goes as far as the longest.  They take turns, because a shared machine drifts.
 """
 
 from __future__ import annotations

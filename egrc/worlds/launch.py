@@ -15,7 +15,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,8 @@ class Hardware:
 
     def on(self, given: Mapping[str, Any]) -> Hardware:
         """With other values for the machine at hand.  Raises ConfigError for unknown names and bad values."""
-        known = [f.name for f in fields(self)]
-        unknown = sorted(set(given) - set(known))
-        require(not unknown, f"no hardware setting {unknown}: choose from {known}")
+        unknown = sorted(given.keys() - vars(self).keys())
+        require(not unknown, f"no hardware setting {unknown}: choose from {list(vars(self))}")
         return replace(self, **given)
 
 
@@ -87,18 +86,12 @@ def micro_batches(config: Config, hardware: Hardware, world_size: int) -> tuple[
     Raises ConfigError where they do not divide.
     """
     total = config.prompts_per_step * config.group_size
-    require(
-        total % world_size == 0,
-        f"{config.prompts_per_step} problems x {config.group_size} rollouts do not divide among {world_size} ranks: "
-        f"start a number of processes that divides {total}",
-    )
+    ranks = f"{config.prompts_per_step} problems x {config.group_size} rollouts do not divide among {world_size} ranks"
+    require(total % world_size == 0, f"{ranks}: start a number of processes that divides {total}")
     share = total // world_size
     at_once = hardware.micro_batch or share
-    require(
-        share % at_once == 0,
-        f"micro_batch={at_once} does not divide the {share} rollouts of a rank ({total} on {world_size} ranks): choose "
-        "one that does, with --on micro_batch=N",
-    )
+    pieces = f"micro_batch={at_once} does not divide the {share} rollouts of a rank ({total} on {world_size} ranks)"
+    require(share % at_once == 0, f"{pieces}: choose one that does, with --on micro_batch=N")
     return at_once, share // at_once
 
 
@@ -111,22 +104,16 @@ def trainer_settings(config: Config, hardware: Hardware, world_size: int = 1) ->
         "bf16": hardware.dtype == "bfloat16",
         "gradient_checkpointing": hardware.gradient_checkpointing,
     }
-    if not hardware.vllm:
-        return settings
-    settings |= {
-        "use_vllm": True,
-        "vllm_mode": hardware.vllm,
+    if hardware.vllm:
         # the default, 'sequence_mask', zeroes a long completion whose small differences add up
-        "vllm_importance_sampling_mode": "token_truncate",
-        "vllm_importance_sampling_clip_max": 2.0,
-    }
+        correction = {"vllm_importance_sampling_mode": "token_truncate", "vllm_importance_sampling_clip_max": 2.0}
+        settings |= {"use_vllm": True, "vllm_mode": hardware.vllm, **correction}
     if hardware.vllm == "server":
-        return settings | {"vllm_server_base_url": hardware.vllm_server}
-    return settings | {
-        "vllm_gpu_memory_utilization": hardware.vllm_share,
-        "vllm_enable_sleep_mode": True,
-        "vllm_max_model_length": LONGEST_PROMPT + config.cap,
-    }
+        settings["vllm_server_base_url"] = hardware.vllm_server
+    if hardware.vllm == "colocate":
+        settings |= {"vllm_gpu_memory_utilization": hardware.vllm_share, "vllm_enable_sleep_mode": True,
+                     "vllm_max_model_length": LONGEST_PROMPT + config.cap}  # fmt: skip
+    return settings
 
 
 def check(config: Config, hardware: Hardware, world: Any) -> None:
@@ -136,12 +123,9 @@ def check(config: Config, hardware: Hardware, world: Any) -> None:
     (scale gpu's looks at vLLM, the GPU, its memory, the hub and the problems).  Raises ConfigError.
     """
     micro_batches(config, hardware, ranks())
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    require(
-        not sharded and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") != "3",
-        "FSDP and DeepSpeed ZeRO-3 shard the base weights, which the entropy's scoring does not support: use "
-        "configs/accelerate/ddp.yaml or configs/accelerate/zero2.yaml",
-    )
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower(), os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
+    sharded = "FSDP and DeepSpeed ZeRO-3 shard the base weights, which the entropy's scoring does not support"
+    require(asked[0] != "true" and asked[1] != "3", f"{sharded}: use configs/accelerate/ddp.yaml or zero2.yaml")
     if hasattr(world, "preflight"):
         world.preflight(config, hardware)
 
