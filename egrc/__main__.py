@@ -75,7 +75,6 @@ def parser() -> argparse.ArgumentParser:
     option("--arm", required=True)
     option("--seed", type=int, default=0)
     option("--out", type=Path, required=True, help="a new folder; nothing is overwritten")
-    option("--merge", action="store_true", help="the whole model with the adapter merged into it")
     return top
 
 
@@ -286,7 +285,7 @@ def export(a: Arguments) -> None:
     from egrc.experiments import records
     from egrc.experiments.export import export
 
-    print(f"egrc: {export(records.load(a.scale, a.arm, a.seed), a.out, a.merge)}")
+    print(f"egrc: {export(records.load(a.scale, a.arm, a.seed), a.out)}")
 
 
 if __name__ == "__main__":

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 import stub_records
-import torch
-from transformers import AutoModelForCausalLM
 
-from egrc import paths
 from egrc.__main__ import main
 from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import records, scales
 from egrc.experiments.export import ADAPTER, card, check_adapter, export
 from egrc.experiments.records import Record, RecordError
-from egrc.experiments.run import adapted, policy
+from egrc.experiments.run import adapted
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +36,6 @@ def test_an_adapter_and_its_card(record: Record, tmp_path: Path, capsys: pytest.
     err = capsys.readouterr().err
     assert err.startswith("egrc: ") and "is there already, and nothing is overwritten" in err and err.count("\n") == 1
     assert (out / "README.md").read_text() == "mine"
-
-
-def test_merged_weights_say_what_base_and_adapter_say(record: Record, tmp_path: Path) -> None:
-    merged = export(record, tmp_path / "model", merge=True)
-    assert {"README.md", "model.safetensors", "config.json", "tokenizer.json"} <= {f.name for f in merged.iterdir()}
-    for file in merged.iterdir():
-        assert file.suffix not in (".bin", ".pt", ".pkl", ".pth")
-        assert str(paths.ROOT).encode() not in file.read_bytes(), f"{file.name} names this machine"
-    model, tokenizer = policy(record.config, scales.world("pocket"), record.path / "adapter")
-    again = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
-    base, _ = scales.world("pocket").policy()
-    asked = tokenizer(scales.world("pocket").probe_prefixes()[:4], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        mine, theirs, untrained = (m(**asked).logits for m in (model, again, base))
-    assert torch.equal(mine, theirs) and not torch.allclose(mine, untrained)
 
 
 def test_what_has_no_adapter_cannot_be_exported(record: Record, tmp_path: Path) -> None:

@@ -87,16 +87,13 @@ def test_only_data_are_fetched_and_what_is_cached_is_not_asked_for(monkeypatch: 
     assert fetched == ["model-1.safetensors", "tokenizer.json", "config.json"]
 
 
-def test_without_network_or_cache_the_command_ends_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_network_or_cache_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real library, an empty cache and HF_HUB_OFFLINE."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert main(["generate", "--scale", "gpu", "What is 1 + 1?"]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("egrc: ") and err.count("\n") == 1
-    assert Gpu.HUB in err and "HF_HUB_OFFLINE is set: unset it" in err and "hf download" in err
+    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE is set: unset it.*hf download") as raised:
+        Gpu().policy()
+    assert Gpu.HUB in str(raised.value) and "\n" not in str(raised.value)
 
 
 # --- what the machine must have -----------------------------------------------------------------------------------

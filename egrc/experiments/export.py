@@ -1,4 +1,4 @@
-"""A trained adapter for others: safetensors and a model card, alone or merged into its base.
+"""A trained adapter for others: safetensors and a model card; and adapters from others, checked before use.
 
 The card says what was run, on which data, with which settings and results, and what does not follow from it.  All
 numbers come from the record.
@@ -21,7 +21,6 @@ from egrc.experiments import records, scales
 from egrc.experiments.dryrun import flat
 from egrc.experiments.fingerprint import portable
 from egrc.experiments.records import Record, RecordError
-from egrc.experiments.run import policy
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 LIMITS = {
@@ -40,8 +39,8 @@ LIMITS = {
 }
 
 
-def export(record: Record, out: Path, merge: bool = False) -> Path:
-    """Write a record's adapter and its card into a new folder; with `merge`, the whole model with the adapter in it.
+def export(record: Record, out: Path) -> Path:
+    """Write a record's adapter and its card into a new folder.
 
     Raises RecordError where the record has no adapter, WriteError where there is something in `out` already, or it
     cannot be written.
@@ -56,30 +55,25 @@ def export(record: Record, out: Path, merge: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "export"
         made.mkdir()
-        if merge:
-            for part in policy(record.config, scales.world(record.scale), adapter):
-                part.save_pretrained(made)  # safetensors; transformers writes no others
-        else:
-            for name in ADAPTER:
-                shutil.copy(adapter / name, made)
-        write_text(made / "README.md", card(record, merge))
+        for name in ADAPTER:
+            shutil.copy(adapter / name, made)
+        write_text(made / "README.md", card(record))
         for file in made.iterdir():
             file.chmod(0o644)  # safetensors writes for the owner only
         publish_folder(made, out)
     return out
 
 
-def card(record: Record, merged: bool = False) -> str:
+def card(record: Record) -> str:
     """The model card: what, data, settings, results, limits.  Raises RecordError for a damaged record."""
     base = json.loads((record.path / "adapter" / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
     on_hub = base.count("/") == 1 and not base.startswith("data/")  # 'owner/name', and not a path of the repository
     named = f"base_model: {base}\n" if on_hub else ""
-    what = "the base model with a LoRA adapter merged into it" if merged else "a LoRA adapter"
     stale, config, scale = records.stale(record), record.config, record.scale
     warning = f"\nThe record is stale ({stale}): today's code may not produce it.\n" if stale else ""
     tested = summarise(record.evaluation).query("benchmark != 'mean'").groupby("benchmark", sort=False)["problems"]
     return f"""---
-library_name: {"transformers" if merged else "peft"}
+library_name: peft
 {named}tags: [egrc, grpo, lora, reasoning-compression]
 ---
 
@@ -88,7 +82,7 @@ library_name: {"transformers" if merged else "peft"}
 ## What this is
 
 The run `{record.name}` of the package `egrc`, an independent companion to *Entropy-Guided Reasoning Compression* \
-(arXiv 2511.14258): {what} of `{base}`, trained with the arm `{record.arm}`.
+(arXiv 2511.14258): a LoRA adapter of `{base}`, trained with the arm `{record.arm}`.
 {warning}
 ## Data
 
