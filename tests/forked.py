@@ -24,7 +24,7 @@ def _work(env: dict[str, str], work: Callable[..., Any], args: tuple) -> None:
     work(*args)
 
 
-def exit_code(process: BaseProcess, timeout: float = 300) -> int | None:
+def exit_code(process: BaseProcess, timeout: float = 1200) -> int | None:
     """Wait for it: 0, 1 where it raised something (its traceback is in our stderr), minus the signal that killed it."""
     process.join(timeout)
     if process.exitcode is None:

@@ -90,4 +90,4 @@ def run(path, fresh):
 @pytest.mark.parametrize("path", [p for p in ALL if not lacking(p, "pocket")], ids=lambda path: path.stem)
 def test_runs_and_imports_trl_only_to_train(path, tmp_path, shared_numbers, capfd):
     process = forked.start(run, path, path.stem == TRAINS, IPYTHONDIR=str(tmp_path))
-    assert forked.exit_code(process, timeout=600) == 0, capfd.readouterr()
+    assert forked.exit_code(process) == 0, capfd.readouterr()

@@ -100,8 +100,8 @@ def test_a_finished_run_takes_no_further_step(whole: Path, tmp_path: Path) -> No
     assert trainer.train(resume_from_checkpoint=True).global_step == STEPS == trainer.state.global_step
     assert (tmp_path / "records" / "steps.csv").read_bytes() == (whole / "records" / "steps.csv").read_bytes()
     trainer.save_model(str(tmp_path / "again"))
-    expected, loaded = load_file(whole / "out" / "checkpoint-8" / ADAPTER), load_file(tmp_path / "again" / ADAPTER)
-    assert all(torch.equal(expected[name], loaded[name]) for name in expected)
+    expected, loaded = whole / "out" / "checkpoint-8" / ADAPTER, tmp_path / "again" / ADAPTER
+    assert expected.read_bytes() == loaded.read_bytes()
 
 
 def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
