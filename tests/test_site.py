@@ -92,7 +92,7 @@ if CHROMIUM:  # the tests above read what it would load
         page.with_name("looked_at.html").write_text(text.replace("</body>", f"{look}</body>"), encoding="utf-8")
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=400,800", "--dump-dom",
                    f"--user-data-dir={tmp_path}", page.with_name("looked_at.html").as_uri()]  # fmt: skip
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
         assert '<title>{"missing":0,"elsewhere":0,"too_wide":false}</title>' in shown
 
 
