@@ -12,13 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pictures import legible
 
-from egrc.analysis import floor, limits, measure
+from egrc.analysis import floor, limits
 from egrc.analysis.floor import COLUMNS, SUMS, Trace
-from egrc.atomic import write_parquet
 from egrc.entropy import CLASSES
-from egrc.figures import fig10_floor
 from egrc.worlds.pocket import Pocket, base, exact
 from egrc.worlds.pocket.world import VOCABULARY, Problem
 
@@ -244,19 +241,3 @@ def test_the_steps_that_questions_name_are_measured() -> None:
     assert limits.LAST == base.STEPS == floor.ALONG[-1]
     assert limits.STAGE_TWO == base.MIXED_STEPS and limits.STAGE_TWO in floor.ALONG
     assert all(points[-1] == limits.TRAINED_ON for points in floor.LOOKS.values())
-
-
-def test_the_figure_shows_every_seed_and_says_what_is_left_out(
-    tmp_path: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "N_BOOT", 50)
-    write_parquet(measure.file("floor", "pocket", tmp_path), table)
-    figure, drawn = fig10_floor.draw("pocket", tmp_path)
-    said = " ".join(t.get_text() for t in legible(figure))
-    assert "base 8.0%" in said and "Floor" in said
-    left, right = figure.axes
-    assert len([ln for ln in left.lines if ln.get_linewidth() == 0.5]) == 3 * len(floor.LOOKS)
-    dots = [ln for ln in right.lines if ln.get_markersize() == 1.8]
-    assert len(dots) == 6 and all(len(ln.get_xdata()) == 3 for ln in dots)
-    base = drawn.query("panel == 'arms' and name == 'base' and quantity == 'floor' and seed == -1")
-    np.testing.assert_allclose(base["estimate"], 0.3)

@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 from egrc import paths
-from egrc.paper.products import execute, lacking
+from egrc.paper.products import execute
 
 ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 TRAINS = "03_reward_gate_trainer"
@@ -70,7 +70,7 @@ def test_has_parameters_short_cells_and_stable_ids(path):
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     ("path", "fresh"),
-    [*((p, False) for p in ALL if not lacking(p, "pocket")), *((p, True) for p in ALL if p.stem == TRAINS)],
+    [*((p, False) for p in ALL), *((p, True) for p in ALL if p.stem == TRAINS)],
     ids=lambda value: getattr(value, "stem", str(value)),
 )
 def test_runs_alone_and_imports_trl_only_to_train(path, fresh, tmp_path, monkeypatch):

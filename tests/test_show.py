@@ -42,13 +42,6 @@ def test_header_is_the_docstring_and_by_name_imports_nothing():
             show.header(bare)
 
 
-def test_a_header_by_name_imports_nothing():
-    code = "import sys, egrc.figures.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "TRL" in shown.stdout
-
-
 def test_uncertain_tokens_differ_by_more_than_colour():
     shown = show.rollout(ROW)
     assert "so''' 1 2' <eos>''" in repr(shown)
