@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import stub_records
 
 from egrc.atomic import write_csv, write_json, write_parquet, write_text
-from egrc.config import Config, Lengths
-from egrc.controller import EntropyGate
-from egrc.methods import recipe
-from egrc.paths import run_folder
 
 BENCHMARKS = ("forward-3", "forward-4", "forward-5", "hole-2", "hole-2r", "hole-3")
 FLOORS = dict(zip(BENCHMARKS, (13.0, 17.0, 21.0, 22.0, 26.0, 30.0), strict=True))
@@ -23,22 +20,8 @@ TEMPERATURES = (1.0, BEST, 0.0)
 STEPS = 120
 PROBLEMS = 40
 ARMS = ("base", "accuracy", "compression", "joint", "egrc", "egrc-reversed")
-LENGTH = {
-    "base": 1.0,
-    "accuracy": 1.3,
-    "compression": 0.25,
-    "joint": 0.5,
-    "egrc": 0.28,
-    "egrc-reversed": 0.45,
-}
-SKILL = {
-    "base": 0.72,
-    "accuracy": 0.82,
-    "compression": 0.6,
-    "joint": 0.66,
-    "egrc": 0.8,
-    "egrc-reversed": 0.63,
-}
+LENGTH = dict(zip(ARMS, (1.0, 1.3, 0.25, 0.5, 0.28, 0.45), strict=True))
+SKILL = dict(zip(ARMS, (0.72, 0.82, 0.6, 0.66, 0.8, 0.63), strict=True))
 
 
 def switch_step(arm: str, seed: int) -> int:
@@ -57,23 +40,13 @@ def steps(arm: str, seed: int) -> pd.DataFrame:
     entropy = (0.4 + np.cumsum(slope) + rng.normal(0, 0.01, STEPS)).clip(0.05)
     length = 90 * (LENGTH[arm] + (1 - LENGTH[arm]) * np.exp(-step / 30)) + rng.normal(0, 3, STEPS)
     columns = {
-        "step": step,
-        "phase": phase,
-        "temperature": np.where(phase == "explore", 1.2, 1.0),
-        "budget": 90,
-        "accuracy": SKILL[arm] - 0.2 * np.exp(-step / 30) + rng.normal(0, 0.03, STEPS),
-        "reward": 0.5,
-        "tokens_mean": length,
-        "truncated": 0.0,
-        "entropy": entropy,
-        "entropy_smoothed": entropy,
-        "entropy_total": entropy * length,
-        "connectors_mean": length / 9,
+        "step": step, "phase": phase, "temperature": np.where(phase == "explore", 1.2, 1.0), "budget": 90,
+        "accuracy": SKILL[arm] - 0.2 * np.exp(-step / 30) + rng.normal(0, 0.03, STEPS), "reward": 0.5,
+        "tokens_mean": length, "truncated": 0.0, "entropy": entropy, "entropy_smoothed": entropy,
+        "entropy_total": entropy * length, "connectors_mean": length / 9, "loss": 0.0,
         "probe_entropy": np.where(step % 10 == 1, 0.8 * entropy, np.nan),
-        "loss": 0.0,
-        "generated_tokens": np.cumsum(length).round().astype(int),
-        "seconds": rng.random(STEPS).cumsum(),
-    }
+        "generated_tokens": np.cumsum(length).round().astype(int), "seconds": rng.random(STEPS).cumsum(),
+    }  # fmt: skip
     return pd.DataFrame(columns)
 
 
@@ -103,15 +76,12 @@ def answers(rng: np.random.Generator, length: float, skill: float, problems: int
             n = problems * k
             full = FLOORS[benchmark] * 5 * length * (0.8 + 0.2 * temperature)
             columns = {
-                "benchmark": benchmark,
-                "id": np.repeat([f"{benchmark}/{i}" for i in range(problems)], k),
-                "temperature": temperature,
-                "sample": np.tile(range(k), problems),
+                "benchmark": benchmark, "id": np.repeat([f"{benchmark}/{i}" for i in range(problems)], k),
+                "temperature": temperature, "sample": np.tile(range(k), problems),
                 "correct": rng.random(n) < skill - 0.05 * b + 0.1,
                 "tokens": rng.normal(full, full / 5, n).clip(FLOORS[benchmark]).round().astype(int),
-                "truncated": False,
-                "text": None,
-            }
+                "truncated": False, "text": None,
+            }  # fmt: skip
             frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
@@ -122,15 +92,11 @@ def write_run(data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None,
     `like`: the arm whose recipe and steps it has, where it is none of `ARMS`; then it has no decisions, as a study's.
     """
     of = like or arm
-    folder = run_folder(data, "pocket", arm, seed)
-    lengths = Lengths(cap=256, compress_budget=160, explore_budget=90, r=0.05, gate=EntropyGate())
-    config = Config("pocket", arm, recipe(of, lengths), seed)
-    meta = {"config": config.to_dict(), "config_hash": f"{arm}-{seed}",
-            "versions": {}, "seconds": 1.0, "generated_tokens": 1, "status": "complete"}  # fmt: skip
-    write_json(folder / "run.json", meta)
+    folder = stub_records.write(data, arm, seed)
     write_parquet(folder / "evaluation.parquet", evaluation(of, seed) if rows is None else rows)
     if arm != "base":
         write_csv(folder / "steps.csv", steps(of, seed))
+        (folder / "decisions.jsonl").unlink()
     if of == arm != "base":
         write_text(folder / "decisions.jsonl", "".join(json.dumps(d) + "\n" for d in decisions(arm, seed)))
     return folder

@@ -57,14 +57,6 @@ def test_bad_numbers_are_refused(counts: list, sums: list, message: str) -> None
         changes.decompose([1, 1], [1, 1], counts, sums)
 
 
-def test_from_the_first_steps_to_the_last_tokens_are_pooled_not_means() -> None:
-    steps = pd.DataFrame({"tokens_mean": [30.0, 10, 10, 10, 10, 10, 10, 10]})
-    steps[[f"share_{c}" for c in CLASSES]] = [1, 0, 0, 0]
-    steps[[f"entropy_{c}" for c in CLASSES]] = [[h, np.nan, np.nan, np.nan] for h in (1, 4, 4, 4, 4, 3, 3, 3)]
-    found = changes.along(steps)  # first five: 30 + 4 x 40 nats in 70 tokens
-    assert found["total"] == found["certainty_connector"] == pytest.approx(3 - 190 / 70) and found["mix"] == 0
-
-
 def rows(counts: list[float], nats: list[float], n: int = 1, benchmark: str = "hole-2") -> pd.DataFrame:
     """n problems alike."""
     table = pd.DataFrame({"benchmark": benchmark, "id": [f"p{i}" for i in range(n)]})
@@ -78,7 +70,7 @@ def test_tokens_are_pooled_over_benchmarks_of_different_sizes() -> None:
     before, after = (pd.concat([rows([1, 1, 0, 0], [h, 0, 0, 0], 3, "a"), rest]) for h in (1, 3))
     found = changes.split(before, after, n_boot=20).set_index("part")
     assert found.loc["total"].tolist() == pytest.approx([10 / 8 - 4 / 8] * 3)  # nothing varies inside
-    assert found.loc["certainty_connector", "estimate"] == pytest.approx(0.75) and found.loc["mix", "estimate"] == 0
+    assert found.loc["certainty", "estimate"] == pytest.approx(0.75) and found.loc["mix", "estimate"] == 0
 
 
 def test_an_interval_holds_what_varies_between_problems() -> None:
@@ -88,6 +80,57 @@ def test_an_interval_holds_what_varies_between_problems() -> None:
     assert line["low"] < -1 < line["high"] and line["high"] - line["low"] == pytest.approx(3.92 * 0.01, rel=0.25)
 
 
-def test_different_problems_are_refused() -> None:
-    with pytest.raises(ValueError, match="not asked the same.*'hole-2', 'p1'"):
-        changes.split(rows([1, 1, 0, 0], [1, 0, 0, 0], 2), rows([1, 1, 0, 0], [1, 0, 0, 0], 1))
+# --- readings of a change -----------------------------------------------------------------------------------------
+
+PROBLEMS, SAMPLES, SEEDS = 12, 4, (0, 1)
+BY_HAND = {"per_token": 0.25, "per_completion": 5, "prefix": 5, "tokens": 8, "distinct": 0.75, "coverage": 0.75}
+"""What the arm has more than the base of the quantity that moved, in the rows of `policies`."""
+
+
+def policies(quantity: str, arm: str = "accuracy") -> pd.DataFrame:
+    """Rows of base and arm, two benchmarks: the arm has more of a quantity, everything else is alike."""
+
+    def line(i: int, name: str, seed: int, number: int) -> dict:
+        up = {q: q == quantity and name == arm for q in BY_HAND}
+        correct = number == 0 or (quantity == "coverage" and not up["coverage"])
+        same = quantity == "distinct" and not up["distinct"]
+        nats = 10.0 + 5 * (up["per_token"] or up["per_completion"] or up["prefix"])
+        return {
+            "kind": "prefix" if quantity == "prefix" else "completion", "benchmark": "ab"[i % 2], "id": str(i),
+            "arm": name, "seed": seed, "sample": number, "entropy_sum": nats, "tokens": 20 + 8 * up["tokens"],
+            "correct": correct, "text_key": "0" if same else str(number),
+        }  # fmt: skip
+
+    runs = [(i, name, seed) for i in range(PROBLEMS) for name in (arm, "base") for seed in SEEDS]
+    return pd.DataFrame([line(*run, k) for run in runs for k in range(SAMPLES)])
+
+
+@pytest.mark.parametrize("quantity", BY_HAND)
+def test_a_policy_that_moved(quantity: str) -> None:
+    found = changes.change(policies(quantity), "accuracy", quantity, n_boot=50)
+    assert found[:3] == pytest.approx([BY_HAND[quantity]] * 3) and (found.n, found.seeds) == (PROBLEMS, len(SEEDS))
+    assert found.by_seed == pytest.approx([found.estimate] * len(SEEDS))
+
+
+def test_a_seed_alone_is_compared_with_all_of_the_base() -> None:
+    rows = policies("tokens")
+    rows.loc[(rows["arm"] == "accuracy") & (rows["seed"] == 1), "tokens"] -= 10
+    rows.loc[(rows["arm"] == "base") & (rows["seed"] == 1), "tokens"] -= 4
+    found = changes.change(rows, "accuracy", "tokens", n_boot=10)
+    assert found.by_seed == (8 + 2, 8 - 10 + 2)
+    assert found.estimate == 8 - 5 + 2
+
+
+def test_entropy_per_token_is_one_sum_by_another() -> None:
+    """A problem of 30 tokens at 1 nat and three of 10 at 0: (30 + 0)/60, although benchmarks and problems differ."""
+    rows = policies("per_token").query("id in ['0', '1', '2', '4'] and seed == 0")
+    mine, long = rows["arm"] == "accuracy", rows["id"] == "1"
+    rows.loc[mine, "entropy_sum"], rows.loc[mine, "tokens"] = np.where(long, 30, 0)[mine], np.where(long, 30, 10)[mine]
+    assert changes.change(rows, "accuracy", "per_token", n_boot=10).estimate == pytest.approx(30 / 60 - 10 / 20)
+
+
+def test_rows_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(ValueError, match="no rows of arm 'egrc'.*accuracy"):
+        changes.change(policies("tokens"), "egrc", "tokens")
+    with pytest.raises(ValueError, match="not asked the same.*'0'"):
+        changes.change(policies("tokens").iloc[2 * SAMPLES :], "accuracy", "tokens")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egrc.analysis import dilemma
-from egrc.analysis.dilemma import WAYS, DilemmaError, Frontier, frontier, gap
+from egrc.analysis.dilemma import WAYS, frontier, gap
 from egrc.experiments import scales
 from egrc.experiments.records import RecordError
 
@@ -39,14 +39,6 @@ def test_a_gap_is_the_mean_over_what_both_have() -> None:
     assert gap(np.array([0.0, 5.0, 10.0]), np.array([0.0, 1.0, 0.0]), x, np.zeros(2)) == pytest.approx(0.5)
     assert gap(np.array([5.0]), np.array([0.9]), x, y) == pytest.approx(0.4)  # a point
     assert math.isnan(gap(x, y, x + 11, y))
-
-
-def test_both_readings_by_hand() -> None:
-    joint = Frontier(np.array([10.0, 30.0]), np.array([0.4, 0.6]))
-    staged = Frontier(np.array([10.0, 30.0]), np.array([0.5, 0.7]))
-    # at equal length 0.1 more; at equal accuracy (0.5 to 0.6) 10 tokens fewer, 100 tokens being worth 1
-    assert dilemma.gaps(joint, staged) == pytest.approx((0.1, 10.0))
-    assert dilemma.gaps(staged, joint) == pytest.approx((-0.1, -10.0))
 
 
 def test_resamples_without_a_number_count_as_the_worst_and_the_best() -> None:
@@ -118,28 +110,28 @@ def test_points_say_which_settings_are_on_the_frontier() -> None:
 def test_settings_that_were_not_asked_alike_are_refused() -> None:
     table = rows(JOINT | {"egrc": (10, 0.4)})
     for column, value in (("id", "p3"), ("seed", 1)):
-        with pytest.raises(DilemmaError, match="same problems"):
+        with pytest.raises(ValueError, match="same problems"):
             dilemma.readings(table[~((table["arm"] == "egrc") & (table[column] == value))], n_boot=5)
-    with pytest.raises(DilemmaError, match="no settings of staged.*sweep --study dilemma"):
-        dilemma.readings(rows(JOINT), n_boot=5)
 
 
-def record(arm: str, evaluation: pd.DataFrame, **settings: Any) -> SimpleNamespace:
-    config = scales.config("pocket", arm, **settings)
-    return SimpleNamespace(arm=arm, seed=0, name=f"pocket/{arm}/seed-0", config=config, evaluation=evaluation)
+def test_rows_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    def study(**settings: Any) -> list[SimpleNamespace]:
+        configs = [scales.config("pocket", arm) for arm in ("joint-r0.8", "truncation")]
+        configs.append(scales.config("pocket", "egrc", **settings))
+        known = {"seed": 0, "evaluation": answers, "meta": {"config_hash": "x"}}
+        return [SimpleNamespace(arm=c.arm, name=c.arm, config=c, **known) for c in configs]
 
-
-def test_rows_of_records() -> None:
     answers = pd.DataFrame({"benchmark": "hole-2", "id": ["a", "a"], "temperature": [0.6, 1.0], "correct": True,
-                            "tokens": [7, 9]})  # fmt: skip
-    table = dilemma.rows([record(arm, answers) for arm in ("joint-r0.8", "egrc", "truncation")], 0.6)
+                            "tokens": [7, 9], "truncated": False})  # fmt: skip
+    monkeypatch.setattr(dilemma.tables, "compared_at", lambda scale, data: 0.6)
+    monkeypatch.setattr(dilemma.records, "load_study", lambda scale, name, data: study())
+    table = dilemma.load("pocket")
     assert table[["arm", "r", "tokens"]].to_numpy().tolist() == [
-        ["joint-r0.8", 0.8, 7], ["egrc", 0.05, 7], ["truncation", 1.0, 7],
+        ["joint-r0.8", 0.8, 7], ["truncation", 1.0, 7], ["egrc", 0.05, 7],
     ]  # fmt: skip
-    with pytest.raises(DilemmaError, match="not at equal rollouts: pocket/joint/seed-0 used 12800, pocket/egrc/seed-0"):
-        dilemma.rows([record("joint", answers), record("egrc", answers, steps=5)], 0.6)
-    with pytest.raises(DilemmaError, match="not evaluated at temperature 0.3"):
-        dilemma.rows([record("joint", answers)], 0.3)
+    monkeypatch.setattr(dilemma.records, "load_study", lambda scale, name, data: study(steps=5))
+    with pytest.raises(RecordError, match="not at equal rollouts: {'joint-r0.8': 12800, 'truncation': 12800, 'egrc'"):
+        dilemma.load("pocket")
     with pytest.raises(RecordError, match="scale 'smol' has no study 'dilemma'"):
         dilemma.load("smol")
 

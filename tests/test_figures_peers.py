@@ -18,7 +18,7 @@ from egrc.experiments import scales
 from egrc.experiments.records import RecordError
 from egrc.figures import FIGURES, fig12_peers, style
 
-NAMES = ("fig12_peers", "fig14_kept_length")
+NAMES = ("fig12_peers",)
 Drawn = tuple[Figure, pd.DataFrame]
 
 

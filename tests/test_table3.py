@@ -43,10 +43,6 @@ def test_families_hold_each_peer_once_and_a_variant_goes_with_its_method() -> No
         **{"egrc-fixed": "ablation", "egrc-guard": "ours", "egrc-plus-r0.2": "ours", "base": "base"},
     }
     assert {arm: table3.family("pocket", arm) for arm in families} == families
-    arms = ["base", "egrc", "egrc-plus", "lc-r1", "lc-r1-w0.5", "dler", "joint", "joint-r0.8"]
-    several = {"lc-r1": ["lc-r1", "lc-r1-w0.5"], "joint": ["joint", "joint-r0.8"]}
-    assert table3.fronts("pocket", arms, "egrc") == several | {"egrc": ["egrc"]}
-    assert table3.fronts("pocket", arms, "dot") == several
 
 
 def test_what_a_variant_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_without_base_floor_or_best_temperature_only_what_needs_them_is_empty(by
     assert tables.best_note(by_hand, 0.3) in table1.notes(by_hand, 0.3) and "0.3" in tables.best_note(by_hand, 0.3)
 
 
-def test_one_shared_bootstrap_gives_the_intervals_of_one_bootstrap_per_statistic() -> None:
+def test_intervals_are_those_of_the_paired_bootstrap() -> None:
     base, egrc = (synthetic.evaluation(arm, 0).assign(arm=arm, seed=0) for arm in ("base", "egrc"))
     table = tables.compare(pd.concat([base, egrc]), synthetic.FLOORS, None, ["gain"])
     sides = [side[side["temperature"] == 1.0] for side in (egrc, base)]
@@ -99,7 +99,8 @@ def test_arms_asked_different_problems_are_refused(by_hand: pd.DataFrame) -> Non
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     present = [("base", s) for s in range(3)] + [("egrc", 0), ("joint", 0), ("joint", 1)]
     lacking = tables.missing(("base", "egrc", "joint", "accuracy"), present)
-    assert lacking == ["egrc: only 1 seed", "joint: only 2 seeds", "accuracy: no record"]
+    assert lacking == "Missing: only 1 seed: egrc; only 2 seeds: joint; no record: accuracy."
+    assert tables.missing({"egrc": 1, "joint": 2}, present) == ""
     with pytest.raises(RecordError, match="egrc train"):
         tables.evaluations(load_all("pocket", tmp_path))
     assert tables.best_temperature("pocket", tmp_path) is None and tables.compared_at("pocket", tmp_path) == 1
@@ -120,7 +121,7 @@ def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytes
     assert once == again
     text, tex = (part.decode() for part in once)
     for shown in (text, tex):
-        assert "joint: no record" in shown and "egrc: only 2 seeds" in shown
+        assert "only 2 seeds: base, egrc" in shown and "no record: accuracy, compression, joint" in shown
         assert all(b in shown for b in synthetic.BENCHMARKS) and "0.6 (base's best)" in shown and "greedy" in shown
     per_benchmark = 2 * len(synthetic.TEMPERATURES)
     assert sum(ln.startswith(("| base", "| egrc")) for ln in text.splitlines()) == per_benchmark * 7

@@ -11,8 +11,7 @@ the number of comparisons: of twenty ablations that change nothing, one is expec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis import tables
-from egrc.config import Config
 from egrc.evaluation import intervals
 from egrc.evaluation.intervals import N_BOOT
 from egrc.experiments import scales
@@ -40,7 +38,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "compression": "no phase 2",
         "egrc-separate": "length of wrong answers, too",
         "egrc-correctness-only": "correctness only",
-        "egrc-temperature-1": "temperature {change}",
+        "egrc-temperature-1": "temperature 1",
     },
     "order and number of switches": {
         "egrc-reversed": "stages reversed",
@@ -55,13 +53,15 @@ GROUPS: dict[str, dict[str, str]] = {
         "egrc-shuffled": "entropy, shuffled in time",
     },
     "settings": {
-        **dict.fromkeys(("egrc-r0.02", "egrc-r0.2", "egrc-r0.8"), "r {change}"),
-        **dict.fromkeys(("egrc-L120", "egrc-L240"), "L {change}"),
-        "egrc-dapo": "loss {change}",
+        **{f"egrc-r{r}": f"r = {r}" for r in (0.02, 0.2, 0.8)},
+        **{f"egrc-L{budget}": f"L = {budget}" for budget in (120, 240)},
+        "egrc-dapo": "normalised as DAPO's loss",
         "egrc-more-updates": "half the batch, twice the steps",
     },
 }
-"""The ablations as they are ordered and shown, each in a few words; `{change}` is filled in from the settings."""
+"""The ablations as they are ordered and shown."""
+WORDS = {arm: words for group in GROUPS.values() for arm, words in group.items()}
+"""Each of them in a few words; what it changes, setting by setting, is in `changed`."""
 
 
 def load(scale: str, data: Path | None = None) -> list[Record]:
@@ -82,15 +82,6 @@ def command(scale: str) -> str:
     return f"`python -m egrc sweep --scale {scale} --study {STUDY}` makes it"
 
 
-def missing(scale: str, arms: Iterable[str]) -> list[str]:
-    """Ablations of the study that are not among the arms at hand."""
-    there = set(arms)
-    return [arm for arm in scales.study(scale, STUDY) if arm not in there]
-
-
-# --- differences --------------------------------------------------------------------------------------------------
-
-
 def levels(rows: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
     """`tables.by_run` of rows at one temperature: index arm, seed and part ('mean', or a benchmark)."""
     runs = tables.by_run(rows, floor).rename(columns={"benchmark": "part"})
@@ -105,29 +96,19 @@ def differences(rows: pd.DataFrame, floor: Mapping[str, float], n_boot: int = N_
     (in all parts), seeds (those that both have; arms without any are left out), noise and clear (see the header).
     Raises ValueError where two arms were asked different problems.
     """
-    base, runs = rows[rows["arm"] == "base"], levels(rows, floor)
-    limits = np.array([floor[name] for name in sorted(base["benchmark"].unique())])
-    problems = base.groupby("benchmark")["id"].nunique().sum()
-    seeds = {arm: set(own["seed"]) for arm, own in rows.groupby("arm", sort=False)}
-
-    @cache
-    def side(arm: str, common: tuple[int, ...]) -> list[dict[str, np.ndarray]]:
-        """As observed and as resampled; the bootstrap draws the same problems for every arm."""
-        own = rows[(rows["arm"] == arm) & rows["seed"].isin(common)]
-        pairs = intervals.pairs(own, base, n_boot)
-        return [{name: tables.statistic(name, *pair, limits) for name in tables.LEVELS} for pair in pairs]
-
-    lines = []
-    for arm, own in seeds.items():
-        both = tuple(sorted(own & seeds[WHOLE]))
-        if arm in ("base", WHOLE) or not both:
+    runs, lines, seeds = levels(rows, floor), [], rows.groupby("arm", sort=False)["seed"].agg(set)
+    limits = np.array([floor[name] for name in sorted(rows["benchmark"].unique())])
+    problems = len(rows[["benchmark", "id"]].drop_duplicates())
+    for arm, own in seeds.drop(["base", WHOLE]).items():
+        if not (both := own & seeds[WHOLE]):
             continue
-        chance = noise(runs, len(both))
-        for part, at in tables.parts(base).items():
+        sides, chance = rows["arm"].isin((arm, WHOLE)) & rows["seed"].isin(both), noise(runs, len(both))
+        means = tables.resampled(rows[sides | (rows["arm"] == "base")], n_boot)
+        for part, at in tables.parts(rows).items():
             for name in tables.LEVELS:
-                pairs = zip(side(arm, both), side(WHOLE, both), strict=True)
-                drawn = [a[name][..., at].mean(-1) - b[name][..., at].mean(-1) for a, b in pairs]
-                estimate, low, high = intervals.estimate(*drawn)
+                changed, whole = (tables.STATISTICS[name](means[a], means["base"], limits) for a in (arm, WHOLE))
+                values = changed[:, at].mean(-1) - whole[:, at].mean(-1)
+                estimate, low, high = intervals.estimate(values[0], values[1:])
                 clear = (low > 0 or high < 0) and abs(estimate) > chance.loc[part, name]
                 numbers = (estimate, low, high, problems, len(both), chance.loc[part, name], clear)
                 lines.append((arm, part, name, *numbers))
@@ -157,39 +138,26 @@ def in_words(line: Mapping[str, Any]) -> str:
     return f"{side}, {'beyond' if line['clear'] else 'within'} the noise of seeds ({number})"
 
 
-# --- what a variant changes, and when it switched -----------------------------------------------------------------
+def changed(scale: str, arm: str) -> pd.DataFrame:
+    """The settings in which an arm differs from `egrc`: index setting, columns egrc and here.  None: off."""
 
+    def flat(name: str) -> dict[str, Any]:
+        """Each setting under one name, in which a phase is named and not counted."""
+        settings = scales.config(scale, name).to_dict()
+        recipe = settings.pop("recipe")
+        order = {"order of phases": ", ".join(phase["name"] for phase in recipe["phases"])}
+        named = {phase["name"]: phase for phase in recipe["phases"]} | {k: recipe[k] for k in ("gate", "trl")}
+        parts = {f"{part}: {k}": v for part, fields in named.items() for k, v in fields.items() if k != "name"}
+        return {k: v for k, v in settings.items() if k not in ("arm", "seed")} | order | parts
 
-def changed(scale: str, arm: str, other: str = WHOLE) -> pd.DataFrame:
-    """The settings in which two arms differ: index setting, a column for each arm.  None: off."""
-    sides = {name: _flat(scales.config(scale, name)) for name in (other, arm)}
-    table = pd.DataFrame(sides, dtype=object).rename_axis("setting")
+    table = pd.DataFrame({WHOLE: flat(WHOLE), "here": flat(arm)}, dtype=object).rename_axis("setting")
     return table[[a != b for a, b in table.itertuples(index=False, name=None)]]
 
 
-def _flat(config: Config) -> dict[str, Any]:
-    """All settings but the names and the seed, each under one name, in which a phase is named and not counted."""
-    settings = config.to_dict()
-    recipe = settings.pop("recipe")
-    flat = {k: v for k, v in settings.items() if k not in ("arm", "seed")}
-    flat["order of phases"] = ", ".join(phase["name"] for phase in recipe["phases"])
-    named = {**{phase["name"]: phase for phase in recipe["phases"]}, "gate": recipe["gate"], "trl": recipe["trl"]}
-    return flat | {f"{part}: {k}": v for part, fields in named.items() for k, v in fields.items() if k != "name"}
-
-
-def words(scale: str, arm: str) -> str:
-    """An ablation in a few words; its name where none are written."""
-    text = next((of[arm] for of in GROUPS.values() if arm in of), arm)
-    if "{change}" not in text:
-        return text
-    ((before, after),) = changed(scale, arm).to_numpy()
-    return text.format(change=f"{before} → {after}")
-
-
-def switches(steps: pd.DataFrame) -> list[int]:
-    """The last step of every phase but the last one: after these the gate switched.  From a run's steps.csv."""
-    last = steps["phase"].ne(steps["phase"].shift(-1)).to_numpy()
-    return [int(step) for step in steps.loc[last, "step"]][:-1]
+def switches(steps: pd.DataFrame) -> list[tuple[int, str]]:
+    """(first step, name) of every phase after the first, from a run's steps.csv: before these the gate switched."""
+    begins = steps.loc[steps["phase"].ne(steps["phase"].shift()).to_numpy(), ["step", "phase"]]
+    return [(int(step), phase) for step, phase in begins.itertuples(index=False)][1:]
 
 
 def moved(run: Record, phase: str) -> float:

@@ -23,13 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from egrc.analysis.verdicts import Answer
 from egrc.entropy import CLASSES
 from egrc.evaluation.intervals import N_BOOT, estimate, interval, resample
 
 UNIT = ["benchmark", "id"]
-
-
-# --- readings of a change -------------------------------------------------------------------------
 
 
 class Quantity(NamedTuple):
@@ -56,25 +54,11 @@ QUANTITIES = {
 """By name, in the order in which notebook and claims go through them; k of pass@k is all samples."""
 
 
-class Change(NamedTuple):
-    """Arm minus base: estimate, 95% interval over units, the number of units, and the estimate of each of the arm's
-    seeds alone."""
+def change(policies: pd.DataFrame, arm: str, quantity: str, n_boot: int = N_BOOT) -> Answer:
+    """An arm's quantity (a name in `QUANTITIES`) minus the base's, from the rows of the measurement `policies`.
 
-    estimate: float
-    low: float
-    high: float
-    units: int
-    by_seed: dict[int, float]
-
-
-def change(policies: pd.DataFrame, arm: str, quantity: str, n_boot: int = N_BOOT, seed: int = 0) -> Change:
-    """An arm's quantity minus the base's.
-
-    `policies` are rows of the measurement of that name; `quantity` a name in `QUANTITIES`.
-    Raises ValueError for an unknown quantity, an arm without rows, or units that differ between arm and base.
+    Of a seed alone: minus all of the base.  Raises ValueError for an arm without rows, or units that differ.
     """
-    if quantity not in QUANTITIES:
-        raise ValueError(f"no quantity {quantity!r}: choose one of {', '.join(QUANTITIES)}")
     what = QUANTITIES[quantity]
     rows = policies[policies["kind"] == what.kind]
     if arm not in set(rows["arm"]):
@@ -92,11 +76,9 @@ def change(policies: pd.DataFrame, arm: str, quantity: str, n_boot: int = N_BOOT
             return sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
         return (means[..., 0] - means[..., 1]).mean(-1)
 
-    alone = {
-        int(s): float(difference(_paired(own.droplevel("seed"), averaged).groupby("benchmark").mean().to_numpy()))
-        for s, own in mine.groupby("seed")
-    }
-    return Change(*interval(values.to_numpy(), strata, difference, n_boot, seed), len(values), alone)
+    runs = [_paired(own.droplevel("seed"), averaged).groupby("benchmark").mean() for _, own in mine.groupby("seed")]
+    alone = tuple(float(difference(run.to_numpy())) for run in runs)
+    return Answer(*interval(values.to_numpy(), strata, difference, n_boot), len(values), len(alone), alone)
 
 
 def _paired(mine: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
@@ -105,9 +87,6 @@ def _paired(mine: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
         lonely = mine.index.symmetric_difference(base.index)[0]
         raise ValueError(f"the two sides were not asked the same, e.g. {lonely}: measure both again")
     return pd.concat([mine, base], axis=1)
-
-
-# --- mix against certainty ------------------------------------------------------------------------
 
 
 class Split(NamedTuple):
@@ -146,8 +125,8 @@ def _shares(counts: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def split(before: pd.DataFrame, after: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """`decompose` between two policies, with 95% intervals: rows of `policies`, one arm and one kind a side.
 
-    Tokens are pooled over all units.  Columns part ('total', 'mix', 'certainty', 'mix_connector', ...), estimate, low,
-    high.  Raises ValueError where the two sides were asked different problems.
+    Tokens are pooled over all units.  Columns part ('total', 'mix', 'certainty'), estimate, low, high.
+    Raises ValueError where the two sides were asked different problems.
     """
     columns = [f"{what}_{c}" for what in ("n", "entropy") for c in CLASSES]
     both = _paired(*(side.groupby(UNIT)[columns].mean().sort_index() for side in (before, after)))
@@ -155,23 +134,7 @@ def split(before: pd.DataFrame, after: pd.DataFrame, n_boot: int = N_BOOT) -> pd
     sizes = np.bincount(pd.factorize(strata, sort=True)[0])  # strata of different sizes, pooled
     means = resample(both.to_numpy(), list(strata), n_boot)
     pooled = [np.atleast_2d(np.tensordot(sizes / sizes.sum(), m, axes=(0, m.ndim - 2))) for m in means]
-    observed, drawn = (_parts(decompose(*np.split(m, 4, axis=-1))) for m in pooled)
-    lines = [(part, *estimate(observed[part][0], drawn[part])) for part in observed]
+    observed, drawn = (decompose(*np.split(m, 4, axis=-1)) for m in pooled)
+    sums = ((x.total, x.mix.sum(-1), x.certainty.sum(-1)) for x in (observed, drawn))
+    lines = [(name, *estimate(a[0], b)) for name, a, b in zip(Split._fields, *sums, strict=True)]
     return pd.DataFrame(lines, columns=["part", "estimate", "low", "high"])
-
-
-def _parts(found: Split) -> dict[str, np.ndarray]:
-    """By name, sums over the classes first: each [draws]."""
-    sums = {"total": found.total, "mix": found.mix.sum(-1), "certainty": found.certainty.sum(-1)}
-    each = {f"{n}_{c}": getattr(found, n)[..., i] for n in ("mix", "certainty") for i, c in enumerate(CLASSES)}
-    return sums | each
-
-
-def along(steps: pd.DataFrame) -> pd.Series:
-    """`decompose` of a run's steps.csv, from its first steps to its last ones: several are pooled, as one step's
-    rollouts hold few connectors once chains are short."""
-    tokens = steps["tokens_mean"].to_numpy()[:, None]  # every step has as many rollouts
-    counts = tokens * steps[[f"share_{c}" for c in CLASSES]].to_numpy()
-    sums = np.where(counts > 0, counts * steps[[f"entropy_{c}" for c in CLASSES]].to_numpy(), 0.0)
-    first, last = ([x[at].sum(0) for x in (counts, sums)] for at in (slice(5), slice(-3, None)))
-    return pd.Series(_parts(decompose(*first, *last)), dtype=float)

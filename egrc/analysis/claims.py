@@ -31,10 +31,9 @@ from egrc.analysis import rows as checked
 from egrc.analysis.measure import NotMade
 from egrc.analysis.search import REMOVED
 from egrc.analysis.shown import Shown
-from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, Bound, judged, markdown, text
+from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, judged, markdown, text
 from egrc.checks import ConfigError
-from egrc.evaluation import intervals
-from egrc.evaluation.intervals import Means
+from egrc.evaluation.intervals import N_BOOT, estimate
 from egrc.experiments import records, scales
 from egrc.experiments.shared import once
 
@@ -64,19 +63,11 @@ class Claim:
     """Is it about what training does?  Then a scale that hardly trains cannot decide it."""
 
 
-# --- what is there ------------------------------------------------------------------------------------------------
-
-
 def _require(name: str, scale: str, data: Path) -> None:
     if scale not in MEASURED:
         raise NotMade(f"measurement {name} is not made at scale {scale} yet")
     if not measure.file(name, scale, data).is_file():
         raise NotMade(f"`python -m egrc measure {name} --scale {scale}` makes it")
-
-
-def _measured(name: str, scale: str, data: Path) -> pd.DataFrame:
-    _require(name, scale, data)
-    return checked.load(name, scale, data)
 
 
 def _rollouts(scale: str, data: Path) -> pd.DataFrame:
@@ -87,30 +78,26 @@ def _rollouts(scale: str, data: Path) -> pd.DataFrame:
 
 def _tug(scale: str, data: Path) -> pd.DataFrame:
     """Gradients on the base's own rollouts."""
-    return _measured("tug" if scale == "pocket" else "tug_words", scale, data).query("arm == 'base'")
+    _require(gradients.measurement(scale), scale, data)
+    return gradients.load_base(scale, data)
 
 
 def _recorded(arms: Iterable[str], scale: str, data: Path, study: str = "") -> list[records.Record]:
-    """The records of some arms at all seeds of the scale."""
+    """The records of some arms, and of all arms of a study, at all seeds of the scale."""
+    if study and study not in scales.SCALES[scale].studies:
+        raise NotMade(f"scale {scale} has no study of it")
+    arms = arms or scales.study(scale, study)
     folders = [paths.run_folder(data, scale, arm, seed) for arm in arms for seed in scales.runs(scale)[1]]
     if not all((folder / "run.json").is_file() for folder in folders):
         raise NotMade(f"`python -m egrc sweep --scale {scale}{study and f' --study {study}'}` makes it")
     return [records.Record.load(folder) for folder in folders]
 
 
-def _study(name: str, scale: str) -> tuple[str, ...]:
-    if name not in scales.SCALES[scale].studies:
-        raise NotMade(f"scale {scale} has no study of it")
-    return scales.study(scale, name)
-
-
-# --- how it answers -----------------------------------------------------------------------------------------------
-
-
-def moved(policies: pd.DataFrame, arm: str, quantities: Sequence[str]) -> list[Answer]:
-    """The arm minus the base, on the same problems; `policies`: the measurement."""
-    found = [changes.change(policies, arm, quantity) for quantity in quantities]
-    return [Answer(c.estimate, c.low, c.high, c.units, len(c.by_seed), tuple(c.by_seed.values())) for c in found]
+def moved(scale: str, data: Path, arm: str, quantities: Sequence[str]) -> list[Answer]:
+    """The arm minus the base, on the same problems."""
+    _require("policies", scale, data)
+    policies = checked.load("policies", scale, data)
+    return [changes.change(policies, arm, quantity) for quantity in quantities]
 
 
 def frontier(study: pd.DataFrame) -> list[Answer]:
@@ -119,11 +106,10 @@ def frontier(study: pd.DataFrame) -> list[Answer]:
     settings = study.drop_duplicates("arm").set_index("arm")["r"]
     swept = sorted({r for arm, r in settings.items() if dilemma.way(str(arm)) in dilemma.WAYS})
     swept_over = f"both swept over r = {', '.join(f'{r:g}' for r in swept)}"
-    found = []
-    for x in dilemma.readings(study).itertuples():
-        note = "; ".join(filter(None, (x.reason, swept_over)))
-        found.append(Answer(x.estimate, x.low, x.high, x.problems, x.seeds, alone[x.reading], note))
-    return found
+    return [
+        Answer(*x[1:4], x.problems, x.seeds, alone[x.Index], "; ".join(filter(None, (x.reason, swept_over))))
+        for x in dilemma.readings(study).set_index("reading").itertuples()
+    ]
 
 
 def on_top(rollouts: pd.DataFrame, scale: str) -> list[Answer]:
@@ -151,28 +137,27 @@ def encouraged(tug: pd.DataFrame) -> list[Answer]:
 def gates(scale: str, data: Path) -> list[Answer | str]:
     """EGRC minus each control on the seeds that both have: accuracy, then the removed length.  The note: on how many
     seeds it switched at another step than EGRC, and on how many never."""
-    _study(ablations.STUDY, scale)
-    _recorded(("base", ablations.WHOLE), scale, data)
+    _recorded(("base", ablations.WHOLE), scale, data, ablations.STUDY)
     runs = tables.load(scale, ("base", ablations.WHOLE, *CONTROLS), data)
     rows = tables.rows_at(runs, tables.compared_at(scale, data))
     floor = tables.floors(scale, rows["benchmark"].unique())
     lines = ablations.differences(rows, floor).set_index(["quantity", "part", "arm"])
     levels = ablations.levels(rows, floor)
     steps = {(run.arm, run.seed): ablations.switches(run.steps) for run in runs if run.arm != "base"}
-    found: list[Answer | str] = []
+    answers: list[Answer | str] = []
     for quantity, arm in product(("accuracy", "removed"), CONTROLS):
         if (quantity, "mean", arm) not in lines.index:
-            found.append(ablations.command(scale))
+            answers.append(ablations.command(scale))
             continue
         line, alone = lines.loc[quantity, "mean", arm], ablations.by_seed(levels, ablations.WHOLE, arm)
         both = [(steps[arm, seed], steps[ablations.WHOLE, seed]) for seed in alone.index.unique("seed")]
-        never = sum(not mine for mine, _ in both)
-        apart = sum(mine != gated for mine, gated in both) - never
-        note = f"control: {ablations.words(scale, arm)}; it switched at another step on {apart} of {len(both)} seeds"
+        never = sum(not control for control, _ in both)
+        apart = sum(control != gated for control, gated in both) - never
+        note = f"control: {ablations.WORDS[arm]}; it switched at another step on {apart} of {len(both)} seeds"
         note += f", never on {never}" if never else ""
         ends = (-line["estimate"], -line["high"], -line["low"], line["problems"], line["seeds"])
-        found.append(Answer(*ends, tuple(alone.xs("mean", level="part")[quantity]), note))
-    return found
+        answers.append(Answer(*ends, tuple(alone.xs("mean", level="part")[quantity]), note))
+    return answers
 
 
 def headline(scale: str, data: Path) -> list[Answer]:
@@ -187,23 +172,24 @@ def headline(scale: str, data: Path) -> list[Answer]:
     base, egrc = (levels.loc[arm].groupby("part").mean() for arm in ("base", "egrc"))
     change, tokens_before = (egrc - base)["accuracy"].drop("mean"), base["tokens"]["mean"]
     worst, left, least = change.idxmin(), egrc["tokens"]["mean"] / tokens_before, limits.mean() / tokens_before
+    gain, known = each["accuracy"] - base["accuracy"], f"the compact floor is {least:.0%}"
+    all_of_it, there = (tables.resampled(own, N_BOOT) for own in (rows, rows[rows["benchmark"] == worst]))
 
-    def answer(statistic: str | intervals.Statistic, alone: pd.Series, note: str, at: str = "") -> Answer:
-        here = rows[rows["benchmark"] == at] if at else rows
-        ends = intervals.paired_bootstrap(*(here[here["arm"] == arm] for arm in ("egrc", "base")), statistic)
-        return Answer(*ends, len(here[["benchmark", "id"]].drop_duplicates()), len(alone), tuple(alone), note)
+    def answer(values: np.ndarray, alone: pd.Series, note: str, part: pd.DataFrame = rows) -> Answer:
+        n = len(part[["benchmark", "id"]].drop_duplicates())
+        return Answer(*estimate(values[0], values[1:]), n, len(alone), tuple(alone), note)
 
-    def removed(a: Means, b: Means) -> np.ndarray:
-        return tables.statistic("removed", a, b, limits).mean(-1)
-
-    gain = each["accuracy"] - base["accuracy"]
-    known = f"the compact floor is {least:.0%}"
+    a, b = all_of_it["egrc"], all_of_it["base"]
+    lost = (there["egrc"].accuracy - there["base"].accuracy)[..., 0]
     return [
-        answer(removed, each["removed", "mean"], f"{left:.0%} of the base's tokens are left, {known}"),
-        answer("accuracy", gain["mean"], f"a mean over benchmarks; {worst}: {change.min():+.3f}"),
-        answer("token_ratio", each["tokens", "mean"] / tokens_before, f"{known} of the base's tokens"),
-        answer("accuracy", gain[worst], f"the worst is {worst}", worst),
-    ]
+        answer(tables.STATISTICS["removed"](a, b, limits).mean(-1), each["removed", "mean"],
+               f"{left:.0%} of the base's tokens are left, {known}"),
+        answer((a.accuracy - b.accuracy).mean(-1), gain["mean"],
+               f"a mean over benchmarks; {worst}: {change.min():+.3f}"),
+        answer(a.tokens.mean(-1) / b.tokens.mean(-1), each["tokens", "mean"] / tokens_before,
+               f"{known} of the base's tokens"),
+        answer(lost, gain[worst], f"the worst is {worst}", rows[rows["benchmark"] == worst]),
+    ]  # fmt: skip
 
 
 # --- the claims ---------------------------------------------------------------------------------------------------
@@ -212,8 +198,8 @@ def headline(scale: str, data: Path) -> list[Answer]:
 def _moved(words: str, arm: str, side: str, *quantities: str) -> Claim:
     """A reading a quantity."""
     of = [changes.QUANTITIES[name] for name in quantities]
-    readings = {f"{what.title}, {arm} - base": f"{side} 0 {what.unit}" for what in of}
-    return Claim(words, readings, lambda s, d: moved(_measured("policies", s, d), arm, quantities))
+    readings = {f"{what.title}, {arm} - base": f"{side} 0 {what.unit}".rstrip() for what in of}
+    return Claim(words, readings, lambda s, d: moved(s, d, arm, quantities))
 
 
 CLAIMS = {
@@ -228,7 +214,7 @@ CLAIMS = {
     3: Claim(
         "trained together the two get stuck in a local dilemma, the entropy conflict",
         {"accuracy at equal length, staged - joint": "> 0", "length at equal accuracy, joint - staged": "> 0 tokens"},
-        lambda s, d: _recorded(_study("dilemma", s), s, d, "dilemma") and frontier(dilemma.load(s, d)),
+        lambda s, d: _recorded((), s, d, dilemma.STUDY) and frontier(dilemma.load(s, d)),
     ),
     4: Claim(
         "many high-entropy tokens are logical connectors",
@@ -275,9 +261,6 @@ CLAIMS = {
 """All [abstract]; by number, as in the paper's abstract.  The readings are [ours]."""
 
 
-# --- verdicts -----------------------------------------------------------------------------------------------------
-
-
 def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> pd.DataFrame:
     """What a scale's records and measurements say of all claims, or of one.
 
@@ -302,10 +285,9 @@ def _of(number: int, scale: str, data: Path) -> pd.DataFrame:
     except NotMade as missing:
         reason, answers = "", [str(missing)] * len(claim.readings)
     for i, ((quantity, predicate), answer) in enumerate(zip(claim.readings.items(), answers, strict=True)):
-        bound = Bound.of(predicate)
-        line: tuple[Any, ...] = (number, f"{number}{'abcdefgh'[i]}", i < claim.deciding, scale, quantity, str(bound))
+        line: tuple[Any, ...] = (number, f"{number}{'abcdefgh'[i]}", i < claim.deciding, scale, quantity, predicate)
         if isinstance(answer, Answer):
-            line += (*answer[:5], *judged(answer, bound))
+            line += (*answer[:5], *judged(answer, predicate))
         else:
             line += (*[np.nan] * 3, pd.NA, pd.NA, NOT_TESTABLE if reason else NOT_MEASURED, answer)
         lines.append(line)

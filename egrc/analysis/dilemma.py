@@ -19,7 +19,6 @@ number, and counts as the worst for the lower end of the interval and as the bes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,21 +26,17 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis import tables
-from egrc.evaluation.intervals import LEVEL, estimate, resample
+from egrc.analysis.tables import N_BOOT
+from egrc.evaluation.intervals import LEVEL, estimate
 from egrc.experiments import records, scales
-from egrc.experiments.records import Record, RecordError
+from egrc.experiments.records import RecordError
 from egrc.experiments.shared import once
 from egrc.paths import DATA
 
 STUDY = "dilemma"
 WAYS = {"joint": "joint", "staged": "egrc"}
 """A way's name to the arm whose settings are swept."""
-N_BOOT = 2000
 READINGS = ("3a", "3b")
-
-
-class DilemmaError(ValueError):
-    """The rows cannot be compared; the message says which and why."""
 
 
 class Frontier(NamedTuple):
@@ -51,44 +46,26 @@ class Frontier(NamedTuple):
     accuracy: np.ndarray
 
 
-# --- the rows -------------------------------------------------------------------------------------
-
-
 def load(scale: str, data: Path | None = None) -> pd.DataFrame:
-    """Evaluation rows of the study at the base's best temperature: see `rows`.
+    """`tables.rows_at` of the study at the base's best temperature, with a column r.
 
-    Raises RecordError where the scale has no such study, or a run of it is missing; DilemmaError as `rows` does.
+    Raises RecordError where the scale has no such study, or a run of it is missing, lacks the temperature, or used
+    another number of rollouts.
     """
     if STUDY not in scales.SCALES[scale].studies:
         raise RecordError(f"scale {scale!r} has no study {STUDY!r}: nothing is swept there")
-    return rows(records.load_study(scale, STUDY, data), tables.compared_at(scale, data or DATA))
-
-
-def rows(runs: Sequence[Record], temperature: float) -> pd.DataFrame:
-    """Columns arm, seed, r, benchmark, id, correct, tokens.
-
-    Raises DilemmaError if the runs did not all use the same number of rollouts, or one lacks the temperature.
-    """
-    frames, budgets = [], {}
-    for run in runs:
-        c = run.config
-        budgets.setdefault(c.steps * c.prompts_per_step * c.group_size, run.name)
-        answers = run.evaluation[np.isclose(run.evaluation["temperature"], temperature)]
-        if answers.empty:
-            raise DilemmaError(f"{run.name} was not evaluated at temperature {temperature:g}")
-        facts = {"arm": run.arm, "seed": run.seed, "r": getattr(c.recipe.phases[0], "r", 1.0)}
-        frames.append(answers[["benchmark", "id", "correct", "tokens"]].assign(**facts))
-    if len(budgets) != 1:
-        raise DilemmaError(f"not at equal rollouts: {', '.join(f'{name} used {n}' for n, name in budgets.items())}")
-    return pd.concat(frames, ignore_index=True)
+    runs = records.load_study(scale, STUDY, data)
+    configs = {run.name: run.config for run in runs}
+    budgets = {name: c.steps * c.prompts_per_step * c.group_size for name, c in configs.items()}
+    if len(set(budgets.values())) > 1:
+        raise RecordError(f"not at equal rollouts: {budgets}; train them alike")
+    rows = tables.rows_at(runs, tables.compared_at(scale, data or DATA))
+    return rows.assign(r=rows["arm"].map({run.arm: getattr(run.config.recipe.phases[0], "r", 1.0) for run in runs}))
 
 
 def way(arm: str) -> str:
     """Which sweep an arm or variant belongs to: 'joint', 'staged' or 'control'."""
     return next((name for name, base in WAYS.items() if arm == base or arm.startswith(f"{base}-r0.")), "control")
-
-
-# --- frontiers ------------------------------------------------------------------------------------
 
 
 def frontier(tokens: np.ndarray, accuracy: np.ndarray) -> Frontier:
@@ -131,57 +108,29 @@ def bounds(drawn: np.ndarray) -> tuple[float, float]:
     return float(worst[int(np.floor(tail * last))]), float(best[int(np.ceil((1 - tail) * last))])
 
 
-# --- means, points, readings ----------------------------------------------------------------------
+def _frontiers(table: pd.DataFrame, n_boot: int) -> tuple[list[str], np.ndarray, np.ndarray, list[list[Frontier]]]:
+    """Arms; tokens and accuracy, means over benchmarks, each [1 + n_boot, arms]; of each draw the frontiers of `WAYS`.
 
-
-class Means(NamedTuple):
-    """Plain means over benchmarks, first as observed, then resampled: each [1 + n_boot, arms]."""
-
-    arms: list[str]
-    tokens: np.ndarray
-    accuracy: np.ndarray
-    problems: int = 0
-
-
-def means(table: pd.DataFrame, n_boot: int = N_BOOT) -> Means:
-    """All arms of rows with columns arm, benchmark, id, correct, tokens, of one temperature, resampled together.
-
-    Raises DilemmaError if they were not asked the same problems.
-    """
-    each = table.groupby(["benchmark", "id", "arm"])[["tokens", "correct"]].mean().astype(float).unstack("arm")
-    if each.isna().any(axis=None):
-        lonely = each.index[each.isna().any(axis=1)][0]
-        raise DilemmaError(f"not every arm was asked {lonely}: compare runs of one evaluation")
-    arms = list(each["tokens"].columns)
-    both = resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
-    drawn = np.vstack([m.mean(-2).reshape(-1, each.shape[1]) for m in both])  # over benchmarks
-    return Means(arms, drawn[:, : len(arms)], drawn[:, len(arms) :], len(each))
-
-
-def settings(table: pd.DataFrame, n_boot: int = N_BOOT) -> tuple[Means, list[list[Frontier]]]:
-    """`means` of the study's settings, and of each draw (the first: as observed) the frontiers of `WAYS`.
-
-    Raises DilemmaError if a setting was not asked on the same seeds, or a way has none.
+    Raises ValueError if a setting was not asked the same problems, or not on the same seeds.
     """
     if table.groupby(["benchmark", "id", "seed"])["arm"].nunique().nunique() != 1:
-        raise DilemmaError("the settings were not asked the same problems on the same seeds: evaluate them alike")
-    found = means(table, n_boot)
-    of_way = {name: [i for i, arm in enumerate(found.arms) if way(arm) == name] for name in WAYS}
-    if lacking := " and ".join(name for name, swept in of_way.items() if not swept):
-        raise DilemmaError(f"no settings of {lacking}: train them with `python -m egrc sweep --study {STUDY}`")
-    draws = zip(found.tokens, found.accuracy, strict=True)
-    return found, [[frontier(t[swept], a[swept]) for swept in of_way.values()] for t, a in draws]
+        raise ValueError("the settings were not asked the same problems on the same seeds: evaluate them alike")
+    drawn, names = tables.resampled(table, n_boot), ("tokens", "accuracy")
+    tokens, accuracy = (np.stack([getattr(arm, name).mean(-1) for arm in drawn.values()], -1) for name in names)
+    swept = [[i for i, arm in enumerate(drawn) if way(arm) == name] for name in WAYS]
+    draws = [[frontier(t[own], a[own]) for own in swept] for t, a in zip(tokens, accuracy, strict=True)]
+    return list(drawn), tokens, accuracy, draws
 
 
 def points(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """One line per setting, in the order of the rows: arm, way, r, tokens and accuracy (means over benchmarks) with
     _low and _high, and `frontier`: is it on its way's frontier?  (Of a control: False.)"""
-    found, draws = settings(table, n_boot)
+    arms, tokens, accuracy, draws = _frontiers(table, n_boot)
     kept = {name: f.tokens for name, f in zip(WAYS, draws[0], strict=True)}
     lines = []
     for arm, r in table.groupby("arm", sort=False)["r"].first().items():
-        i, line = found.arms.index(arm), {"arm": arm, "way": way(arm), "r": r}
-        for name, values in (("tokens", found.tokens[:, i]), ("accuracy", found.accuracy[:, i])):
+        i, line = arms.index(arm), {"arm": arm, "way": way(arm), "r": r}
+        for name, values in (("tokens", tokens[:, i]), ("accuracy", accuracy[:, i])):
             line |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate(values[0], values[1:]), strict=True))
         lines.append(line | {"frontier": line["tokens"] in kept.get(line["way"], ())})
     return pd.DataFrame(lines)
@@ -194,18 +143,19 @@ def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     Columns reading, estimate, low, high, from, to (what both frontiers have: tokens in 3a, accuracy in 3b), apart
     (share of resamples in which they have nothing in common), problems, seeds, reason ('' or why there is no number).
     """
-    found, draws = settings(table, n_boot)
+    *_, draws = _frontiers(table, n_boot)
     drawn = np.array([gaps(*pair) for pair in draws])
+    counts = {"problems": len(table[["benchmark", "id"]].drop_duplicates()), "seeds": table["seed"].nunique()}
     lines = []
     for i, name in enumerate(READINGS):
         joint, staged = (f[i] for f in draws[0])
         start, end = shared(joint, staged)
         low, high = bounds(drawn[1:, i])
         line = {"reading": name, "estimate": drawn[0, i], "low": low, "high": high, "from": start, "to": end}
-        line |= {"apart": np.isnan(drawn[1:, i]).mean(), "problems": found.problems, "seeds": table["seed"].nunique()}
         side = "below" if staged[-1] < joint[0] else "above"
         reason = f"the frontiers share no {('length', 'accuracy')[i]}: the staged one lies wholly {side} the joint one"
-        lines.append(line | {"reason": reason if start > end else ""})
+        apart = {"apart": np.isnan(drawn[1:, i]).mean(), "reason": reason if start > end else ""}
+        lines.append(line | apart | counts)
     return pd.DataFrame(lines)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from egrc.evaluation import intervals
+from egrc.evaluation.intervals import estimate, resample
 
 N_BOOT = 1000
 PLAIN = "none"
@@ -22,36 +22,29 @@ QUANTITIES = {
     "cost": ("cost", "length"),
 }
 """A mean over completions (tokens, nats, shares), or the ratio of two: nats per token."""
-_SUMMED = list(dict.fromkeys(column for columns in QUANTITIES.values() for column in columns))
 
 
 def effects(rows: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """Every quantity of every arm under every condition, and its change against the same arm's plain decoding.
 
     Columns arm, condition, quantity, value, change, each of both also _low and _high (95%, problems drawn within their
-    benchmark, both sides the same), problems, seeds.  Samples and seeds are averaged inside a problem; benchmarks count
-    alike.  Raises ValueError where an arm has no plain decoding, or two conditions were asked different problems.
+    benchmark, the same for all conditions), problems, seeds.  Samples and seeds are averaged inside a problem;
+    benchmarks count alike.  Raises ValueError without plain decoding, or where conditions were asked other problems.
     """
-    lines = []
-    for arm, of_arm in rows.groupby("arm", sort=False):
-        groups = dict(iter(of_arm.groupby("condition", sort=False)))
-        means = {name: own.groupby(["benchmark", "id"])[_SUMMED].mean() for name, own in groups.items()}
-        if PLAIN not in means:
-            raise ValueError(f"{arm}: no condition {PLAIN!r} to compare with")
-        for name, table in means.items():
-            if not table.index.equals(means[PLAIN].index):
-                lonely = table.index.symmetric_difference(means[PLAIN].index)[0]
-                raise ValueError(f"{arm}, {name}: other problems than plain decoding, e.g. {lonely}")
-            both = np.hstack([table.to_numpy(float), means[PLAIN].to_numpy(float)])
-            resampled = intervals.resample(both, list(table.index.get_level_values("benchmark")), n_boot)
-            sides = [np.split(m.mean(-2), 2, axis=-1) for m in resampled]  # [observed, resampled] of [condition, plain]
-            counts = {"problems": len(table), "seeds": groups[name]["seed"].nunique()}
-            for quantity, columns in QUANTITIES.items():
-                top, *bottom = (_SUMMED.index(column) for column in columns)
-                pairs = [[x[..., top] / (x[..., bottom[0]] if bottom else 1) for x in side] for side in sides]
-                line = {"arm": arm, "condition": name, "quantity": quantity}
-                for key, drawn in (("value", [x for x, _ in pairs]), ("change", [x - plain for x, plain in pairs])):
-                    line |= dict(zip((key, f"{key}_low", f"{key}_high"), intervals.estimate(*drawn), strict=True))
+    lines, columns = [], list(dict.fromkeys(column for columns in QUANTITIES.values() for column in columns))
+    for arm, own in rows.groupby("arm", sort=False):
+        means = own.groupby(["benchmark", "id", "condition"])[columns].mean().astype(float).unstack("condition")
+        if means.isna().any(axis=None) or (columns[0], PLAIN) not in means:
+            raise ValueError(f"{arm}: not every problem was asked under every condition, {PLAIN!r} among them")
+        observed, drawn = resample(means.to_numpy(), list(means.index.get_level_values("benchmark")), n_boot)
+        sums = dict(zip(means.columns, np.vstack([observed.mean(0), drawn.mean(1)]).T, strict=True))
+        for condition, here in own.groupby("condition", sort=False):
+            counts = {"problems": len(means), "seeds": here["seed"].nunique()}
+            for quantity, (top, *bottom) in QUANTITIES.items():
+                value, plain = (sums[top, c] / (sums[bottom[0], c] if bottom else 1) for c in (condition, PLAIN))
+                line = {"arm": arm, "condition": condition, "quantity": quantity}
+                for key, x in (("value", value), ("change", value - plain)):
+                    line |= dict(zip((key, f"{key}_low", f"{key}_high"), estimate(x[0], x[1:]), strict=True))
                 lines.append(line | counts)
     return pd.DataFrame(lines)
 

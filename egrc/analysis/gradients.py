@@ -10,22 +10,32 @@ Seeds were asked the same problems, and leave out the same one together; numbers
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
+from egrc.analysis import rows as checked
 from egrc.evaluation.intervals import LEVEL
 
 Estimate = tuple[float, float, float]
 """Estimate, low, high: 95% over problems."""
 
 
+def measurement(scale: str) -> str:
+    """The name of the measurement that has a scale's gradients."""
+    return "tug" if scale == "pocket" else "tug_words"
+
+
+def load_base(scale: str, data: Path | None = None) -> pd.DataFrame:
+    """The rows of the base policy.  Raises RecordError where they were not measured."""
+    return checked.load(measurement(scale), scale, data).query("arm == 'base'")
+
+
 def gram(rows: pd.DataFrame, name: str) -> np.ndarray:
     """Inner products of the problems' gradients, [problems, problems]: under 'accuracy', 'compression' or 'cross'.
-
-    `rows` are of one run, step, permutation and class, one for each problem; raises ValueError where they are not.
-    """
+    Raises ValueError where `rows` are not of one run, step, permutation and class, one for each problem."""
     lower = rows.sort_values("problem")[f"gram_{name}"].tolist()
     if [len(row) for row in lower] != list(range(1, len(lower) + 1)):
         raise ValueError("not one row for each problem from 0 on: select a run, step, permutation and class")
@@ -35,11 +45,8 @@ def gram(rows: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def weights(benchmarks: Sequence[str]) -> np.ndarray:
-    """Each problem's weight with nothing left out, then with each problem left out: [1 + problems, problems].
-
-    The others of its benchmark make up for the missing one.  A benchmark's only problem is never left out: it shows no
-    spread.
-    """
+    """Each problem's weight with nothing left out, then with each problem left out, for which the others of its
+    benchmark make up: [1 + problems, problems].  A benchmark's only problem is never left out: it shows no spread."""
     names = np.asarray(benchmarks)
     others = (names[:, None] == names[None]) & ~np.eye(len(names), dtype=bool)
     n = others.sum(1, keepdims=True)
@@ -49,18 +56,14 @@ def weights(benchmarks: Sequence[str]) -> np.ndarray:
 
 
 def norm(rows: pd.DataFrame, objective: str, w: np.ndarray) -> np.ndarray:
-    """Norm of one set's gradient for every row of weights; rounding may take a vanishing square below 0."""
-    return np.sqrt(_quadratic(rows, objective, w).clip(min=0))
-
-
-def _quadratic(rows: pd.DataFrame, name: str, w: np.ndarray) -> np.ndarray:
-    """w^T G w for every row of weights."""
-    return ((w @ gram(rows, name)) * w).sum(-1)
+    """Norm of one set's gradient for every row of weights."""
+    return np.sqrt(((w @ gram(rows, objective)) * w).sum(-1).clip(min=0))  # rounding may take a 0 below 0
 
 
 def _cosine(rows: pd.DataFrame, w: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _quadratic(rows, "cross", w) / (norm(rows, "accuracy", w) * norm(rows, "compression", w))
+        product = ((w @ gram(rows, "cross")) * w).sum(-1)
+        return product / (norm(rows, "accuracy", w) * norm(rows, "compression", w))
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -71,9 +74,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         w = np.ones((1, len(rows)))
         lines.append((*key, norm(rows, "accuracy", w)[0], norm(rows, "compression", w)[0], _cosine(rows, w)[0]))
     return pd.DataFrame(lines, columns=[*keys, "norm_accuracy", "norm_compression", "cosine"])
-
-
-# --- estimates with intervals, of one arm at one step -------------------------------------------------------------
 
 
 def cosine(table: pd.DataFrame, token_class: str = "all") -> Estimate:

@@ -2,11 +2,9 @@
 
 A measurement is a module beside this one that has
 
-    SCALES                             the scales it can be made at
     COLUMNS                            of its table
     parts(scale)                       names of its independent parts, such as 'joint/seed-0', the long ones first
-    measure(scale, part, work, say)    one part's table; `work` is a folder that outlives a kill, for parts that resume;
-                                       `say(done, total)` shows progress
+    measure(scale, part, work, say)    one part's table; `work` is a folder that outlives a kill; `say(done, total)`
     inputs(scale)                      what is measured: name to hash (`parts.inputs`)
 
 `python -m egrc measure NAME` makes the parts that are missing, one process a core, and joins them into
@@ -44,17 +42,15 @@ MEASUREMENTS = {
     "words": "smol",
     "tug_words": "smol",
     "interventions": "pocket",
-    "copying": "pocket",
     "confirm": "pocket",
-    "floor": "pocket",
 }
-"""The scale of each, in the order in which they are made.  Modules say it, too; who only reads a table should not have
-to load torch and transformers with its module."""
+"""The scale of each, in the order in which they are made.  It stands here and not in the modules, as who only reads a
+table should not have to load torch and transformers."""
 
 
 def module(name: str) -> ModuleType:
-    """The module of a measurement.  Raises ConfigError, which lists the valid names."""
-    made_at(name)  # is there such a one?
+    """The module of a measurement.  Raises ConfigError as `made_at` does."""
+    made_at(name)
     return import_module(f"egrc.analysis.{name}")
 
 
@@ -73,9 +69,6 @@ def names(scale: str) -> list[str]:
 def file(name: str, scale: str, data: Path | None = None) -> Path:
     """Where a measurement's table is."""
     return (data or paths.DATA) / "measurements" / scale / f"{name}.parquet"
-
-
-# --- reading --------------------------------------------------------------------------------------
 
 
 def load(name: str, scale: str, data: Path | None = None) -> pd.DataFrame:
@@ -110,9 +103,6 @@ def require_fresh(scale: str) -> None:
     if reasons := [f"  {name}: {reason}" for name in there if (reason := stale(name, scale))]:
         remedy = f"Make them again: `python -m egrc measure --scale {scale}`."
         raise RecordError("\n".join([f"stale measurements of scale {scale}:", *reasons, remedy]))
-
-
-# --- making ---------------------------------------------------------------------------------------
 
 
 def _part_file(name: str, scale: str, part: str) -> Path:

@@ -1,11 +1,9 @@
 """What trained policies do, one row for each sampled completion: length, correctness, entropy by class of token.
 
-Every main arm and the base, all seeds, on the same held-out problems, at temperature 1 and the cap of the scale.
-Claims 1 and 2 are judged on these rows.
-
-A second kind of row is the policy's next-token entropy after each of the fixed probe prefixes, where contexts cannot
-move.  Such a row has one token; its classes hold the probabilities that this token is of the class, so rows of both
-kinds add up, and decompose (`egrc.analysis.changes`), in the same way.
+Every main arm and the base, all seeds, on the same held-out problems, at temperature 1 and the cap of the scale: what
+claims 1 and 2 are judged on.  A second kind of row is the policy's next-token entropy after each of the fixed probe
+prefixes, where contexts cannot move.  Such a row has one token; its classes hold the probabilities that this token is
+of the class, so rows of both kinds add up, and decompose (`egrc.analysis.changes`), in the same way.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch.nn.functional import one_hot
 
 from egrc.analysis import parts as of
 from egrc.entropy import CLASSES, TokenClasses, token_entropy
@@ -26,7 +24,6 @@ from egrc.experiments import records, run, scales
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SCALES = ("pocket",)
 PROBLEMS, SAMPLES = 40, 8
 """Held-out problems per benchmark, completions of each."""
 SCORED = 128
@@ -55,12 +52,12 @@ def inputs(scale: str) -> dict[str, str]:
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
     """One run's rows; see `COLUMNS`.  Raises RecordError if the run is missing."""
     arm, seed = of.split(part)
-    world, config = scales.world(scale), scales.config(scale, arm, seed)
-    model, tokenizer = run.policy(config, world, records.load(scale, arm, seed).path / "adapter")
+    world, record = scales.world(scale), records.load(scale, arm, seed)
+    model, tokenizer = run.recorded(record)
     classes = world.token_classes(tokenizer)
     asked = [p | {"benchmark": b} for b, ps in world.benchmarks(PROBLEMS).items() for p in ps.to_list()]
     rows = [
-        completions(model, tokenizer, asked, world.correct, classes, SAMPLES, config.cap, seed, say),
+        completions(model, tokenizer, asked, world.correct, classes, SAMPLES, record.config.cap, seed, say),
         prefixes(model, tokenizer, world.probe_prefixes(), classes),
     ]
     table = pd.concat(rows, ignore_index=True).assign(arm=arm, seed=seed, scale=scale)
@@ -81,29 +78,21 @@ def completions(
     """Rows of `samples` completions of each problem (keys benchmark, id, prompt, answer); a cut one is wrong."""
     asked = [p for p in problems for _ in range(samples)]
     prompts = tokenizer([p["prompt"] for p in asked])["input_ids"]
-    found = sampling.sample(model, tokenizer, prompts, cap, (seed, "policies"), say=say)
+    sampled = sampling.sample(model, tokenizer, prompts, cap, (seed, "policies"), say=say)
     sums = []
-    for i in range(0, len(found), SCORED):
-        b = sampling.batch(prompts[i : i + SCORED], found[i : i + SCORED], tokenizer.pad_token_id)
-        member = _members(classes)[b.tokens] * b.mask.unsqueeze(-1)  # [B, T, classes]
+    for i in range(0, len(sampled), SCORED):
+        b = sampling.batch(prompts[i : i + SCORED], sampled[i : i + SCORED], tokenizer.pad_token_id)
+        member = one_hot(classes.ids, len(CLASSES)).double()[b.tokens] * b.mask.unsqueeze(-1)  # [B, T, classes]
         n, nats = member.sum(1), (sampling.score(model, b).entropy.double().unsqueeze(-1) * member).sum(1)
         sums.append(torch.cat([n.sum(1, keepdim=True), nats.sum(1, keepdim=True), n, nats], dim=1))
-    ended = [ids[-1] == tokenizer.eos_token_id for ids in found]
-    texts = tokenizer.batch_decode(found, skip_special_tokens=True)
-    return pd.DataFrame(torch.cat(sums).tolist(), columns=list(SUMS)).assign(
-        kind="completion",
-        benchmark=[p["benchmark"] for p in asked],
-        id=[p["id"] for p in asked],
-        sample=[*range(samples)] * len(problems),
-        correct=[e and bool(correct(t, p["answer"])) for e, t, p in zip(ended, texts, asked, strict=True)],
-        truncated=[not e for e in ended],
-        text_key=[sampling.short_hash(str(ids)) for ids in found],
-    )
-
-
-def _members(classes: TokenClasses) -> Tensor:
-    """One row a token id, one column a class: float64 [V, classes] of zeros and ones."""
-    return torch.nn.functional.one_hot(classes.ids, len(CLASSES)).double()
+    texts = tokenizer.batch_decode(sampled, skip_special_tokens=True)
+    rows = [
+        {"kind": "completion", "benchmark": p["benchmark"], "id": p["id"], "sample": i % samples,
+         "correct": ids[-1] == tokenizer.eos_token_id and bool(correct(text, p["answer"])),
+         "truncated": ids[-1] != tokenizer.eos_token_id, "text_key": sampling.short_hash(str(ids))}
+        for i, (p, ids, text) in enumerate(zip(asked, sampled, texts, strict=True))
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(**dict(zip(SUMS, torch.cat(sums).T.tolist(), strict=True)))
 
 
 @torch.no_grad()
@@ -118,7 +107,7 @@ def prefixes(
     inputs = tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
     last = model(**inputs).logits[:, -1].double()
     entropy = token_entropy(last).double().unsqueeze(1)
-    n = last.softmax(-1) @ _members(classes)[: last.shape[1]]
+    n = last.softmax(-1) @ one_hot(classes.ids, len(CLASSES)).double()[: last.shape[1]]
     sums = torch.cat([torch.ones_like(entropy), entropy, n, entropy * n], dim=1)
     facts = {"kind": "prefix", "benchmark": "prefix", "sample": 0, "correct": False, "truncated": False, "text_key": ""}
     names = [f"prefix-{i:02}" for i in range(len(texts))]

@@ -7,15 +7,10 @@
   rule was written before its trials.
 
 The second rule replaced one that was written before the trials (the fewest tokens among trials at most 2 points below
-the base) after these and before any recorded run: one seed's accuracy is no surer than that, so it preferred settings
-with no accuracy to spare.  Pilots on seed 90 had set what all arms share: the gate's band, and a rate below 3e-3, at
-which exploring diverged.  Peers and candidates came later, at the rate that all the first arms had chosen: a peer as it
-is, and pressed harder; a candidate as it is, and with smaller updates, twice as many, on the same rollouts.
-`egrc-selective` joined them after the trials of `egrc-reliable` and one pilot of its own, before any recorded run of a
-candidate.
-
-`python -m egrc search` runs the trials that `data/<scale>/search.csv` does not hold (no settings there: the arm as
-`egrc.methods` has it).  A test compares what the rules choose with the settings in use.
+the base) after these and before any recorded run: it preferred settings with no accuracy to spare.  Pilots on seed 90
+had set what all arms share: the gate's band, and a rate below 3e-3.  Peers and candidates came later, at the rate that
+all the first arms had chosen; `egrc-selective` joined after one pilot, before any recorded run of a candidate.
+`data/<scale>/search.csv` holds the trials; a test compares what the rules choose with the settings in use.
 """
 
 from __future__ import annotations
@@ -84,9 +79,6 @@ def search_file(scale: str) -> Path:
     return paths.DATA / scale / "search.csv"
 
 
-# --- the rules: `table` as in search.csv --------------------------------------------------------------------------
-
-
 def _against_base(table: pd.DataFrame) -> pd.DataFrame:
     """With the share of the removable length that is gone, and the change on the benchmark that lost most."""
     base = table[table["arm"] == "base"].iloc[0]
@@ -116,10 +108,8 @@ def plus(table: pd.DataFrame) -> tuple[str, int] | None:
         return None
     good = trials[trials["worst"] >= WORST]
     short = good[good["removed"] >= PLUS_REMOVED]
-    if len(short):
-        arm, trial = short["accuracy_best"].idxmax()
-    else:
-        arm, trial = good["removed"].idxmax() if len(good) else trials["worst"].idxmax()
+    most = good["removed"] if len(good) else trials["worst"]
+    arm, trial = (short["accuracy_best"] if len(short) else most).idxmax()
     return str(arm), int(trial)
 
 
@@ -130,14 +120,9 @@ def strongest(table: pd.DataFrame) -> list[str]:
     return list(good.groupby("arm")["tokens_best"].min().sort_values(kind="stable").index)
 
 
-# --- the trials ---------------------------------------------------------------------------------------------------
-
-
 def search(scale: str, arms: Collection[str] | None = None) -> pd.DataFrame:
     """Run the trials (of some arms) that are missing, one a core, and return all rows; each is kept when it is made.
-
-    Raises ConfigError for unknown arms, JobsError if a trial failed, after the others.
-    """
+    Raises ConfigError for unknown arms, JobsError if a trial failed, after the others."""
     trials, file = TRIALS[scale], search_file(scale)
     if unknown := sorted(set(arms or ()) - set(trials)):
         raise ConfigError(f"no trials of {', '.join(unknown)}: choose from {', '.join(trials)}")

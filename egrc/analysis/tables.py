@@ -1,4 +1,4 @@
-"""Arms against the base on every benchmark, with intervals: tables 1 and 3, figures 2, 12 and 14.
+"""Arms against the base on every benchmark, with intervals: tables 1 and 3, figures 2, 12 and 13.
 
 For an arm and the base, both means over samples and seeds, benchmark by benchmark:
 
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ SEEDS_WANTED = 3
 N_BOOT = 2000
 GREEDY = 0.0
 STUDIES = ("peers", "plus", "fronts", "dilemma", "ablations")
-"""Whose arms are compared in table 3, and in figures 12 to 14."""
+"""Whose arms are compared in table 3, and in figures 12 and 13."""
 LEVELS = ("accuracy", "tokens", "removed")
 
 
@@ -86,10 +86,10 @@ def load(scale: str, arms: Iterable[str], data: Path | None = None) -> list[Reco
     if not asked:
         raise RecordError(f"scale {scale!r} has none of the studies {', '.join(STUDIES)}: they are not made there")
     folders = [run_folder(data or DATA, scale, arm, seed) for arm in dict.fromkeys(arms) for seed in asked[arm]]
-    found = [Record.load(folder) for folder in folders if (folder / "run.json").is_file()]
-    if not any(r.arm == "base" for r in found):
+    runs = [Record.load(folder) for folder in folders if (folder / "run.json").is_file()]
+    if not any(run.arm == "base" for run in runs):
         raise RecordError(f"no record of the base at scale {scale!r}: evaluate it with `make train ARM=base`")
-    return found
+    return runs
 
 
 def evaluations(records: Sequence[Record]) -> pd.DataFrame:
@@ -112,17 +112,18 @@ def rows_at(records: Sequence[Record], temperature: float) -> pd.DataFrame:
     return here
 
 
-def missing(
-    arms: Iterable[str], present: Iterable[tuple[str, int]], wanted: Mapping[str, int] | None = None
-) -> list[str]:
-    """What a reader must be told: arms without a record, and arms with fewer seeds than wanted of them.
+def missing(wanted: Iterable[str] | Mapping[str, int], present: Iterable[tuple[str, int]]) -> str:
+    """What a reader must be told: arms without a record, and arms with fewer seeds than wanted; empty if none.
 
-    `present` lists (arm, seed) of the records at hand; `wanted` seeds by arm, `SEEDS_WANTED` of all unless given.
+    `wanted`: arms, with the number of seeds where it is not `SEEDS_WANTED`; `present`: (arm, seed) of the records.
     """
-    seeds = [arm for arm, _ in set(present)]
-    counts = {arm: seeds.count(arm) for arm in arms}
-    few = {arm: n for arm, n in counts.items() if n < (wanted or {}).get(arm, SEEDS_WANTED)}
-    return [f"{arm}: only {n} seed{'s' * (n > 1)}" if n else f"{arm}: no record" for arm, n in few.items()]
+    seeds, reasons = [arm for arm, _ in set(present)], dict[str, list[str]]()
+    for arm in wanted:
+        n, asked = seeds.count(arm), wanted[arm] if isinstance(wanted, Mapping) else SEEDS_WANTED
+        if n < asked:
+            reasons.setdefault(f"only {n} seed{'s' * (n > 1)}" if n else "no record", []).append(arm)
+    groups = "; ".join(f"{reason}: {', '.join(arms)}" for reason, arms in reasons.items())
+    return f"Missing: {groups}." if groups else ""
 
 
 def best_note(rows: pd.DataFrame, best: float | None) -> str:
@@ -142,7 +143,7 @@ def temperature_label(temperature: float, best: float | None) -> str:
 
 # --- the numbers --------------------------------------------------------------------------------------------------
 
-_STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
+STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
     "accuracy": lambda a, b, floor: a.accuracy,
     "gain": lambda a, b, floor: a.accuracy - b.accuracy,
     "gain_best": lambda a, b, floor: a.accuracy - b.accuracy,
@@ -150,14 +151,9 @@ _STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
     "share": lambda a, b, floor: a.tokens / b.tokens,
     "removed": lambda a, b, floor: (b.tokens - a.tokens) / (b.tokens - floor),
 }
-STATISTICS = tuple(_STATISTICS)
+"""Of an arm's means, the base's, and the floors (see the header): [..., benchmarks] in alphabetical order."""
 ALONE = ("accuracy", "tokens")  # of one side only
 ENDS = ("", "_low", "_high", "_min", "_max")
-
-
-def statistic(name: str, mine: Means, base: Means, floor: np.ndarray) -> np.ndarray:
-    """One of `STATISTICS` (see the header) of an arm and the base, [..., benchmarks] in alphabetical order."""
-    return _STATISTICS[name](mine, base, floor)
 
 
 def parts(rows: pd.DataFrame) -> dict[str, list[int]]:
@@ -166,12 +162,27 @@ def parts(rows: pd.DataFrame) -> dict[str, list[int]]:
     return {"mean": list(range(len(names))), **{b: [names.index(b)] for b in rows["benchmark"].unique()}}
 
 
+def resampled(rows: pd.DataFrame, n_boot: int = N_BOOT, by: Sequence[str] = ("arm",)) -> dict[Any, Means]:
+    """Of each arm (or whatever `by` names) the means by benchmark, [1 + n_boot, benchmarks]: first as observed, then
+    of problems drawn with replacement within each benchmark, the same ones for all, so that any two are paired.
+
+    Seeds and samples of a problem are averaged first.  Raises ValueError where two were asked different problems.
+    """
+    each = rows.groupby(["benchmark", "id", *by])[["correct", "tokens"]].mean().astype(float).unstack(list(by))
+    if each.isna().any(axis=None):
+        lonely = each.index[each.isna().any(axis=1)][0]
+        raise ValueError(f"asked different problems, e.g. not all were asked {lonely}: compare runs of one evaluation")
+    observed, drawn = intervals.resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
+    correct, tokens = np.split(np.concatenate([observed[None], drawn]), 2, axis=-1)
+    return {side: Means(correct[..., k], tokens[..., k]) for k, side in enumerate(each["tokens"].columns)}
+
+
 @once
 def compare(
     rows: pd.DataFrame,
     floor: Mapping[str, float],
     best: float | None,
-    columns: Iterable[str] = STATISTICS,
+    columns: Iterable[str] = tuple(STATISTICS),
     n_boot: int | None = None,
 ) -> pd.DataFrame:
     """One line per benchmark ('mean' first), arm and temperature, from `evaluations` of some runs.
@@ -183,28 +194,25 @@ def compare(
     Raises ValueError if two arms were asked different problems.
     """
     columns, limits = list(columns), np.array([floor[b] for b in sorted(rows["benchmark"].unique())])
-    where, order = parts(rows), list(dict.fromkeys((*MAIN, *rows["arm"])))
-    sides, runs = (dict(iter(table.groupby(["arm", "temperature"]))) for table in (rows, by_run(rows)))
-    drawn = cache(lambda mine, base: intervals.pairs(sides[mine], sides[base], n_boot or N_BOOT))
-    wanted = sorted(sides, key=lambda side: (order.index(side[0]), -side[1]))
-    lines: dict[tuple[str, str, float], dict[str, float]] = {(b, *mine): {} for b in where for mine in wanted}
-    for mine in wanted:
-        seeds = [means(run) for _, run in runs[mine].groupby("seed")]
+    keys, where, order = ["benchmark", "arm", "temperature"], parts(rows), list(dict.fromkeys((*MAIN, *rows["arm"])))
+    drawn, runs = resampled(rows, n_boot or N_BOOT, keys[1:]), resampled(rows, 0, [*keys[1:], "seed"])
+    sides = sorted(drawn, key=lambda side: (order.index(side[0]), -side[1]))
+    lines: dict[tuple[str, str, float], dict[str, float]] = {(b, *side): {} for b in where for side in sides}
+    for side in sides:
+        seeds = [means for run, means in runs.items() if run[:2] == side]
         for benchmark, at in where.items():
-            lines[benchmark, *mine] |= {"seeds": len(seeds), "floor": limits[at].mean()}
+            lines[benchmark, *side] |= {"seeds": len(seeds), "floor": limits[at].mean()}
         for name in columns:
-            base = ("base", best if name == "gain_best" else mine[1])
-            if name in ALONE and base not in sides:
-                base = mine
-            if base not in sides or (base == mine and name not in ALONE):
+            base = side if name in ALONE else ("base", best if name == "gain_best" else side[1])
+            if base not in drawn or (base == side and name not in ALONE):
                 continue
-            pairs = (*drawn(mine, base), *((seed, means(runs[base])) for seed in seeds))
-            values = [statistic(name, *pair, limits) for pair in pairs]
+            values = STATISTICS[name](drawn[side], drawn[base], limits)
+            observed = Means(*(means[:1] for means in drawn[base]))
+            alone = [STATISTICS[name](seed, observed, limits)[0] for seed in seeds]
             for benchmark, at in where.items():
-                observed, resampled, *each = (value[..., at].mean(-1) for value in values)
-                found = (*intervals.estimate(observed, resampled), float(min(each)), float(max(each)))
-                lines[benchmark, *mine] |= dict(zip((name + end for end in ENDS), found, strict=True))
-    keys = ["benchmark", "arm", "temperature"]
+                value, each = values[:, at].mean(-1), [float(x[at].mean()) for x in alone]
+                ends = (*intervals.estimate(value[0], value[1:]), min(each), max(each))
+                lines[benchmark, *side] |= dict(zip((name + end for end in ENDS), ends, strict=True))
     table = pd.DataFrame([dict(zip(keys, key, strict=True)) | line for key, line in lines.items()])
     return table.reindex(columns=[*keys, "seeds", "floor", *(name + end for name in columns for end in ENDS)])
 
@@ -222,9 +230,3 @@ def by_run(rows: pd.DataFrame, floor: Mapping[str, float] | None = None) -> pd.D
     each["removed"] = (base - each["tokens"]) / (base - each["benchmark"].map(floor or {}).astype(float))
     mean = each.groupby(run, sort=False)[list(LEVELS)].mean().reset_index()
     return pd.concat([mean.assign(benchmark="mean"), each], ignore_index=True)
-
-
-def means(runs: pd.DataFrame) -> Means:
-    """Per-benchmark means, in alphabetical order, of `by_run`'s lines of one arm and temperature: mean over seeds."""
-    table = runs[runs["benchmark"] != "mean"].groupby("benchmark")[["accuracy", "tokens"]].mean()
-    return Means(*table.to_numpy().T)

@@ -43,7 +43,6 @@ Say = Callable[[int, int], None]
 Sets = dict[tuple[int, str], Tensor]
 """Sets of one problem's tokens, by permutation (-1: none) and class: bool [rollouts, T]."""
 
-SCALES = ("pocket",)
 ARMS = ("accuracy", "compression", "joint")
 OBJECTIVES = ("accuracy", "compression")
 """The first phase of the arm of that name is the objective."""
@@ -92,16 +91,12 @@ def measure(scale: str, part: str, work: Path, say: Say) -> pd.DataFrame:
 
     if not (work / "steps.csv").exists():
         run.train(config, world, work, lambda stage, done, _: say(done, STEPS[-1]), STEPS[-1], observe)
-    _require_same(work / "steps.csv", recorded.path / "steps.csv")
-    return pd.concat([pd.read_parquet(file) for file in seen.values()], ignore_index=True)
-
-
-def _require_same(made: Path, recorded: Path) -> None:
-    if found := records.differing_steps(made, recorded):
+    if differ := records.differing_steps(work / "steps.csv", recorded.path / "steps.csv"):
         raise records.RecordError(
-            f"{paths.shown(recorded)}: training this run again gave other steps ({found}), so what was seen on the way "
-            "is not this run's: train the runs anew (`make paper FRESH=1`)"
+            f"{paths.shown(recorded.path)}: training this run again gave other steps ({differ}), so what was seen on "
+            "the way is not this run's: train the runs anew (`make paper FRESH=1`)"
         )
+    return pd.concat([pd.read_parquet(file) for file in seen.values()], ignore_index=True)
 
 
 def fresh_adapter(world: scales.World, config: Config) -> PreTrainedModel:
@@ -123,9 +118,6 @@ def apart(model: Any, world: scales.World, config: Config) -> PreTrainedModel:
         own = fresh_adapter(world, config)
     set_peft_model_state_dict(own, get_peft_model_state_dict(model))
     return own
-
-
-# --- frozen rollouts ----------------------------------------------------------------------------------------------
 
 
 class Group(NamedTuple):
@@ -153,7 +145,7 @@ def look(
 
 
 def objectives(scale: str) -> dict[str, Objective]:
-    """The two objectives with a scale's settings."""
+    """The two objectives with a scale's settings, by name."""
     return {name: scales.config(scale, name).recipe.phases[0] for name in OBJECTIVES}
 
 
@@ -201,14 +193,10 @@ def by_class(groups: Sequence[Group], classes: TokenClasses, permutations: int, 
     return every
 
 
-# --- gradients ----------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def adapter_gradients(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Gradients of a LoRA adapter, rollout by rollout, from one backward pass over a batch of them.
+    """Gives a function: values [B, ...] of the last forward pass -> gradient of each row's sum [B, LoRA parameters].
 
-    Gives a function: values [B, ...] of the last forward pass -> gradient of each row's sum [B, adapter parameters].
     An adapter is made of linear maps y = W x, so a rollout's gradient of W is the sum over its positions of
     (dl/dy) x^T; hooks keep x and y.  Left out is an A matrix whose B is still 0: it has no gradient.  Raises ValueError
     for a policy without an adapter.
@@ -262,10 +250,11 @@ def take(
             if say:
                 say(n + 1, len(groups))
     frames = []
-    for i, key in enumerate(sets[0]):
+    for i, (permutation, name) in enumerate(sets[0]):
         lines = [
-            {"permutation": key[0], "token_class": key[1], "problem": n, "benchmark": group.benchmark, "id": group.id,
-             "tokens": int(sets[n][key].sum()), "scores": scores[i, n, : len(group.rollouts.tokens)],
+            {"permutation": permutation, "token_class": name, "problem": n, "benchmark": group.benchmark,
+             "id": group.id, "tokens": int(sets[n][permutation, name].sum()),
+             "scores": scores[i, n, : len(group.rollouts.tokens)],
              **{f"advantage_{o}": a.float().numpy() for o, a in group.advantage.items()}}
             for n, group in enumerate(groups)
         ]  # fmt: skip

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
@@ -16,26 +15,10 @@ SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 NOT_TESTABLE, NOT_MEASURED = "not testable", "not measured"
 
 
-@dataclass(frozen=True)
-class Bound:
-    """Where the whole interval has to lie: '<', '>' or '>=' a value, in a unit."""
-
-    side: str
-    value: float
-    unit: str = ""
-
-    @classmethod
-    def of(cls, text: str) -> Bound:
-        """From the words that `str` makes of it, '> 0 tokens'."""
-        side, value, *unit = text.split()
-        return cls(side, float(value), " ".join(unit))
-
-    def __str__(self) -> str:
-        return f"{self.side} {self.value:g} {self.unit}".rstrip()
-
-    def holds(self, x: float) -> bool:
-        """Does a number lie on the claimed side?"""
-        return {"<": x < self.value, ">": x > self.value, ">=": x >= self.value}[self.side]
+def holds(predicate: str, x: float) -> bool:
+    """Does a number lie on the claimed side of a bound, such as '> 0 tokens'?"""
+    side, value, *_ = predicate.split()
+    return {"<": x < float(value), ">": x > float(value), ">=": x >= float(value)}[side]
 
 
 class Answer(NamedTuple):
@@ -50,15 +33,15 @@ class Answer(NamedTuple):
     note: str = ""
 
 
-def judged(answer: Answer, bound: Bound) -> tuple[str, str]:
+def judged(answer: Answer, predicate: str) -> tuple[str, str]:
     """Verdict and note for an estimate with its interval; without an estimate (NaN) the note is the reason."""
-    inside = [bound.holds(end) for end in (answer.low, answer.high)]
+    inside = [holds(predicate, end) for end in (answer.low, answer.high)]
     there = not math.isnan(answer.estimate)
     notes = []
     if there and not all(inside):
         notes = ["the interval crosses the bound" if any(inside) else "the opposite holds"]
     alone = [x for x in answer.by_seed if not math.isnan(x)]
-    if len({bound.holds(x) for x in alone}) > 1:
+    if len({holds(predicate, x) for x in alone}) > 1:
         notes.append(f"seeds differ: {', '.join(f'{x:.3g}' for x in alone)}")
     notes += [answer.note] if answer.note else []
     return SUPPORTED if there and all(inside) else NOT_SUPPORTED, "; ".join(notes)

@@ -220,6 +220,11 @@ def policy(config: Config, world: scales.World, adapter: Path) -> tuple[Any, Any
     return model.eval(), tokenizer
 
 
+def recorded(record: records.Record) -> tuple[Any, Any]:
+    """Model and tokenizer of a finished run.  Raises ConfigError where its weights were not kept."""
+    return policy(record.config, scales.world(record.scale), record.path / "adapter")
+
+
 def adapted(model: Any, adapter: Path) -> Any:
     """The model with an adapter merged into it.  Raises ConfigError for weights that are cut, or of another shape."""
     from peft import PeftModel

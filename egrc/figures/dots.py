@@ -100,5 +100,4 @@ def legend(figure: Figure, shapes: Mapping[str, str], name: str = "{}") -> None:
 
 def missing(arms: Iterable[str], runs: pd.DataFrame) -> str:
     """What a reader must be told: arms without a record, or with few seeds, of `runs` (columns arm, seed); else ''."""
-    lacking = tables.missing(arms, runs[["arm", "seed"]].drop_duplicates().itertuples(index=False, name=None))
-    return f"Missing: {'; '.join(lacking)}." if lacking else ""
+    return tables.missing(arms, runs[["arm", "seed"]].drop_duplicates().itertuples(index=False, name=None))

@@ -54,7 +54,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     runs, at = table3.load(scale, data, ablations=False), tables.compared_at(scale, data)
     rows = tables.rows_at(runs, at)
     lines, seeds = table3.compare(rows, scale), tables.by_run(rows).query("benchmark == 'mean'")
-    worst = fronts.worst(lines).rename(columns={"low": "change_low", "high": "change_high"})
+    worst = fronts.bounds(lines).rename(columns={"low": "change_low", "high": "change_high"})
     points_lost = [of + end for of in ("change", "removed") for end in ("", "_low", "_high")]
     percent = worst.assign(**100 * worst[points_lost])
     lines = lines[lines["benchmark"] == "mean"]

@@ -56,13 +56,13 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     drawn = {"difference": means, "seed": seeds, "run": configs}
     drawn = pd.concat([part.assign(what=name) for name, part in drawn.items()], ignore_index=True)
     arms = [WHOLE, *(arm for group in GROUPS.values() for arm in group if arm in alone)]
-    there, study = {run.arm for run in runs}, len(scales.study(scale, ablations.STUDY)) - 1
-    left_out = {"have one seed": len(there - {"base", *arms}), "no record": len(ablations.missing(scale, there))}
-    why = "; ".join(f"{n} of {study} ablations {reason}" for reason, n in left_out.items() if n)
+    there, study = {run.arm for run in runs}, scales.study(scale, ablations.STUDY)
+    left_out = {"have one seed": len(there - {"base", *arms}), "no record": len(set(study) - there)}
+    why = "; ".join(f"{n} of {len(study) - 1} ablations {reason}" for reason, n in left_out.items() if n)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.24 * len(arms) + 1.75))
         axes = figure.subplots(1, len(COLUMNS))
-        names = [f"{WHOLE}, about its mean", *(ablations.words(scale, arm) for arm in arms[1:])]
+        names = [f"{WHOLE}, about its mean", *(ablations.WORDS[arm] for arm in arms[1:])]
         for ax, (quantity, part, title) in zip(axes, COLUMNS, strict=True):
             clear = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
             ax.set_title(f"{title}: {clear} of {len(arms) - 1}\nclear of {WHOLE}", loc="left")

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from egrc.analysis.ablations import switches
 from egrc.controller import AT_DWELL_LIMIT
 from egrc.experiments.records import Record, load_all
 from egrc.figures import dots, style
@@ -52,12 +53,6 @@ def mean_over_seeds(runs: pd.DataFrame, column: str) -> pd.Series:
     """Mean by step, at the steps that every seed has reached: a mean of fewer would jump where a seed ends."""
     by_step = runs.groupby("step")[column]
     return by_step.mean()[by_step.size() == runs["seed"].nunique()]
-
-
-def switches(run: pd.DataFrame) -> list[tuple[int, str]]:
-    """(first step, name) of every phase after the first, of one seed's steps."""
-    changed = run["phase"].ne(run["phase"].shift())
-    return list(run.loc[changed, ["step", "phase"]].itertuples(index=False, name=None))[1:]
 
 
 def gate(runs: pd.DataFrame) -> str:

@@ -35,7 +35,7 @@ def differences(policies: pd.DataFrame) -> pd.DataFrame:
         for quantity in (q for of in PANELS.values() for q in of if q not in PARTS):
             c = changes.change(policies, arm, quantity, N_BOOT)
             lines.append((arm, quantity, None, c.estimate, c.low, c.high))
-            lines += [(arm, quantity, seed, value, None, None) for seed, value in c.by_seed.items()]
+            lines += [(arm, quantity, seed, value, None, None) for seed, value in enumerate(c.by_seed)]
         completions = policies[policies["kind"] == "completion"]
         own, base = (completions[completions["arm"] == name] for name in (arm, "base"))
         for seed, side in [(None, own), *own.groupby("seed")]:

@@ -41,7 +41,7 @@ def title(readings: pd.DataFrame) -> str:
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
-    """The figure and the numbers in it, from the records of the study.  Raises RecordError, `dilemma.DilemmaError`."""
+    """The figure and the numbers in it, from the records of the study.  Raises RecordError."""
     rows, at = dilemma.load(scale, data), tables.compared_at(scale, data)
     still = never_fired(records.load_study(scale, dilemma.STUDY, data))
     every, readings = dilemma.points(rows, N_BOOT), dilemma.readings(rows, N_BOOT)

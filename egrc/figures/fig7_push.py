@@ -13,14 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from egrc.analysis import gradients, rows
+from egrc.analysis import gradients
 from egrc.entropy import CLASSES
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
 
 SCALES = ("pocket", "smol")
-MEASUREMENT = {"pocket": "tug", "smol": "tug_words"}
 OBJECTIVES = ("accuracy", "compression")
 SHAPES = {"accuracy": "^", "compression": "s"}
 OF = {"ratio": gradients.norm_ratio, "push": gradients.push}
@@ -35,7 +34,7 @@ LABELS = {
 def tidy(scale: str, data: Path) -> pd.DataFrame:
     """The numbers drawn: `quantity` ratio or push (with a `seed`: of that seed alone), or random (how far random sets
     of a class's size scatter about their mean norm, lowest and highest over seeds)."""
-    table = rows.load(MEASUREMENT[scale], scale, data).query("arm == 'base'")
+    table = gradients.load_base(scale, data)
     permuted = table[table["permutation"] >= 0]
     sets = {"ratio": set(permuted["token_class"]), "push": {"all", *CLASSES} & set(table["token_class"])}
     lines, norms = [], gradients.summary(permuted)

@@ -44,12 +44,7 @@ def load(scale: str, data: Path = DATA, ablations: bool = True) -> list[Record]:
 def missing(scale: str, found: Iterable[Record], arms: Iterable[str] | None = None) -> str:
     """What a reader must be told: arms (of some) without a record, or with fewer seeds than asked; else empty."""
     asked = {arm: len(seeds) for arm, seeds in wanted(scale).items() if arms is None or arm in arms}
-    reasons: dict[str, list[str]] = {}
-    for line in tables.missing(asked, [(r.arm, r.seed) for r in found], asked):
-        arm, reason = line.split(": ")
-        reasons.setdefault(reason, []).append(arm)
-    groups = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
-    return f"Missing: {groups}." if groups else ""
+    return tables.missing(asked, [(r.arm, r.seed) for r in found])
 
 
 def compare(table: pd.DataFrame, scale: str) -> pd.DataFrame:
@@ -61,14 +56,6 @@ def compare(table: pd.DataFrame, scale: str) -> pd.DataFrame:
 def method(scale: str, arm: str) -> str:
     """The arm itself, or the one that it is a variant of; `egrc-plus` and its lengths keep that name."""
     return "egrc-plus" if arm in scales.PLUS_AND_FRONT else scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
-
-
-def fronts(scale: str, arms: Iterable[str], focus: str) -> dict[str, list[str]]:
-    """Those methods of which several lengths are among `arms`, with these; `focus` in any case, if it is there."""
-    of: dict[str, list[str]] = {}
-    for arm in arms:
-        of.setdefault(method(scale, arm), []).append(arm)
-    return {name: own for name, own in of.items() if len(own) > 1 or name == focus}
 
 
 def family(scale: str, arm: str) -> str:
