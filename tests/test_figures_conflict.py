@@ -149,7 +149,7 @@ def test_missing_seeds_and_arms_are_said(monkeypatch: pytest.MonkeyPatch, tmp_pa
     file = measure.file("tug", "pocket", tmp_path)
     write_parquet(file, tug(("joint",), seeds=2))
     said = " ".join(t.get_text() for t in texts(fig4_tug_of_war.draw("pocket", tmp_path)[0]))
-    assert "accuracy: no record; compression: no record; joint: only 2 seeds" in said.replace("\n", " ")
+    assert "no record: accuracy, compression; only 2 seeds: joint" in said.replace("\n", " ")
 
 
 @pytest.mark.parametrize(("name", "remedy"), [("fig3_conflict", "policies"), ("fig4_tug_of_war", "measure tug")])
