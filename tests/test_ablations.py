@@ -140,7 +140,7 @@ def test_the_figure_has_the_ablations_of_several_seeds(
     own = numbers.query("what == 'seed' and part == 'mean' and quantity == 'removed'")
     assert own.groupby("arm").size().to_dict() == {"egrc": 3, "egrc-fixed": 3, "egrc-reversed": 3, "egrc-soft": 2}
     words = " ".join(text.get_text() for text in texts(figure)).replace("\n", " ")
-    assert "phases blended" in words and "linear shaping" not in words and "never: 2 of 2" in words
+    assert "phases blended" in words and "linear shaping" not in words
     study = len(scales.study("pocket", ablations.STUDY)) - 1
     assert f"1 of {study} ablations have one seed; {study - len(TRAINED)} of {study} ablations no record" in words
     first, second = (

@@ -61,8 +61,9 @@ def test_a_second_run_gives_the_same_bytes_and_names_its_data(
 def test_texts_are_legible_and_missing_arms_and_few_seeds_are_said(
     name: str, complete: bool, draw: Callable[[str, bool], Drawn]
 ) -> None:
-    said = " ".join(t.get_text() for t in legible(draw(name, complete)[0])).replace("\n", " ")
-    assert ("only 2 seeds: " in said) == ("no record: accuracy, compression, joint" in said) == ("Missing" in said)
+    said = " ".join(t.get_text() for t in legible(draw(name, complete)[0]))
+    said = said.replace("\n", " ")
+    assert ("only 2 seeds: " in said) == ("no record: accuracy" in said) == ("Missing" in said)
     assert ("Missing" in said) != complete
 
 
@@ -101,10 +102,11 @@ def test_switches_are_read_from_the_phases_and_a_gate_that_did_not_follow_entrop
     assert fig1_training.switches(there_and_back) == [(4, "explore"), (6, "compress")]
     moved = run(["compress", "explore"]).assign(cause=[f"{AT_DWELL_LIMIT}: fell", None])
     both = pd.concat([moved, run(["compress", "compress"], seed=1).assign(cause=None)])
-    assert fig1_training.gate_text(both) == "explore from 2, never"
-    note = fig1_training.gate_note(both)
-    assert "egrc never switched on 1 of 2 seeds" in note and "dwell limit on 1 of 2 seeds" in note
-    assert fig1_training.gate_note(moved.assign(cause=["entropy fell", None])) == ""
+    assert fig1_training.gate(both) == "explore from 2, never (1 at the dwell limit)"
+    assert fig1_training.gate(moved.assign(cause=["entropy fell", None])) == "explore from 2"
+    still = run(["compress"] * 3).assign(cause=None)
+    assert fig1_training.gate(still) == "gate never switched"
+    assert fig1_training.gate(still.assign(gated=False)) == "one phase"
 
 
 def test_the_mean_ends_where_the_shortest_seed_ends() -> None:
@@ -131,19 +133,18 @@ def test_every_seed_is_a_line_and_every_switch_is_ruled(draw: Callable[[str, boo
 # --- figure 2 -----------------------------------------------------------------------------------------------------
 
 
-def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_at_two_temperatures(
-    draw: Callable[[str, bool], Drawn],
-) -> None:
+def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_and_counts(draw: Callable[[str, bool], Drawn]) -> None:
     figure, drawn = draw("fig2_frontier", True)
-    assert [ax.get_title() for ax in figure.axes] == ["mean over benchmarks", "hole-3, hardest for the base"]
-    ax, lines = figure.axes[1], drawn[drawn["benchmark"] == "hole-3"]
-    base = lines.query("arm == 'base' and tokens_low == tokens_low").set_index("temperature")["tokens"]
-    shapes = {c.lines[0].get_marker(): c.lines[0].get_xdata()[0] for c in ax.containers
-              if c.lines[0].get_color() == style.COLOURS["base"]}  # fmt: skip
-    assert shapes == {"o": base[1.0], "D": base[synthetic.BEST]}
-    assert synthetic.FLOORS["hole-3"] in [line.get_xdata()[0] for line in ax.lines if line.get_color() == style.GREY]
-    dots = [ln for ln in ax.lines if ln.get_color() == style.COLOURS["egrc"] and len(ln.get_xdata()) == 3]
-    assert len(dots) == 1  # one small marker a seed
+    left, right = figure.axes
+    lines = drawn.dropna(subset="tokens_low").set_index(["benchmark", "arm"])
+    assert {b for b, _ in lines.index} == {"mean", "hole-3"} and set(lines["temperature"]) == {synthetic.BEST}
+    arms = lines.loc["mean"].drop("base")
+    better = ((arms["share_high"] < 1) & (arms["gain_best_low"] > 0)).sum()
+    assert f"{better} of 5 arms" in left.get_title(loc="left") and "hole-3" in right.get_title(loc="left")
+    assert synthetic.FLOORS["hole-3"] in [line.get_xdata()[0] for line in right.lines]
+    own = [ln for ln in right.lines if ln.get_color() == style.COLOURS["egrc"]]
+    assert sorted(len(ln.get_xdata()) for ln in own) == [1, 2, 2, 3]  # the mean, two intervals, a dot a seed
+    assert {text.get_text() for text in left.texts} == set(synthetic.ARMS)
 
 
 def test_figure_1_without_any_record_says_so_and_figure_2_names_the_remedy(tmp_path: Path) -> None:

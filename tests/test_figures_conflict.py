@@ -121,7 +121,7 @@ def test_texts_are_legible_inside_and_apart(name: str, drawn: Drawn) -> None:
 def test_figure_3_has_every_seed_and_interval_and_the_package_s_own_numbers(drawn: Drawn) -> None:
     figure, ends = drawn["fig3_conflict"]
     assert len(figure.axes) == 4
-    assert set(ends["quantity"]) == {*fig3_conflict.PANELS, *fig3_conflict.PARTS}
+    assert set(ends["quantity"]) == {name for of in fig3_conflict.PANELS.values() for name in of}
     means = ends[ends["seed"].isna()]
     assert len(means) == 6 * 3 and means[["low", "high"]].notna().all(axis=None)
     assert (ends.groupby(["arm", "quantity"])["seed"].nunique() == 3).all()
@@ -130,15 +130,19 @@ def test_figure_3_has_every_seed_and_interval_and_the_package_s_own_numbers(draw
     assert of.loc["joint", "tokens"] == pytest.approx(changes.change(policies(), "joint", "tokens", 50).estimate)
 
 
-def test_figure_4_has_a_panel_for_each_arm_and_set_with_its_control(drawn: Drawn) -> None:
+def test_figure_4_has_a_panel_for_each_arm_and_its_control_and_counts(drawn: Drawn) -> None:
     figure, numbers = drawn["fig4_tug_of_war"]
-    assert len(figure.axes) == 3 * 5
+    assert len(figure.axes) == 3
     means = numbers[numbers["seed"].isna()]
-    assert len(means) == 3 * 6 * 5 and means[["low", "high"]].notna().all(axis=None)
-    assert (means.query("token_class != 'all'")[["permuted_low", "permuted_high"]].notna()).all(axis=None)
+    assert len(means) == 3 * 6 * 2 and means[["low", "high"]].notna().all(axis=None)
+    connectors = means.query("token_class == 'connector'")
+    assert connectors[["permuted_low", "permuted_high"]].notna().all(axis=None)
     assert (numbers[numbers["seed"].notna()].groupby(["arm", "step", "token_class"]).size() == 3).all()
     widths = [line.get_linewidth() for line in figure.axes[0].lines]
-    assert sorted(widths) == [0.6, 0.6, 0.6, 0.7, 1.7]
+    assert sorted(widths) == [0.6] * 6 + [0.8] + [1.7] * 2
+    said = " ".join(t.get_text() for t in texts(figure))
+    opposed = (means.loc[means["token_class"] == "all", "high"] < 0).sum()
+    assert f"oppose each other at {opposed}; over connectors" in said
 
 
 def test_missing_seeds_and_arms_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -157,15 +161,18 @@ def test_nothing_to_draw_names_the_remedy(name: str, remedy: str, tmp_path: Path
 def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(drawn: Drawn) -> None:
     figure, numbers = drawn["fig5_dilemma"]
     settings = numbers[numbers["what"] == "setting"].set_index("arm")
-    assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 8 * 3
-    left = figure.axes[0]
-    assert len(left.containers) == 8  # a marker with both intervals each
-    hollow = {c.lines[0].get_xdata()[0] for c in left.containers if c.lines[0].get_markerfacecolor() == "white"}
-    fired = settings.drop("egrc-r0.8")
-    assert hollow == set(fired.loc[(fired["way"] != "control") & (fired["frontier"] == False), "tokens"])  # noqa: E712
-    labels = [t.get_text().strip() for t in texts(figure) if t.get_text().startswith("r =")]
-    assert sorted(labels) == sorted(["r = 0.05", "r = 0.8", "r = 0.2"] * 2)[:-1]
-    assert "its gate never fired: egrc-r0.8" in " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
+    assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 9 * 3
+    (ax,), fired = figure.axes, settings.drop("egrc-r0.8")
+    markers = [line for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() in "os"]
+    assert [line.get_xdata()[0] for line in markers] == fired["tokens"].tolist()
+    hollow = {line.get_xdata()[0] for line in markers if line.get_markerfacecolor() == "white"}
+    assert hollow == set(fired.loc[(fired["way"] != "control") & ~fired["frontier"].astype(bool), "tokens"])
+    names = sorted(text.get_text() for text in ax.texts)
+    assert names == ["compression", "joint-grpo", *["r = 0.05"] * 2, *["r = 0.2"] * 2, "r = 0.8", "truncation"]
+    said = " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
+    assert "its gate never fired: egrc-r0.8" in said
+    (reading,) = numbers.query("reading == '3b'").itertuples()
+    assert f"at equal accuracy: {reading.estimate:+.1f}".replace("-", "−") in said
 
 
 def test_frontiers_apart_are_said_in_the_figure(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:

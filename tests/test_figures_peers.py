@@ -44,7 +44,7 @@ def test_it_is_legible_repeats_and_names_what_is_missing(
     assert len(legible(figure)) > 10
     said = " ".join(" ".join(t.get_text() for t in texts(figure)).split())
     assert "only 2 seeds: base" in said
-    assert ("no record: da-dler, dot" in said) == (name == "fig12_peers")
+    assert "no record: da-dler, dot" in said
     arms = set(drawn.loc[drawn["config"].notna(), "arm"])
     assert {"base", "egrc", "deepcompress"} <= arms and "egrc-fixed" not in arms
     once, again = (style.save(*make(name), tmp_path / part / name)
@@ -65,6 +65,9 @@ def test_every_arm_is_drawn_and_a_few_are_named_at_their_points(draw: Callable[[
     for text in plane.texts:
         point = plane.transData.transform(text.xy)
         assert text.xy == pytest.approx(tuple(where.loc[text.get_text()]))
-        assert abs(text.get_window_extent().get_points() - point).min() < 30  # pixels
+        assert abs(text.get_window_extent().get_points() - point).min() < 90  # pixels
+    base = where.loc["egrc"]
+    ahead = ((where["tokens"] <= base["tokens"]) & (where["accuracy"] >= base["accuracy"])).sum() - 1
+    assert f"{ahead} of {len(where) - 1}" in plane.get_title(loc="left")
     with pytest.raises(RecordError, match="none of the studies"):
         fig12_peers.draw("smol")

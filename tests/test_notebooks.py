@@ -11,7 +11,6 @@ import pytest
 from ipykernel.zmqshell import InteractiveShell
 
 from egrc import paths
-from egrc.paper.products import lacking
 
 ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 TRAINS = "03_from_scratch"
@@ -87,7 +86,7 @@ def run(path, fresh):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("path", [p for p in ALL if not lacking(p, "pocket")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_runs_and_imports_trl_only_to_train(path, tmp_path, shared_numbers, capfd):
     process = forked.start(run, path, path.stem == TRAINS, IPYTHONDIR=str(tmp_path))
     assert forked.exit_code(process) == 0, capfd.readouterr()

@@ -1,14 +1,12 @@
-"""Table 2 and figure 11: ours with interval and protocol, empty places with their reason, published rows apart."""
+"""Table 2: ours with interval and protocol, empty places with their reason, published rows apart."""
 
 import pandas as pd
 import pytest
-from pictures import texts
 from test_evaluations import rows, write
 
 from egrc.evaluation import benchmarks
-from egrc.experiments.evaluations import NotEvaluated
 from egrc.experiments.records import RecordError
-from egrc.figures import fig11_benchmarks, style, table2
+from egrc.figures import table2
 from egrc.worlds.deepseek import NOT_RUN
 
 
@@ -71,22 +69,3 @@ def test_files_repeat_and_published_rows_stand_apart(data, tmp_path):
 def test_a_scale_says_what_there_is_or_why_not(data):
     assert "smol/base/math500: 2 problems x 2 samples" in table2.status("smol", data).text
     assert table2.status("gpu", data).text.startswith(f"gpu: {NOT_RUN}\npython -m egrc evaluate --scale gpu")
-
-
-def test_the_figure_draws_every_evaluation_and_explains_every_gap(tmp_path):
-    with pytest.raises(NotEvaluated, match="python -m egrc evaluate"):
-        fig11_benchmarks.draw("pocket", tmp_path)
-    for who in ("base", "egrc-seed-0"):
-        for kind in ("forward-3", "hole-2"):
-            write(tmp_path, rows({"a": "rr", "b": "1x", "c": "r1"}), scale="pocket", who=who, benchmark=kind, code={})
-    write(tmp_path, rows({"a": "r1", "b": "11"}), benchmark="gsm8k", code={})
-    figure, drawn = fig11_benchmarks.draw("pocket", tmp_path)
-    assert len(drawn) == 5 and not drawn[["accuracy_low", "mean_tokens_high"]].isna().any(axis=None)
-    words = [text.get_text() for text in texts(figure)]
-    assert words.count("not recorded") == 3 and words.count(table2.NO_COPY) == 3
-    assert {"GSM8K", "AIME 2025", "OlympiadBench", "Minerva", "forward-3", "hole-2"} <= set(words)
-    assert any("k = 2, T = 0.6, top-p = 0.95, cap = 100" in text for text in words)
-    assert any(NOT_RUN in text for text in words)
-    again = fig11_benchmarks.draw("pocket", tmp_path)
-    one, two = (style.save(*made, tmp_path / name / "fig11") for name, made in (("x", (figure, drawn)), ("y", again)))
-    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]

@@ -125,14 +125,14 @@ def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytes
         assert all(b in shown for b in synthetic.BENCHMARKS) and "0.6 (base's best)" in shown and "greedy" in shown
     per_benchmark = 2 * len(synthetic.TEMPERATURES)
     assert sum(ln.startswith(("| base", "| egrc")) for ln in text.splitlines()) == per_benchmark * 7
-    assert tex.count(r"\begin{longtable}") == tex.count(r"\end{longtable}") == 1
+    assert tex.count(r"\begin{longtable}") == tex.count(r"\end{longtable}") == 7
 
 
 def test_a_table_without_rows_says_so_and_latex_swallows_nothing(tmp_path: Path) -> None:
     table = pd.DataFrame({"arm": ["a_b"], "removed (%)": ["9.0 − 1"]})
-    body = typeset.longtable(table, "95% removed", "tab:x", "ll")
-    written = typeset.write(tmp_path / "table9", ["100%."], {"one": table, "two": table[:0]}, [body])
+    written = typeset.write(tmp_path / "table9", ["100%."], {"95% removed": table, "two": table[:0]})
     text, tex = (file.read_text() for file in written)
-    assert text.startswith("# Table 9\n\n100%.\n\n## one\n\n| arm ") and text.endswith("## two\n\nNone yet.\n")
+    assert text.startswith("# Table 9\n\n100%.\n\n## 95% removed\n\n| arm ") and text.endswith("## two\n\nNone yet.\n")
     assert r"a\_b" in tex and r"95\% removed" in tex and r"100\%." in tex and "9.0 $-$ 1" in tex
-    assert "%" not in "".join(tex.splitlines()[1:]).replace(r"\%", "") and r"\begin{longtable}{ll}" in tex
+    assert "%" not in "".join(tex.splitlines()[1:]).replace(r"\%", "")
+    assert r"\begin{longtable}{p{11.0cm}p{11.0cm}}" in tex

@@ -32,10 +32,6 @@ N_BOOT = 2000
 REMEDY = "restore it or evaluate again"
 
 
-class NotEvaluated(RecordError):
-    """Nothing was evaluated yet; the message names the command."""
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """One benchmark asked of one model: the path of its rows, and its settings."""

@@ -1,12 +1,11 @@
 """Figure 13: EGRC with one thing changed at a time, as differences from EGRC (`egrc.analysis.ablations`).
 
-Rows are the ablations that have at least two seeds, columns quantities; the last column says when a run's gate
-switched.  Notebook 11 has the ablations of one seed, which no figure should make to look like more.
+Rows are the ablations that have at least two seeds, columns quantities.  Notebook 11 has the ablations of one seed,
+which no figure should make to look like more, and the steps at which the gates switched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,98 +16,63 @@ from egrc.analysis import ablations, tables
 from egrc.analysis.ablations import GROUPS, WHOLE
 from egrc.evaluation.intervals import N_BOOT
 from egrc.experiments import scales
-from egrc.experiments.records import Record
-from egrc.figures import dots, labels, style
+from egrc.figures import dots, style
 from egrc.paths import DATA
 
 SCALES = ("pocket",)
 HARDEST = "hole-3"
 """The benchmark that arms which compress hard lose."""
-COLUMNS = (
-    ("accuracy", "mean", "accuracy\n− egrc's (points)"),
-    ("removed", "mean", "length removed\n− egrc's (points)"),
-    ("accuracy", HARDEST, f"accuracy on {HARDEST}\n− egrc's (points)"),
-)
+COLUMNS = (("accuracy", "mean", "accuracy"), ("removed", "mean", "length removed"),
+           ("accuracy", HARDEST, f"accuracy on {HARDEST}"))  # fmt: skip
 """Quantity, part and title: all of them shares, drawn in hundredths."""
 
 
-def numbers(runs: Sequence[Record], scale: str, data: Path) -> pd.DataFrame:
-    """What is drawn; `what` is 'difference', 'seed' (one seed's), or 'switch' (a step).  Only arms of several seeds."""
-    table = tables.rows_at(runs, tables.compared_at(scale, data))
-    floor = tables.floors(scale, table["benchmark"].unique())
-    levels, found = ablations.levels(table, floor), ablations.differences(table, floor, N_BOOT).query("seeds > 1")
-    about = levels.loc[WHOLE] - levels.loc[WHOLE].groupby(level="part").mean()
-    each = {WHOLE: about, **{arm: ablations.by_seed(levels, arm) for arm in found["arm"].unique()}}
-    alone = pd.concat(each, names=["arm"]).rename_axis(columns="quantity").stack().rename("value").reset_index()
-    steps = [
-        {"arm": run.arm, "seed": run.seed, "step": step, "of": run.config.steps, "config": run.meta["config_hash"]}
-        for run in runs
-        if run.arm in each
-        for step in [first - 1 for first, _ in ablations.switches(run.steps)] or [None]
-    ]
-    switched = pd.DataFrame(steps).astype({"step": float})  # NaN: never
-    parts = {"difference": found, "seed": alone, "switch": switched}
-    return pd.concat([part.assign(what=name) for name, part in parts.items()], ignore_index=True)
-
-
-def panel(ax: Axes, arms: Sequence[str], drawn: pd.DataFrame) -> None:
-    """One quantity: every ablation's difference from `egrc` with its interval, and each seed's."""
+def panel(ax: Axes, arms: list[str], drawn: pd.DataFrame) -> int:
+    """One quantity: every ablation's difference from `egrc` with its interval, and each seed's; returns how many are
+    clear of both doubts."""
+    means, seeds = (drawn[drawn["what"] == what].set_index("arm") for what in ("difference", "seed"))
     ax.axvline(0, color=style.GREY, linewidth=0.7, zorder=1)
     for y, arm in enumerate(arms):
-        mine = drawn[drawn["arm"] == arm]
-        for _, line in mine[mine["what"] == "difference"].iterrows():
-            value, low, high, noise = (100 * line[name] for name in ("estimate", "low", "high", "noise"))
+        alone = 100 * seeds.loc[[arm], "value"]
+        if arm != WHOLE:
+            value, low, high, noise = 100 * means.loc[arm, ["estimate", "low", "high", "noise"]].astype(float)
             ax.barh(y, 2 * noise, 0.94, -noise, color="0.92", linewidth=0, zorder=0)
-            dots.dot(ax, y - 0.1, value, low, high, dots.CONNECTOR if line["clear"] else dots.PLAIN, markersize=3.8)
-        alone = 100 * mine.loc[mine["what"] == "seed", "value"]
-        ax.plot(alone, [y + 0.24] * len(alone), "|", color="0.1", markersize=3.6, markeredgewidth=0.7, zorder=4)
-
-
-def switching(ax: Axes, arms: Sequence[str], drawn: pd.DataFrame) -> None:
-    """How far into each run its gate switched: a tick each, and how many runs never did; dashed, those of `egrc`."""
-    switches = drawn[drawn["what"] == "switch"]
-    at = 100 * switches["step"] / switches["of"]
-    for x in at[switches["arm"] == WHOLE]:
-        ax.axvline(x, color=style.GREY, linewidth=0.6, linestyle=(0, (3, 2)), zorder=0)
-    for y, arm in enumerate(arms):
-        mine = at[switches["arm"] == arm]
-        ax.plot(mine, [y] * len(mine), "|", color=dots.PLAIN, markersize=5, markeredgewidth=0.9)
-        if never := int(mine.isna().sum()):
-            ax.text(2, y, f"never: {never} of {switches.loc[mine.index, 'seed'].nunique()}", va="center", fontsize=6,
-                    color="0.3", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
-    ax.set_xlim(0, 100)
-    ax.set_xlabel("switched after\n(% of its steps)")
-
-
-def caption(scale: str, runs: Sequence[Record], arms: Sequence[str], data: Path) -> list[str]:
-    """How to read the figure, and what is missing from it."""
-    study, there = scales.study(scale, ablations.STUDY), {run.arm for run in runs}
-    at, count = tables.best_temperature(scale, data), len({run.seed for run in runs if run.arm == WHOLE})
-    left_out = {"have one seed": len(there - {"base", *arms}), "no record": len(set(study) - there)}
-    why = "; ".join(f"{n} of {len(study) - 1} ablations {reason}" for reason, n in left_out.items() if n)
-    return [
-        f"Held-out problems{labels.at_best(at)}; means over the seeds that both have, with 95% intervals over problems;"
-        " ticks: each seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
-        f"{WHOLE}'s {count} seeds). Coloured: clear of 0 and of the grey. Dashed: switches of {WHOLE}."
-        + (f" Left out: {why} (notebook 11)." if why else "")
-    ]
+            tint = dots.CONNECTOR if means.loc[arm, "clear"] else dots.PLAIN
+            dots.dot(ax, y - 0.1, value, low, high, tint, markersize=3.8)
+        ax.plot(alone, [y + 0.24] * len(alone), "o", color=dots.PLAIN, **dots.SEED)
+    return int(means["clear"].astype(bool).sum())
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records of the study that are there.  Raises RecordError."""
-    runs = ablations.load(scale, data)
-    drawn = numbers(runs, scale, data)
-    arms = [WHOLE, *(arm for group in GROUPS.values() for arm in group if arm in set(drawn["arm"]))]
+    runs, at = ablations.load(scale, data), tables.compared_at(scale, data)
+    rows = tables.rows_at(runs, at)
+    floor = tables.floors(scale, rows["benchmark"].unique())
+    levels, means = ablations.levels(rows, floor), ablations.differences(rows, floor, N_BOOT).query("seeds > 1")
+    alone = {arm: ablations.by_seed(levels, arm) for arm in means["arm"].unique()}
+    alone[WHOLE] = levels.loc[WHOLE] - levels.loc[WHOLE].groupby(level="part").mean()
+    seeds = pd.concat(alone, names=["arm"]).rename_axis(columns="quantity").stack().rename("value").reset_index()
+    configs = rows.loc[rows["arm"].isin(alone), ["arm", "seed", "config"]].drop_duplicates()
+    drawn = {"difference": means, "seed": seeds, "run": configs}
+    drawn = pd.concat([part.assign(what=name) for name, part in drawn.items()], ignore_index=True)
+    arms = [WHOLE, *(arm for group in GROUPS.values() for arm in group if arm in alone)]
+    there, study = {run.arm for run in runs}, scales.study(scale, ablations.STUDY)
+    left_out = {"have one seed": len(there - {"base", *arms}), "no record": len(set(study) - there)}
+    why = "; ".join(f"{n} of {len(study) - 1} ablations {reason}" for reason, n in left_out.items() if n)
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 0.24 * len(arms) + 1.5))
-        axes = figure.subplots(1, len(COLUMNS) + 1, width_ratios=(1.2, 1.2, 1.2, 0.8))
-        for ax, (quantity, part, title) in zip(axes, COLUMNS, strict=False):
-            panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
-            ax.set_xlabel(title)
-        switching(axes[-1], arms, drawn)
-        for ax in axes:
-            names = [f"{WHOLE}, about its mean", *(ablations.WORDS[arm] for arm in arms[1:])]
+        figure = Figure(figsize=(style.WIDTH, 0.24 * len(arms) + 1.75))
+        axes = figure.subplots(1, len(COLUMNS))
+        names = [f"{WHOLE}, about its mean", *(ablations.WORDS[arm] for arm in arms[1:])]
+        for ax, (quantity, part, title) in zip(axes, COLUMNS, strict=True):
+            clear = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
+            ax.set_title(f"{title}: {clear} of {len(arms) - 1}\nclear of {WHOLE}", loc="left")
+            ax.set_xlabel(f"ablation − {WHOLE} (points)")
             dots.name_rows(ax, names if ax is axes[0] else [""] * len(arms))
-        bottom = style.caption(figure, caption(scale, runs, arms, data))
-        figure.subplots_adjust(left=0.23, right=0.985, top=0.98, bottom=bottom + 0.03, wspace=0.1)
+        bottom = style.caption(figure, [
+            f"Held-out problems at T = {at:g}; means over the seeds that both have, with 95% intervals over problems; "
+            "small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
+            f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Clear (coloured): of 0 and of the grey."
+            + (f" Left out: {why} (notebook 11)." if why else "")
+        ])  # fmt: skip
+        figure.subplots_adjust(left=0.22, right=0.985, top=1 - 0.42 / figure.get_figheight(), bottom=bottom, wspace=0.1)
     return figure, drawn

@@ -9,27 +9,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from egrc.analysis import changes, rows
-from egrc.figures import style
+from egrc.figures import dots, style
 from egrc.paths import DATA
 
 SCALES = ("pocket",)
 ARMS = ("accuracy", "compression", "joint")
 N_BOOT = 1000
-PANELS = ("per_token", "per_completion", "prefix", "tokens")
-PARTS = {"mix": "s", "certainty": "D"}
-"""Marker of each part of a change of entropy per token."""
+PARTS = ("mix", "certainty")
+PANELS = {
+    "entropy per token, arm − base (nats)": {"per_token": "", "mix": "of it: mix", "certainty": "of it: certainty"},
+    "... after fixed prefixes (nats)": {"prefix": ""},
+    "... per completion (nats)": {"per_completion": ""},
+    "length, arm − base (tokens)": {"tokens": ""},
+}
+"""The quantities of each panel."""
 
 
 def differences(policies: pd.DataFrame) -> pd.DataFrame:
     """Arm minus base on held-out problems: columns arm, quantity, seed (empty: mean over seeds), value, low, high."""
     lines = []
     for arm in ARMS:
-        for quantity in PANELS:
+        for quantity in (q for of in PANELS.values() for q in of if q not in PARTS):
             c = changes.change(policies, arm, quantity, N_BOOT)
             lines.append((arm, quantity, None, c.estimate, c.low, c.high))
             lines += [(arm, quantity, seed, value, None, None) for seed, value in enumerate(c.by_seed)]
@@ -43,43 +46,33 @@ def differences(policies: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(table.columns[2:], float))
 
 
-def panel(ax: Axes, drawn: pd.DataFrame, quantities: dict[str, str]) -> None:
-    """Arm minus base, a marker for each quantity: mean with interval, every seed beside it."""
-    ax.axhline(0, color=style.GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
-    for i, arm in enumerate(ARMS):
-        tint = style.colour(arm)
-        for j, (quantity, marker) in enumerate(quantities.items()):
-            own = drawn[(drawn["arm"] == arm) & (drawn["quantity"] == quantity)]
-            x, mean = i + 0.27 * (j - (len(quantities) - 1) / 2), own[own["seed"].isna()].iloc[0]
-            ax.plot([x, x], [mean["low"], mean["high"]], color=tint, linewidth=1.1)
-            face = tint if marker == "o" else "white"
-            ax.plot(x, mean["value"], marker, color=tint, markersize=4.2, markerfacecolor=face, zorder=3)
-            seeds = own.loc[own["seed"].notna(), "value"]
-            ax.plot([x + 0.11] * len(seeds), seeds, "o", color=tint, markersize=1.8, markeredgewidth=0)
-    ax.set_xlim(-0.6, len(ARMS) - 0.4)
-    ax.set_xticks(range(len(ARMS)), ARMS)
-    for tick, arm in zip(ax.get_xticklabels(), ARMS, strict=True):
-        tick.set_color(style.colour(arm))
-
-
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the measurement `policies`.  Raises RecordError."""
     drawn = differences(rows.load("policies", scale, data))
+    means = drawn[drawn["seed"].isna()].set_index(["arm", "quantity"])
+    apart = [arm for arm in ARMS if means.loc[(arm, "mix"), "high"] < 0 < means.loc[(arm, "certainty"), "low"]]
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 4.4))
-        for ax, quantity in zip(figure.subplots(2, 2).ravel(), PANELS, strict=True):
-            what = changes.QUANTITIES[quantity]
-            panel(ax, drawn, {quantity: "o"} | (PARTS if quantity == "per_token" else {}))
-            ax.set_title(what.title)
-            ax.set_ylabel(f"arm − base ({what.unit})")
-        names = {"entropy per token": "o", "of it: mix": "s", "of it: certainty": "D"}
-        entries = [Line2D([], [], linestyle="", marker=m, color="0.3", markersize=4.2, label=name,
-                          markerfacecolor="0.3" if m == "o" else "white") for name, m in names.items()]  # fmt: skip
-        figure.axes[0].legend(handles=entries, frameon=False, fontsize=6.5, loc="best", handletextpad=0.2)
+        figure = Figure(figsize=(style.WIDTH, 3.9))
+        grid = figure.add_gridspec(2, 3, height_ratios=(1.9, 1))
+        places = (grid[0, :], *(grid[1, i] for i in range(3)))
+        for place, (title, of) in zip(places, PANELS.items(), strict=True):
+            ax, names = figure.add_subplot(place), []
+            for arm in ARMS:
+                for quantity, part in of.items():
+                    seeds = drawn.query("arm == @arm and quantity == @quantity")["value"].iloc[1:]
+                    face = {"markerfacecolor": "white"} if quantity in PARTS else {}
+                    values = means.loc[(arm, quantity), ["value", "low", "high"]]
+                    dots.dot(ax, len(names), *values, style.colour(arm), seeds=seeds, **face)
+                    names.append(part or arm)
+            ax.axvline(0, **dots.GUIDE)
+            dots.name_rows(ax, names, [style.colour(arm) for arm in ARMS for _ in of])
+            ax.set_xlabel(title)
+        split = f"Uncertain tokens became rarer, yet each kind less sure: {', '.join(apart) or 'no arm'}"
+        figure.axes[0].set_title(split, loc="left")
         bottom = style.caption(figure, [
             "After training, on held-out problems at T = 1: means with 95% intervals (bootstrap over problems, or "
             "prefixes); small dots: one seed. Mix: more, or fewer, tokens of the uncertain kinds. Certainty: each kind "
-            "less sure (upwards) or more. The two add up.",
+            "less sure (to the right) or more; the two add up. The title names arms with both intervals clear of 0.",
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.085, right=0.99, top=0.94, bottom=bottom - 0.03, hspace=0.42, wspace=0.24)
+        figure.subplots_adjust(left=0.13, right=0.985, top=0.94, bottom=bottom, hspace=0.45, wspace=0.5)
     return figure, drawn

@@ -23,14 +23,14 @@ from egrc.analysis.shown import Shown
 from egrc.experiments import shared
 from egrc.figures import FIGURES, picture, style
 
-# A token's perplexity exp(entropy), "about how many words it hesitates between", sorts it into levels.
-# They differ in weight or underline as well as in colour: print and colour-blind readers see them too.
 LEVELS = (
     (1.1, "'", "background:#fff3cd;color:#222;text-decoration:underline dotted"),
     (2.0, "''", "background:#ffd07a;color:#222;text-decoration:underline"),
     (4.0, "'''", "background:#f79d5c;color:#222;text-decoration:underline;font-weight:bold"),
 )
-"""From which perplexity on, its mark in plain text, its style in HTML."""
+"""A token's perplexity exp(entropy), "about how many words it hesitates between": from which one on, its mark in plain
+text, its style in HTML, which print and colour-blind readers see, too."""
+BLOCK = '<div style="margin:0.6em 0"><b>{}</b><div style="font-family:monospace;line-height:1.7">{}</div></div>'
 
 
 def source(*objects: Any) -> Shown:
@@ -43,10 +43,7 @@ def source(*objects: Any) -> Shown:
 
 
 def header(*modules: ModuleType | str) -> Shown:
-    """Docstrings of modules: what each is about, in its own words.  Raises ValueError where there is none.
-
-    A module is read and not imported (the trainer's would import TRL, which takes seconds).
-    """
+    """Docstrings of modules, which are read and not imported (TRL would take seconds).  Raises ValueError for none."""
     texts = []
     for module in modules:
         spec = find_spec(module if isinstance(module, str) else module.__name__)
@@ -59,9 +56,8 @@ def header(*modules: ModuleType | str) -> Shown:
 
 
 def figure(name: str, scale: str) -> Shown:
-    """A figure of the paper, the picture that its file shows; for one to change, call its module's `draw`.
+    """A figure of the paper: the picture that `make paper` has just drawn; elsewhere it is drawn here.
 
-    `make paper` has just drawn it and hands it on; elsewhere it is drawn here.
     Raises RecordError where a record or a measurement is missing.
     """
     drawn = shared.kept(picture(name, scale))
@@ -73,46 +69,36 @@ def figure(name: str, scale: str) -> Shown:
 def rollout(row: pd.Series | dict[str, Any]) -> Shown:
     """One recorded rollout with its tokens marked by their entropy.
 
-    ``row`` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct, length.
+    `row` is a row of ``rollouts.parquet``: prompt, tokens (strings), entropies (nats at T=1), correct, length.
     """
     tokens = [(str(token), sum(exp(nats) >= bound for bound, *_ in LEVELS))
               for token, nats in zip(row["tokens"], row["entropies"], strict=True)]  # fmt: skip
     title = f"{row['prompt']}   [{row['length']} tokens, {'correct' if row['correct'] else 'not correct'}]"
-    plain = " ".join(token + (LEVELS[k - 1][1] if k else "") for token, k in tokens)
+    marks, styles = (("", *(level[i] for level in LEVELS)) for i in (1, 2))
+    words = " ".join(f'<span style="{styles[k]}">{escape(token)}</span>' for token, k in tokens)
+    key = " ".join(f'<span style="{styles[k]}">from {level[0]:g}</span>' for k, level in enumerate(LEVELS, 1))
+    plain = " ".join(token + marks[k] for token, k in tokens)
     legend = ", ".join(f"{mark} from {bound:g}" for bound, mark, _ in LEVELS)
-    words = " ".join(_span(f"from {bound:g}", k) for k, (bound, *_) in enumerate(LEVELS, 1))
-    note = f'<div style="font-size:85%;margin-top:0.3em">hesitates between about so many words: {words}</div>'
-    html = _block(title, " ".join(_span(token, k) for token, k in tokens) + note)
+    html = BLOCK.format(escape(title), f"{words}<br><small>hesitates between about so many words: {key}</small>")
     return Shown(f"{title}\n{plain}\n(exp of the entropy: {legend})", html=html)
 
 
 def texts(titles: Sequence[str], bodies: Sequence[str]) -> Shown:
     """Several texts one under the other, each with a title."""
-    plain = "\n\n".join(f"{title}\n{body}" for title, body in zip(titles, bodies, strict=True))
-    return Shown(plain, html="".join(_block(t, escape(b)) for t, b in zip(titles, bodies, strict=True)))
+    pairs = list(zip(titles, bodies, strict=True))
+    html = "".join(BLOCK.format(escape(title), escape(body)) for title, body in pairs)
+    return Shown("\n\n".join(f"{title}\n{body}" for title, body in pairs), html=html)
 
 
 def same_problem(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Evaluation rows of both tables whose text was kept, paired by problem and temperature, sample 0.
 
-    Ordered by how near the first table's length is to its median: ``iloc[0]`` is an ordinary case, not the
-    best one.  Columns end in ``_before`` and ``_after``.  Raises ValueError when no pair has texts.
+    Ordered by how near the first table's length is to its median: the first is an ordinary case, not the best one.
+    Columns end in ``_before`` and ``_after``.  Raises ValueError when no pair has texts.
     """
-    key = ["benchmark", "id", "temperature", "sample"]
     kept = [rows[rows["text"].fillna("").ne("") & rows["sample"].eq(0)] for rows in (before, after)]
-    pairs = kept[0].merge(kept[1], on=key, suffixes=("_before", "_after"))
+    pairs = kept[0].merge(kept[1], on=["benchmark", "id", "temperature", "sample"], suffixes=("_before", "_after"))
     if pairs.empty:
         raise ValueError("no problem has its text recorded in both tables: evaluate both with the same seed")
     length = pairs["tokens_before"]
     return pairs.iloc[(length - length.median()).abs().argsort(kind="stable")].reset_index(drop=True)
-
-
-def _span(token: str, k: int) -> str:
-    return f'<span style="{LEVELS[k - 1][2]}">{escape(token)}</span>' if k else escape(token)
-
-
-def _block(title: str, body: str) -> str:
-    return (
-        f'<div style="margin:0.6em 0"><b>{escape(title)}</b>'
-        f'<div style="font-family:monospace;line-height:1.7;white-space:normal">{body}</div></div>'
-    )

@@ -135,10 +135,4 @@ def parts(data: Path = DATA) -> dict[str, pd.DataFrame]:
 
 def write(data: Path = DATA, out: Path = FIGURES) -> list[Path]:
     """Write table2.md and table2.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
-    found = parts(data)
-    bodies = [
-        typeset.longtable(table, title, f"tab:benchmarks-{i}", f"p{{{22 / table.shape[1]:.1f}cm}}" * table.shape[1])
-        for i, (title, table) in enumerate(found.items(), 1)
-        if len(table)
-    ]
-    return typeset.write(out / "table2", NOTES, found, bodies)
+    return typeset.write(out / "table2", NOTES, parts(data))

@@ -17,7 +17,7 @@ from egrc.analysis.tables import wanted
 from egrc.controller import EntropyGate
 from egrc.experiments import scales
 from egrc.experiments.records import Record
-from egrc.figures import labels, table1, typeset
+from egrc.figures import table1, typeset
 from egrc.methods import MAIN, OURS
 from egrc.paths import DATA, FIGURES
 
@@ -31,9 +31,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 """What an arm has in common with others; a variant at another length belongs with its method, the base to none."""
 ABLATION = "ablation"
 COLUMNS = ("accuracy", "gain_best", "tokens", "share", "removed")
-
-
-# --- which runs ---------------------------------------------------------------------------------------------------
 
 
 def load(scale: str, data: Path = DATA, ablations: bool = True) -> list[Record]:
@@ -54,9 +51,6 @@ def compare(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     """`egrc.analysis.tables.compare` of rows at one temperature (`tables.rows_at`)."""
     floor = tables.floors(scale, table["benchmark"].unique())
     return tables.compare(table, floor, table["temperature"].iloc[0], COLUMNS).drop(columns="temperature")
-
-
-# --- what an arm is -----------------------------------------------------------------------------------------------
 
 
 def method(scale: str, arm: str) -> str:
@@ -93,9 +87,6 @@ def trials(scale: str, data: Path = DATA) -> dict[str, int]:
     return made | ({"egrc-plus": sum(made.get(arm, 0) for arm in OURS)} if scales.PLUS in made else {})
 
 
-# --- as text ------------------------------------------------------------------------------------------------------
-
-
 def costs(scale: str, runs: Sequence[Record], data: Path = DATA) -> pd.DataFrame:
     """One line per trained arm: family, settings, trials, seeds, generated tokens and seconds of training (means)."""
     lines, tried = [], trials(scale, data)
@@ -109,36 +100,19 @@ def costs(scale: str, runs: Sequence[Record], data: Path = DATA) -> pd.DataFrame
     return pd.DataFrame(lines)
 
 
-def pretty(lines: pd.DataFrame) -> pd.DataFrame:
-    """`compare`'s lines of one benchmark as text."""
-    cells = {table1.TITLES[name]: [table1.cell(line, name) for _, line in lines.iterrows()] for name in COLUMNS}
-    return pd.DataFrame({"arm": lines["arm"], "seeds": lines["seeds"].astype(str), **cells})
-
-
-def notes(at: float, lacking: str) -> list[str]:
-    """How to read the table, and what is missing from it."""
-    said = [
-        f"All{labels.at_best(at)}. Estimate [95% interval, paired bootstrap over "
-        "problems given the seeds] (lowest to highest seed). Removable length is base's tokens - compact floor. The "
-        "mean is the plain mean over benchmarks of each column.",
+def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list[Path]:
+    """Write table3.md and table3.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
+    runs, at = load(scale, data), tables.compared_at(scale, data)
+    lines = compare(tables.rows_at(runs, at), scale)
+    found = {"What each arm cost": costs(scale, runs, data), **table1.parts(lines, columns=COLUMNS)}
+    notes = [
+        f"All at T = {at:g}, the temperature that suits the base best. {table1.CELLS}R{table1.LENGTH}",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "
         "depend on what else the machine was doing, and on the code of the day (most runs would be faster now). "
         "Trials: settings of this arm that were tried on training problems (`analysis.search`); a variant takes "
         "what was found for its arm; `egrc-plus` is the choice among all of our candidates, whose trials are counted "
         "together. Nothing is corrected for the number of comparisons: of twenty arms that change nothing, one is "
         "expected to lie apart by its interval.",
+        missing(scale, runs),
     ]
-    return said + ([lacking] if lacking else [])
-
-
-def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list[Path]:
-    """Write table3.md and table3.tex.  Raises RecordError, or `egrc.atomic.WriteError`."""
-    runs, at = load(scale, data), tables.compared_at(scale, data)
-    found = {"What each arm cost": costs(scale, runs, data)}
-    for benchmark, own in compare(tables.rows_at(runs, at), scale).groupby("benchmark", sort=False):
-        found[table1.heading(str(benchmark), own["floor"].iloc[0])] = pretty(own)
-    bodies = [
-        typeset.longtable(table, heading, f"tab:peers-{i}", "lp{3cm}p{5cm}" + "l" * 4 if not i else "l" * 7)
-        for i, (heading, table) in enumerate(found.items())
-    ]
-    return typeset.write(out / "table3", notes(at, missing(scale, runs)), found, bodies)
+    return typeset.write(out / "table3", [line for line in notes if line], found)

@@ -1,9 +1,8 @@
 """`make paper`: figures, tables and executed notebooks from records, or, fresh, from runs made anew.
 
-Fresh runs gather in build/fresh/<scale> and replace the records in data/ only when all of them are there, so
-that it can be stopped and started again at any time, and the old records stand until then.  Studies and measurements
-follow where the fresh runs have made them stale (the same machine and versions give the same bits, so nothing is), or
-all of them on demand.  A study that was not trained yet, or not wholly, is named; all else is made.
+Fresh runs gather in build/fresh/<scale> and replace the records in data/ only when all of them are there: it can be
+stopped and started again at any time, and the old records stand until then.  Studies and measurements follow where
+the fresh runs have made them stale, or all of them on demand.  What was not made yet is named; all else is made.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from egrc import paths
 from egrc.analysis import measure
@@ -28,41 +26,28 @@ Say = Callable[[str], None]
 
 
 def paper(
-    scale: str,
-    fresh: Literal["main", "all"] | None = None,
-    arms: Sequence[str] | None = None,
-    only: Sequence[str] | None = None,
+    scale: str, fresh: str | None = None, arms: Sequence[str] | None = None, only: Sequence[str] | None = None,
     say: Say = print,
-) -> None:
+) -> None:  # fmt: skip
     """Make everything of a scale, or `only` some figures, tables and notebooks.
 
     `fresh`: 'main' makes the base model and the main arms anew, 'all' the studies and measurements, too.  `arms`: only
-    these anew, at each of their seeds, from the base model that is there.
-
-    Raises RecordError by name, with the remedy, if a needed record is missing or stale; JobsError if a notebook, a
-    figure or (fresh) a run failed, with the end of its log.
+    these anew, at each of their seeds, from the base model that is there.  Raises RecordError as `check` does;
+    JobsError if a notebook, a figure or (fresh) a run failed, with the end of its log.
     """
     began = time.monotonic()
     if fresh or arms:
         make_fresh(scale, say, everything=fresh == "all", arms=arms)
         follow(scale, say, everything=fresh == "all")
-    for name in measure.missing(scale):
-        say(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
-    for name, (there, all_) in untrained(scale).items():
-        say(f"egrc: study {name}: {there} of {all_} runs (`python -m egrc sweep --study {name} --scale {scale}`)")
-    books = products.notebooks(scale, say)
-    say("egrc: checking the records, drawing the figures, running the notebooks")
-    products.make(scale, books, lambda: check(scale), only, say)
+    check(scale, say)
+    products.make(scale, only, say)
     figures = paths.shown(paths.figures(scale))
     say(f"egrc: {time.monotonic() - began:.0f} s; figures and tables are in {figures}, notebooks in build/notebooks")
 
 
-def check(scale: str) -> None:
-    """Stop by name if a needed record is missing, or a record or measurement of the scale is stale.
-
-    A measurement, or a study's run, that was not made yet is no reason to stop: what needs it says so.
-    Raises RecordError.
-    """
+def check(scale: str, say: Say) -> None:
+    """Stop by name if a needed record is missing, or a record or measurement of the scale is stale; say which
+    measurements and studies' runs were not made yet.  Raises RecordError."""
     if lacking := [run for run in main(scale) if not _recorded(scale, *run)]:
         listing = "\n".join(f"  {scale}/{arm}/seed-{seed}" for arm, seed in lacking)
         arm, seed = lacking[0]
@@ -72,27 +57,22 @@ def check(scale: str) -> None:
         )
     records.require_fresh(records.load_all(scale, studies=True))
     measure.require_fresh(scale)
-
-
-def untrained(scale: str) -> dict[str, tuple[int, int]]:
-    """Of each study with runs that are missing: how many are there, of how many."""
-    runs = {name: scales.study_runs(scale, name) for name in scales.SCALES[scale].studies}
-    there = {name: sum(_recorded(scale, *run) for run in of) for name, of in runs.items()}
-    return {name: (there[name], len(of)) for name, of in runs.items() if there[name] < len(of)}
+    for name in measure.missing(scale):
+        say(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
+    for name in scales.SCALES[scale].studies:
+        there = [_recorded(scale, *run) for run in scales.study_runs(scale, name)]
+        if not all(there):
+            command = f"python -m egrc sweep --study {name} --scale {scale}"
+            say(f"egrc: study {name}: {sum(there)} of {len(there)} runs (`{command}`)")
 
 
 def _recorded(scale: str, arm: str, seed: int) -> bool:
     return paths.run_folder(paths.DATA, scale, arm, seed).exists()
 
 
-# --- fresh ----------------------------------------------------------------------------------------
-
-
 def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Sequence[str] | None = None) -> None:
-    """Train the base model (where a scale has its own) and the runs, and replace the records.
-
-    With `arms`, only these, on the base model that is there.  Raises ConfigError for unknown names.
-    """
+    """Train the base model (where a scale has its own) and the runs, and replace the records.  With `arms`, only
+    these, on the base model that is there.  Raises ConfigError for unknown names."""
     known = [*main(scale), *scales.extras(scale)]
     if unknown := sorted(set(arms or ()) - {arm for arm, _ in known}):
         raise ConfigError(f"no runs of {', '.join(unknown)} at scale {scale!r}: choose from {sorted(dict(known))}")

@@ -1,19 +1,17 @@
 """What `make paper` makes: figures, tables and executed notebooks, in a pool of processes, one for each core.
 
-A process loads papermill and matplotlib once for all that it makes; a number that one of them has worked out the others
-read (`experiments.shared`).  Same records, same bytes.
+A number that one of them has worked out the others read (`experiments.shared`).  Same records, same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib import import_module
 from multiprocessing import get_context, parent_process
@@ -28,13 +26,9 @@ from egrc.checks import ConfigError
 from egrc.experiments import shared
 from egrc.experiments.jobs import JobsError, python_path, tail
 from egrc.experiments.records import alone
-from egrc.figures import NAMES
+from egrc.figures import FIGURES, NAMES, picture
 
 EPOCH = "1763424000"  # any fixed date: files that carry a date of making are the same bytes every time
-Say = Callable[[str], None]
-
-
-# --- what there is to make ------------------------------------------------------------------------
 
 
 def drawings(scale: str) -> dict[str, Callable[[], list[Path]]]:
@@ -52,36 +46,19 @@ def drawings(scale: str) -> dict[str, Callable[[], list[Path]]]:
 
 
 def _figure(name: str, scale: str) -> list[Path]:
-    from egrc.experiments.evaluations import NotEvaluated
-    from egrc.figures import FIGURES, picture, style
+    from egrc.figures import style
 
     module = import_module(FIGURES[name])
     if scale not in getattr(module, "SCALES", (scale,)):
         return []
     try:
         figure, numbers = module.draw(scale)
-    except (measure.NotMade, NotEvaluated) as reason:
+    except measure.NotMade as reason:
         print(f"egrc: {name} is not drawn: {reason}")
         return []
     written = style.save(figure, numbers, paths.figures(scale) / name)
-    (png,) = (file for file in written if file.suffix == ".png")
-    shared.keep(picture(name, scale), png.read_bytes())  # for the notebooks
+    shared.keep(picture(name, scale), written[-1].read_bytes())  # the PNG, for the notebooks
     return written
-
-
-def notebooks(scale: str, say: Say) -> list[Path]:
-    """The notebooks to run, the later ones first, which compute more; says which cannot be run yet."""
-    books = {book: lacking(book, scale) for book in sorted(paths.NOTEBOOKS.glob("*.ipynb"), reverse=True)}
-    for book, needs in books.items():
-        if needs:
-            say(f"egrc: notebook {book.stem} is not run: it needs {', '.join(needs)}")
-    return [book for book, needs in books.items() if not needs]
-
-
-def lacking(notebook: Path, scale: str) -> list[str]:
-    """The measurements that a notebook cannot do without (its metadata name them) and that were not made yet."""
-    needs = json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("egrc", {}).get("needs", [])
-    return [name for name in needs if name in measure.missing(scale)]
 
 
 def execute(notebook: Path, scale: str, out: Path, fresh: bool = False) -> Any:
@@ -107,40 +84,27 @@ def execute(notebook: Path, scale: str, out: Path, fresh: bool = False) -> Any:
     )  # fmt: skip
 
 
-# --- who makes it ---------------------------------------------------------------------------------
+def make(scale: str, only: Collection[str] | None = None, say: Callable[[str], None] = print) -> None:
+    """Draw all, then run the notebooks (or `only` some of these, by name), and say how many seconds each took.
 
-
-def make(
-    scale: str,
-    books: Sequence[Path],
-    check: Callable[[], object],
-    only: Collection[str] | None = None,
-    say: Say = print,
-) -> None:
-    """Draw all, then run the notebooks (or `only` some of them, by name), and say how many seconds each took.
-
-    `check` is called while the processes load their libraries; they begin when it has returned.
-    Raises what it raises; JobsError: what failed (the rest is made), with the end of its log.
+    Raises ConfigError for an unknown name; JobsError with what failed (the rest is made) and the end of its log.
     """
     folder, logs, out = paths.BUILD / "paper" / scale, paths.BUILD / "logs" / "paper", paths.BUILD / "notebooks"
+    books = sorted(paths.NOTEBOOKS.glob("*.ipynb"), reverse=True)  # the later ones compute more
+    known = {**dict.fromkeys(drawings(scale)), **{book.stem: book for book in books}}
+    if unknown := sorted({*(only or ())} - known.keys()):
+        raise ConfigError(f"no {', '.join(unknown)} at scale {scale!r}: choose from {', '.join(known)}")
+    wanted = {name: book for name, book in known.items() if not only or name in only}
     logs.mkdir(parents=True, exist_ok=True)
     env = {"SOURCE_DATE_EPOCH": EPOCH, shared.FOLDER: str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()}
-    workers = min(os.cpu_count() or 1, len(only or [*NAMES, *books]))
     with alone(folder):
         shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
         folder.mkdir()
-        pool = ProcessPool(workers, initializer=_load, initargs=[env], context=get_context("spawn"))
+        pool = ProcessPool(min(os.cpu_count() or 1, len(wanted)), initializer=_begin, initargs=[env],
+                           context=get_context("spawn"))  # fmt: skip
         try:
-            pool.schedule(int)  # starts them
-            check()
-            known = {**dict.fromkeys(drawings(scale)), **{book.stem: book for book in books}}
-            if unknown := sorted({*(only or ())} - known.keys()):
-                raise ConfigError(f"no {', '.join(unknown)} at scale {scale!r}: choose from {', '.join(known)}")
-            made = {
-                name: pool.schedule(_make, (name, book, scale, out, logs / f"{name}.log"))
-                for name, book in known.items()
-                if not only or name in only
-            }
+            made = {name: pool.schedule(_make, (name, book, scale, out, logs / f"{name}.log"))
+                    for name, book in wanted.items()}  # fmt: skip
             for name, future in made.items():
                 say(f"  {name:<28} {'failed' if future.exception() else f'{future.result():6.1f} s'}")
         except BaseException:
@@ -154,15 +118,11 @@ def make(
         raise JobsError("\n".join(f"{name} failed; {tail(logs / f'{name}.log')}" for name in failed))
 
 
-def _load(env: dict[str, str]) -> None:
-    """Of each process: what all that it makes needs."""
-    from egrc.figures import FIGURES
-
+def _begin(env: dict[str, str]) -> None:
+    """Of each process, which ends with its parent, also where that was killed."""
     parent = parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # where it was killed
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     os.environ |= env
-    for library in ("papermill", *FIGURES.values()):
-        import_module(library)
 
 
 def _make(name: str, notebook: Path | None, scale: str, out: Path, log: Path) -> float:
