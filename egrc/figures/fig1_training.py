@@ -116,9 +116,9 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         figure.align_ylabels(axes[:, 0])
         bottom = style.caption(figure, [
             f"Thin: one seed; thick: mean over seeds; centred moving averages over {SMOOTHING} steps. Grey: the other "
-            f"arms' means. Shaded: explore phase, rollouts at T = {hot:g} (elsewhere 1); dotted: the gate switches. "
-            "Entropy is always computed at T = 1: solid on the rollouts, dashed on fixed prefixes (not smoothed). "
-            + dots.missing(ARMS, drawn)
+            "arms' means. " + f"Shaded: explore phase, rollouts at T = {hot:g} (elsewhere 1). " * (hot > 0)
+            + "Dotted: the gate switches. Entropy is always computed at T = 1: solid on the rollouts, dashed on fixed "
+            "prefixes (not smoothed). " + dots.missing(ARMS, drawn)
         ])  # fmt: skip
         figure.subplots_adjust(left=0.085, right=0.99, top=0.93, bottom=bottom, hspace=0.16, wspace=0.1)
     return figure, drawn

@@ -38,7 +38,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     names = ["mean", *base.sort_values("accuracy")["benchmark"].head(1)]
     lines, seeds = lines[lines["benchmark"].isin(names)], tables.by_run(rows).query("benchmark in @names")
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 3.4))
+        figure, best = Figure(figsize=(style.WIDTH, 3.4)), tables.best_temperature(scale, data)
         axes = figure.subplots(1, len(names), squeeze=False)[0]
         for ax, name in zip(axes, names, strict=True):
             own = lines[lines["benchmark"] == name]
@@ -54,7 +54,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         bottom = style.caption(figure, [
             f"Held-out problems at T = {at:g}: means over seeds with 95% intervals (bootstrap over problems, given the "
             "seeds); small dots: one seed. Compact floor: the shortest correct procedure. Counted where the whole "
-            f"interval is clear. {tables.best_note(rows, at)} {dots.missing(MAIN, rows)}",
+            f"interval is clear. {tables.best_note(rows, best)} {dots.missing(MAIN, rows)}",
         ])  # fmt: skip
         figure.subplots_adjust(left=0.07, right=0.985, top=0.87, bottom=bottom, wspace=0.16)
         for ax, name in zip(axes, names, strict=True):
