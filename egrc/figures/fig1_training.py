@@ -116,7 +116,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         figure.align_ylabels(axes[:, 0])
         bottom = style.caption(figure, [
             f"Thin: one seed; thick: mean over seeds; centred moving averages over {SMOOTHING} steps. Grey: the other "
-            "arms' means. " + f"Shaded: explore phase, rollouts at T = {hot:g} (elsewhere 1). " * (hot > 0)
+            "arms' means. " + f"Shaded: explore phase, rollouts at T = {hot:g} (elsewhere 1). " * int(hot > 0)
             + "Dotted: the gate switches. Entropy is always computed at T = 1: solid on the rollouts, dashed on fixed "
             "prefixes (not smoothed). " + dots.missing(ARMS, drawn)
         ])  # fmt: skip
