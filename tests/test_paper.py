@@ -14,7 +14,7 @@ import pytest
 import stub_records
 from test_sweep import descendants
 
-from egrc import figures, paper, paths
+from egrc import paper, paths
 from egrc.analysis import measure
 from egrc.checks import ConfigError
 from egrc.experiments import scales, sweep
