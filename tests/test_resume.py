@@ -94,16 +94,6 @@ def test_records_and_adapter_are_the_same(whole: Path, tmp_path: Path) -> None:
     assert any(weight.any() for name, weight in before.items() if "lora_B" in name), "B starts at 0"
 
 
-def test_a_finished_run_takes_no_further_step(whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    trainer = new(tmp_path)
-    assert trainer.train(resume_from_checkpoint=True).global_step == STEPS == trainer.state.global_step
-    assert (tmp_path / "records" / "steps.csv").read_bytes() == (whole / "records" / "steps.csv").read_bytes()
-    trainer.save_model(str(tmp_path / "again"))
-    expected, loaded = whole / "out" / "checkpoint-8" / ADAPTER, tmp_path / "again" / ADAPTER
-    assert expected.read_bytes() == loaded.read_bytes()
-
-
 def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
     trainer = new(tmp_path, max_steps=2)
     trainer.train()
@@ -112,11 +102,17 @@ def test_training_again_without_resuming_is_a_new_run(tmp_path: Path) -> None:
     assert trainer.gate.steps_in_phase == 2
 
 
-def test_an_incomplete_checkpoint_is_passed_over_and_others_are_refused(whole: Path, tmp_path: Path) -> None:
+def test_a_finished_run_takes_no_step_and_incomplete_or_other_checkpoints_are_refused(
+    whole: Path, tmp_path: Path
+) -> None:
     trainer, out = new(tmp_path), tmp_path / "out"
     with pytest.raises(ValueError, match="no complete checkpoint"):
         trainer.train(resume_from_checkpoint=True)
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    assert trainer.train(resume_from_checkpoint=True).global_step == STEPS == trainer.state.global_step
+    assert (tmp_path / "records" / "steps.csv").read_bytes() == (whole / "records" / "steps.csv").read_bytes()
+    trainer.save_model(str(tmp_path / "again"))
+    assert (tmp_path / "again" / ADAPTER).read_bytes() == (whole / "out" / "checkpoint-8" / ADAPTER).read_bytes()
     shutil.copytree(out / "checkpoint-8", out / "checkpoint-best")
     assert last_checkpoint(out) == str(out / "checkpoint-8")
     with pytest.raises(ValueError, match="another recipe"):
