@@ -133,7 +133,7 @@ class Record:
         for column in WHOLE[name] if isinstance(content, pd.DataFrame) else ():
             if (empty := content[column].isna()).any():
                 raise RecordError(f"{where}, row {int(empty.to_numpy().argmax()) + 1}: {column} is empty; {remedy}")
-        if name == "steps.csv" and (gaps := content["step"] != range(1, len(content) + 1)).any():
+        if name == "steps.csv" and (gaps := content["step"] != content.index + 1).any():
             row = int(gaps.argmax())
             raise RecordError(f"{where}, row {row + 1}: step {content['step'][row]}, expected {row + 1}; {remedy}")
         return content

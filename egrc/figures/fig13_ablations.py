@@ -72,7 +72,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             f"Held-out problems at T = {at:g}; means over the seeds that both have, with 95% intervals over problems; "
             "small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
             f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Clear (coloured): of 0 and of the grey."
-            + (f" Left out: {why} (notebook 11)." if why else "")
+            + (f" Left out: {why} (appendix G)." if why else "")
         ])  # fmt: skip
         figure.subplots_adjust(left=0.22, right=0.985, top=1 - 0.42 / figure.get_figheight(), bottom=bottom, wspace=0.1)
     return figure, drawn
