@@ -179,17 +179,21 @@ GOOD = {"id": "n", "problem": "Good?", "answer": "7", "question": "Good?", "fina
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("minerva", {"answer": ...}, "expected columns 'question' or 'problem' and 'answer'; found id, problem"),
+        ("minerva", {"answer": ...}, "no column 'answer'; found id, problem"),
+        ("minerva", {"question": ..., "problem": ...}, "no column 'question' or 'problem'; found id"),
         ("minerva", {"answer": None}, "column 'answer': no answer"),
-        ("minerva", {"answer": "  "}, "column 'answer': no answer: .* found text '  '"),
-        ("math500", {"answer": ["1", ""]}, "column 'answer': no answer: .* found list"),
+        ("minerva", {"answer": "  "}, "column 'answer': no answer in text '  '"),
+        ("minerva", {"answer": {"value": 3}}, "column 'answer': expected a text, a number or a list .* found dict"),
+        ("math500", {"answer": ["1", ""]}, "column 'answer': no answer: an entry of the list is empty"),
         ("aime24", {"answer": "2024"}, "column 'answer': expected a whole number from 0 to 999, found 2024"),
         ("amc23", {"answer": float("nan")}, "column 'answer': no answer"),
         ("gsm8k", {"answer": "18"}, "column 'answer': expected text that ends in '#### number', found text '18'"),
         ("aime25", {"problem": " \n"}, r"column 'problem': expected a text, found text ' \\n'"),
-        ("aime25", {"id": "good"}, "its name 'aime25/good' stands in an earlier row, too"),
+        ("aime25", {"problem": None}, "column 'problem': expected a text, found NoneType None"),
+        ("aime25", {"id": "good"}, "its name 'aime25/good' stands in row 1, too"),
+        ("aime25", {"id": {"a": 1}}, "column 'id': expected the row's name, found dict"),
         ("aime25", {"gold": ["1"], "source": "aime24"}, "column 'source': 'aime24' in a file of 'aime25'"),
-        ("aime25", {"gold": []}, "column 'gold': no answer"),
+        ("aime25", {"gold": []}, "column 'gold': no answer: the list is empty"),
         ("aime25", ["How?", "1"], "expected columns and values, found list"),
     ],
 )
@@ -336,7 +340,7 @@ def test_a_survey_lists_the_registry_and_checks_local_copies(tmp_path: Path, siz
     write(tmp_path, "gsm8k", [NATIVE["gsm8k"][0][0], {}])
     table, copies = benchmarks.survey(tmp_path)
     faults = table.set_index("name")["fault"]
-    assert faults["gsm8k"].endswith("row 2: expected columns 'question' and 'answer'; found none")
+    assert faults["gsm8k"].endswith("row 2: no column 'question'; found none")
     assert (faults.drop("gsm8k") == "").all() and list(copies) == ["aime25"]
     with Pool(workers=1) as pool:
         assert benchmarks.unverified(copies["aime25"], pool) == []

@@ -1,11 +1,16 @@
-"""Problems overlap where they share 13 words, or all of fewer: which spellings are one word, and who is dropped."""
+"""Problems are compared by what they say: which spellings are one problem, which are two, and what may stand around."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.evaluation.contamination import Contamination, N, decontaminate, words
+from egrc.evaluation.contamination import Contamination, decontaminate, normalise, words
 from egrc.evaluation.problems import HANDMADE, Problem, load
+from egrc.paths import ROOT
 
 
 def problem(id: str, text: str) -> Problem:
@@ -18,18 +23,25 @@ SAME = [
     ("Find $x \\leq 1000$", "Find x \u2264 1000"),
     ("$\\dfrac{1}{2}$ of it", "$\\frac{1}{2}$ of it"),
     ("$11,\\! 111$", "11,111"),
-    ("$\\left( 3, \\frac{\\pi}{2} \\right)$", "(3,\\frac{\\pi}{2})"),
+    ("$x\\,dx$", "x dx"),
+    ("$\\left( 3, \\frac{\\pi}{2} \\right)$", "(3,\\frac{\u03c0}{2})"),
     ("\\[x^2 = 4\\]", "$$x^{2}=4$$"),
+    ("x\u00b2 = 4", "x^2 = 4"),
     ("$90^\\circ$ and $45^{\\circ}$", "90\u00b0 and 45\u00b0"),
     ("$2 \\times 3 \\cdot 4$", "2 \u00d7 3 * 4"),
     ("$\\text{a fair die}$", "a fair die"),
+    ("\u201cIt\u2019s\u201d \u2014 she said", '"It\'s" - she said'),
     ("$5 \u2212 3$", "5 - 3"),
+    ("caf\u00e9", "cafe\u0301"),
     ("\uff15 \uff58 \u2102", "5 x c"),
+    ("$\\alpha \\ne \\Delta$", "\u03b1 \u2260 \u0394"),
+    ("\u00bd", "1/2"),
 ]
 OTHER = [
     ("2 + 3", "2 - 3"),
     ("f(1, 2)", "f(12)"),
     ("1.5 miles", "15 miles"),
+    ("1.5 miles", "1 5 miles"),
     ("x < 3", "x > 3"),
     ("x < 3", "x \\le 3"),
     ("50% of 3", "50 of 3"),
@@ -42,35 +54,92 @@ OTHER = [
 
 @pytest.mark.parametrize(("one", "two"), SAME)
 def test_spellings_of_one_problem(one: str, two: str) -> None:
-    assert words(one) == words(two) != []
+    assert normalise(one) == normalise(two) != ""
 
 
 @pytest.mark.parametrize(("one", "two"), OTHER)
 def test_two_problems(one: str, two: str) -> None:
-    assert words(one) != words(two)
+    assert normalise(one) != normalise(two)
     assert decontaminate([problem("t/1", one)], [problem("a/1", two)]).dropped == ()
 
 
-@given(st.integers(0, 30), st.integers(1, 40), st.integers(0, 30))
-def test_thirteen_words_in_a_row_are_an_overlap(before: int, shared: int, after: int) -> None:
-    text = [f"{i} w" for i in range(shared)]  # two words each
-    around = " ".join(["a"] * before + text + ["b"] * after)
-    whole = shared * 2 < N and not before and not after
-    found = decontaminate([problem("t/1", around)], [problem("a/1", " ".join(text))])
-    assert bool(found.dropped) == (shared * 2 >= N or whole)
+def test_worked_by_hand() -> None:
+    assert words(r"Is $x \le 1{,}000$, or 2?") == ["is", "x", "<", "=", "1000", "or", "2"]
+    assert normalise("Add 1, 2 and 30.") == "add1;2and30"
 
 
-@pytest.mark.parametrize("around", ["3. {p}", "Q: {p}\nA:", "Put the answer within \\boxed{{}}. {p} (10 points)"])
-def test_what_stands_around_a_problem_hides_nothing(around: str) -> None:
+@given(st.text(), st.text(st.characters(codec="ascii")))
+def test_what_is_normalised_stays_and_both_ways_through_ascii_agree(text: str, plain: str) -> None:
+    """ASCII takes a shorter way; a mark that says nothing sends the same text the long way."""
+    assert normalise(normalise(text)) == normalise(text)
+    assert normalise(plain) == normalise(plain + " \u00ab")
+
+
+pieces = st.sampled_from(["x", "of", "12", "3.5", "+", "=", "$", r"\frac", "{", "}", r"\le", "(", "\u00e9", "\u00b2"])
+
+
+@given(st.lists(pieces), st.lists(st.sampled_from([" ", "\n", "\t ", r"\ ", r"\;", r"\quad ", "~", " . ", " , "])))
+def test_spacing_and_punctuation_between_words_make_no_difference(parts: list[str], gaps: list[str]) -> None:
+    gaps = (gaps or [" "]) * (len(parts) + 1)
+    other = "".join(gap + part.upper() if part == "of" else gap + part for gap, part in zip(gaps, parts, strict=False))
+    assert normalise(other) == normalise(" ".join(parts))
+
+
+AROUND = [
+    "3. {p}",
+    "(12) {p}",
+    "Problem: {p}",
+    "**Problem 3.** {p}",
+    "### Question\n{p}\n\n### Answer\n",
+    "Q: {p}\nA:",
+    "2024 AIME I, problem 3. {p}",
+    "{p} (10 points)",
+    "Solve the following math problem. {p}\nPlease reason step by step, and put your final answer within \\boxed{{}}.",
+    "Imagine you teach a class of gifted pupils. {p} Answer with an integer between 0 and 999.",
+    "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n{p}<|im_end|>\n<|im_start|>assistant\n",
+    "<\uff5cUser\uff5c>{p}<\uff5cAssistant\uff5c><think>\n",
+    "<s>[INST] {p} [/INST]",
+    "<start_of_turn>user\n{p}<end_of_turn>\n<start_of_turn>model\n",
+    "Human: {p}\n\nAssistant:",
+]
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_what_stands_around_and_inside_a_problem_hides_nothing(around: str) -> None:
+    """Shipped problems, and published ones beside the repository where there are any (short ones, too)."""
     tests = load(HANDMADE)
-    dropped = decontaminate([problem(f"t/{p.id}", around.format(p=p.text)) for p in tests], tests).dropped
-    assert dropped == tuple((f"t/{p.id}", p.id) for p in tests)
+    for file in (ROOT.parent / "shared" / "benchmarks").glob("m*/test.jsonl"):
+        rows = map(json.loads, Path(file).read_text(encoding="utf-8").splitlines())
+        tests += [problem(f"a/{i}", row["problem"]) for i, row in enumerate(rows)]
+    train = [replace(p, id=f"t/{p.id}", text=around.format(p=p.text.replace(". ", ". <|sep|> "))) for p in tests]
+    dropped = decontaminate(train, tests).dropped
+    assert len(dropped) >= 0.99 * len(tests) and all(a == f"t/{b}" for a, b in dropped)
+    inside = [replace(p, text=p.text.replace(". ", ". Think hard about this one! ")) for p in tests]
+    assert len(decontaminate(inside, tests).dropped) >= 0.99 * len(tests)
+
+
+@pytest.mark.parametrize(
+    ("before", "test", "after"),
+    [
+        ("", "Compute the sum of the first terms, which are 1 + 2 + 3", " + 4"),
+        ("", "Find the least common multiple of all the numbers 6, 8", ", 10"),
+        ("", "What is the largest prime factor of the number 202", "4"),
+        ("I have 1", "12 eggs and give away half of them to all my neighbours", ""),
+        ("", "Solve for $x$.", " Then add 3 to $x$"),
+    ],
+)
+def test_a_problem_that_goes_on_is_another(before: str, test: str, after: str) -> None:
+    found = decontaminate([problem("t/1", before + test.rstrip(".") + after)], [problem("a/1", test)])
+    assert found.dropped == ()
 
 
 def test_training_problems_of_a_test_set_are_dropped_and_named() -> None:
-    train = [problem(f"t/{i}", text) for i, text in enumerate(["What is 2+2?", "What is $x$?", "what is 2 + 2", "???"])]
-    tests = [problem("a/1", "What is $2 + 2$"), problem("b/3", "...")]
+    train = [problem("t/1", "What is 2+2?"), problem("t/2", "What is $x$?"), problem("t/3", "what is 2 + 2"),
+             problem("t/4", "???")]  # fmt: skip
+    tests = [problem("a/1", "What is $2 + 2$"), problem("b/9", "What is 2+2?"), problem("b/3", "...")]
     found = decontaminate(iter(train), iter(tests))
-    assert found == Contamination((train[1], train[3]), (("t/0", "a/1"), ("t/2", "a/1")))
-    assert str(found) == "2 of 4 training problems stand in a test set and are dropped"
+    assert found == Contamination((train[1], train[3]), (("t/1", "a/1"), ("t/3", "a/1")))
+    assert str(found).splitlines() == [
+        "2 of 4 training problems stand in a test set and are dropped", "  t/1 is a/1", "  t/3 is a/1",
+    ]  # fmt: skip
     assert decontaminate([], []) == Contamination((), ())

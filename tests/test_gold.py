@@ -15,7 +15,7 @@ from egrc.evaluation.gold import after_hashes, balanced, integer_to_999, latex, 
 def test_a_whole_number_is_read_alike_however_it_is_written(n: int) -> None:
     minus, size = "-" if n < 0 else "", abs(n)
     spellings = [n, float(n), np.int64(n), np.float64(n), str(n), f"{n:,}", f"{n}.0", f"{n}.", f" {n:,}.00 ", f"${n}$"]
-    spellings += [f"{minus}\\${size:,}", f"{n}%", f"{n}\\%", f"\\boxed{{{n}}}"]
+    spellings += [f"{minus}\\${size:,}", f"{n}%", f"{n}\\%", f"{n} eggs", f"{n} square feet", f"\\boxed{{{n}}}"]
     spellings += [f"{minus}00{size}", str(n).replace("-", "\u2212"), f"{n}^\\circ", f"${n}^{{\\circ}}$", f"{n}\u00b0"]
     assert {number(spelling, {}) for spelling in spellings} == {(str(n),)}
 
@@ -36,6 +36,7 @@ def test_decimals_lose_their_last_zeros_and_nothing_else(d: Decimal) -> None:
         (number, "-0", ("0",)),
         (number, ".50", ("0.5",)),
         (number, "+3", ("3",)),
+        (number, "3/4", ("3/4",)),
         (number, "1,234,567.80", ("1234567.8",)),
         (number, [27.0, "1,000"], ("27", "1000")),
         (number, np.array(["27", "1000"]), ("27", "1000")),
@@ -45,6 +46,7 @@ def test_decimals_lose_their_last_zeros_and_nothing_else(d: Decimal) -> None:
         (integer_to_999, r"336^\circ", ("336",)),  # as copies of AIME 2025 have it
         (after_hashes, "a #### 1\nb\n#### 1,234", ("1234",)),
         (after_hashes, "####  $18 ", ("18",)),
+        (after_hashes, "#### 5 hours", ("5",)),
         (after_hashes, "####-7", ("-7",)),
         (latex, r"$\frac{1}{2}$", (r"\frac{1}{2}",)),
         (latex, r"\boxed{\frac{1}{2}}", (r"\frac{1}{2}",)),
@@ -65,7 +67,7 @@ def test_answers_by_hand(read, cell: object, golds: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "cell",
     [
-        *("", " ", "many", "5 x", "5 hours", "5x", "1,23", "12,34", "1 234", "1e3", "3/4", "--3"),
+        *("", " ", "many", "5 x", "5 pi", "5 million", "2 dozen", "5x", "1,23", "12,34", "1 234", "1e3", "3/0", "--3"),
         *("1.2.3", "1/2/3", "(1, 2)", "x=5", "5 or 6", "\u0663", ".", "$", None, float("nan"), float("inf"), True),
         *({"a": 1}, [], [1, None], [[1]], ["1", ""], pd.NA, np.array([])),
     ],
@@ -78,7 +80,7 @@ def test_what_is_no_number_is_refused_and_shown(cell: object) -> None:
 @pytest.mark.parametrize(
     ("read", "cells", "message"),
     [
-        (integer_to_999, [1000, -1, 2.5, "2024"], "from 0 to 999"),
+        (integer_to_999, [1000, -1, 2.5, "1/2", "2024"], "from 0 to 999"),
         (after_hashes, ["18", "#### ", "#### so many", "### 18", 18, None, ["#### 18"]], "expected"),
         (latex, ["", "  ", "$$", r"\boxed{}", None, float("nan"), [], [None], {"a": 1}, False], "no answer|expected"),
     ],

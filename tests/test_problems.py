@@ -58,17 +58,20 @@ def refused(path: Path, content: bytes | None, message: str) -> None:
     ("name", "content", "message"),
     [
         ("a.jsonl", b"", r"a\.jsonl: no rows; expected columns question and answer"),
-        ("a.json", b"", "cannot be read: Expecting value"),
+        ("a.jsonl", b"\n\n", "no rows"),
+        ("a.json", b"", "no rows"),
+        ("a.json", b"[]", "no rows"),
         ("a.csv", b"question,answer\n", "no rows"),
         ("a.csv", b'question,answer\nHow?,"#### 1\n', "cannot be read: .*EOF inside string"),
         ("a.csv", b"question,answer\nHow?,1,2,3\nWhy?,1,2,3,4\n", "cannot be read: .*line 3"),
-        ("a.csv", b"question,answer\ncaf\xe9,1\n", "cannot be read: 'utf-8' codec can't decode byte 0xe9"),
-        ("a.csv", b"question;answer\na;1\n", "row 1: expected columns 'question' and 'answer'; found question;answer"),
+        ("a.csv", b"question,answer\ncaf\xe9,1\n", "line 2: byte 0xe9 is not UTF-8: save it as UTF-8"),
         ("a.json", b'{"question": "How?"}', "expected a list of rows, found dict"),
         ("a.json", b'[{"question": "a", "answer": "1"}', "cannot be read: Expecting"),
         ("a.json", b"[" * 100_000, "cannot be read"),
         ("a.jsonl", b'{"question": "How?", "answer": "#### 1"}\n{oops}\n', "row 2: cannot be read: Expecting"),
-        ("a.jsonl", b'{"question": "\xff"}', "cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        ("a.jsonl", b'{"question": "How?", "answer": "#### 1"}\n{"question"', "row 2: cannot be read: "),
+        ("a.jsonl", b'{"question": "\xff"}', "line 1: byte 0xff is not UTF-8"),
+        ("a.jsonl", '{"question": "a"}'.encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
         ("a.parquet", b"PAR1 not", "cannot be read"),
         ("a.txt", b"How?", r"unknown kind of file; expected one of \.jsonl"),
         ("none.jsonl", None, "cannot be read: .*No such file"),
@@ -78,8 +81,32 @@ def test_unusable_files(tmp_path: Path, name: str, content: bytes | None, messag
     refused(tmp_path / name, content, message)
 
 
+LINES = b'{"question": "a", "answer": "#### 1"}\n{"question": "b", "answer": "#### 2"}\n'
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "kind"),
+    [
+        (".jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a Git LFS pointer: fetch the file"),
+        (".parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a Git LFS pointer"),
+        (".json", b"<!DOCTYPE html>\n<html>", "an HTML page: download the raw file"),
+        (".parquet", b"\n<HTML lang=en>", "an HTML page"),
+        (".jsonl", b"\x1f\x8b\x08\x00", "compressed: unpack it"),
+        (".jsonl", b"PAR1\x15\x04", "parquet: name it .parquet"),
+        (".parquet", LINES, "no parquet file"),
+        (".json", LINES, "JSON lines: name it .jsonl"),
+        (".jsonl", b"\xef\xbb\xbf[\n" + LINES.replace(b"}\n{", b"},\n{") + b"]", "one JSON array: name it .json"),
+        (".csv", LINES, "JSON: name it .json or .jsonl"),
+        (".csv", b"question;answer\na;#### 1\n", "separated by semicolons: save it with commas"),
+        (".csv", b"question\tanswer\na\t#### 1\n", "separated by tabs"),
+    ],
+)
+def test_a_file_that_is_not_what_its_suffix_says(suffix: str, content: bytes, kind: str, tmp_path: Path) -> None:
+    refused(tmp_path / f"a{suffix}", content, rf"a\{suffix}: cannot be read: it seems to be {re.escape(kind)}")
+
+
 def test_missing_places_name_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ProblemError, match=f"no train or test file in .*: set {VARIABLE}"):
+    with pytest.raises(ProblemError, match=f"no train or test file .*: set {VARIABLE}"):
         splits(tmp_path)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(ProblemError, match=f"nowhere: set {VARIABLE}"):

@@ -1,46 +1,104 @@
-r"""Training problems that overlap with a test set are found and dropped, with a count.
+r"""Training problems that also stand in a test set are found and dropped, with a count.  [ours]
 
-Two problems overlap where they share `N` words in a row, which is the rule of GPT-3 (2005.14165, appendix C), or, of
-fewer words, where their words are the same.  A word is a number, a run of letters or an operator, in one spelling:
-without case, punctuation, dollar signs, braces and the LaTeX commands that only lay out [ours].
+Two problems are the same where their normalised texts are: without case, spacing, punctuation, dollar signs, braces
+and the LaTeX commands that only lay out, with one spelling of operators.  Digits, operators and decimal points stay,
+so that 2 + 3 is not 2 - 3.  Chat marks, numbering and labels ('Problem:') are left out first; and a training problem
+that holds a test problem whole is that problem, whatever instructions are written around its sentences.
 
-A paraphrase, a translation, other numbers in the same words, and a short problem inside a longer text are not found; a
-common opening of 13 words costs a training problem.
+A paraphrase, a translation and other numbers in the same words are not found.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from egrc.evaluation.problems import Problem
 
-N = 13
-_LAYOUT = re.compile(
-    r"\\(?:left|right|[bB]igg?[lr]?|limits|displaystyle|q?quad|text(?:bf|it|rm)?|mbox|emph|operatorname|math[a-z]+)"
-    r"(?![a-z])|\\[,;:! ]"
+LONG = 40
+"""Normalised characters (about eight words) from which on a text is looked for inside others."""
+_LAYOUT = (
+    "left right big bigl bigr bigg biggl biggr limits displaystyle textstyle quad qquad hspace vspace enspace "
+    "thinspace text textbf textit textrm mbox hbox emph operatorname mathrm mathbf mathit mathsf rm bf it dots ldots "
+    "cdots"
 )
-_SPELLING = (
-    (r"(?<=\d)(?:,|\{,\}|\\!,|,\\!)\s*(?=\d{3}(?!\d))", ""),
-    (r"\\[dt]frac", r"\\frac"),
-    (r"\\leq?(?:slant)?(?![a-z])|\u2264", "<="),
-    (r"\\geq?(?:slant)?(?![a-z])|\u2265", ">="),
-    (r"\\neq?(?![a-z])|\u2260", "!="),
-    (r"\\(?:times|cdot)(?![a-z])|[\u00d7\u00b7\u22c5]", "*"),
-    (r"\\div(?![a-z])|\u00f7", "/"),
-    (r"[\u2212\u2013\u2014]", "-"),
-    (r"\^\s*\{?\s*\\circ\s*\}?|\u00b0", " degree "),
+"""LaTeX commands that only lay out; what stands in their braces stays."""
+_COMMANDS = {
+    **dict.fromkeys(("times", "cdot", "ast"), "*"),
+    **dict.fromkeys(("leq", "le", "leqslant"), "<="),
+    **dict.fromkeys(("geq", "ge", "geqslant"), ">="),
+    **{"neq": "!=", "ne": "!=", "div": "/", "lt": "<", "gt": ">", "pm": "+-", "dfrac": " frac ", "tfrac": " frac "},
+    **dict.fromkeys(_LAYOUT.split(), " "),
+}
+"""LaTeX commands that have another spelling, or none; all others are words."""
+_CHARACTERS = str.maketrans(
+    {
+        **dict.fromkeys("\u00d7\u00b7\u22c5\u2217", "*"),
+        **dict.fromkeys("\u00f7\u2215\u2044", "/"),
+        **dict.fromkeys("\u2212\u2010\u2011\u2013\u2014", "-"),
+        **dict.fromkeys("\u2264\u2a7d", "<="),
+        **dict.fromkeys("\u2265\u2a7e", ">="),
+        **{"\u2260": "!=", "\u00b1": "+-", "\u00b0": " degree ", "\u221a": " sqrt ", "\u221e": " infty "},
+        **{chr(c): f" {unicodedata.name(chr(c)).split()[-1].lower()} " for c in range(0x3B1, 0x3CA) if c != 0x3C2},
+    }
 )
-_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^!|%]")
+_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+_POWERS = str.maketrans({c: f"^{digit}" for digit, c in enumerate(_SUPERSCRIPTS)})
+_SPACE = re.compile(r"(?<!\\)\\(?:,|!\s*)")  # it stands inside numbers
+_COMMAND = re.compile(r"\\(?:([a-z]+)|.)", re.DOTALL)
+_DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)(?![a-z])\s*\}?")
+_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^!|%]")
 
+_MARKS = re.compile(
+    r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>|\[/?INST\]|<</?SYS>>|</?s>|</?think>|<(?:start|end)_of_turn>"
+    r"|[(\[]\d{1,3}[ \t]*(?:points?|pts|marks?)[)\]]", re.IGNORECASE
+)
+_NAMES = (
+    r"(?:(?:final|math|your|the)[ \t]+)?(?:problem|question|exercise|example|task|prompt|instructions?|input|system|"
+    r"user|human|assistant|model|response|solution|answer|output|q|a)"
+)
+_LABEL = re.compile(
+    rf"^[^\w$\\(+-]*(?:{_NAMES}[ \t*_]*(?:no\.?|#)?[ \t]*\d*[ \t*_]*(?:[:.)\]][*_]*(?=\s|$)|$)"
+    r"|(?:\#[ \t]*)?[(\[]?\d{1,4}[.):\]]+(?=\s))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE = re.compile(r"(?<=[.!?:])[$)\]}\"\u2019\u201d\\]*\s+|\n+")
 
 def words(text: str) -> list[str]:
     """Numbers, words and operators of a text in order, each in one spelling."""
-    for pattern, by in _SPELLING:
-        text = re.sub(pattern, by, text)
-    return _WORD.findall(unicodedata.normalize("NFKC", _LAYOUT.sub(" ", text)).casefold())
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFKC", text.translate(_POWERS)).casefold().translate(_CHARACTERS)
+    plain = _DEGREES.sub(" degree ", _SPACE.sub("", plain))
+    plain = _COMMAND.sub(lambda m: _COMMANDS.get(m[1], f" {m[1] or ''} "), plain)
+    return _TOKEN.findall(_THOUSANDS.sub("", plain))
+
+
+def normalise(text: str) -> str:
+    r"""What all spellings of one problem share: '$x \le 1{,}000$' and 'X <= 1000' are both 'x<=1000'.
+
+    Words run together, since spacing is no difference, but two numbers in a row stay two: '1;2'.
+    """
+    return _joined(words(text))
+
+
+def _joined(parts: Iterable[str]) -> str:
+    text = ""
+    for part in parts:
+        text += ";" * (text[-1:].isdecimal() and part[0].isdecimal()) + part
+    return text
+
+
+def sentences(text: str) -> list[str]:
+    """Normalised sentences and lines, without chat marks, labels and numbering."""
+    bare, before = _MARKS.sub("\n", text), None
+    while bare != before:  # '3. Problem: ...'
+        bare, before = _LABEL.sub("", bare), bare
+    return [part for sentence in _SENTENCE.split(bare) if (part := normalise(sentence))]
 
 
 @dataclass(frozen=True)
@@ -52,21 +110,41 @@ class Contamination:
 
     def __str__(self) -> str:
         total = len(self.kept) + len(self.dropped)
-        return f"{len(self.dropped)} of {total} training problems stand in a test set and are dropped"
+        counted = f"{len(self.dropped)} of {total} training problems stand in a test set and are dropped"
+        return counted + "".join(f"\n  {train} is {test}" for train, test in self.dropped)
 
 
 def decontaminate(train: Iterable[Problem], tests: Iterable[Problem]) -> Contamination:
-    """Drop training problems that overlap with a test problem.  A text without words is nobody's."""
-    known = {part: problem.id for problem in tests for part in _parts(problem)}
+    """Drop training problems that stand in a test set: their text is a test problem's, or holds each of its sentences,
+    or (a long one) the whole of it.  A text of which nothing is left, only punctuation, is nobody's."""
+    known: dict[str, str] = {}
+    by_sentence, by_start = defaultdict(list), defaultdict(list)
+    for problem in tests:
+        if lines := sentences(problem.text):
+            text = _joined(lines)
+            known.setdefault(text, problem.id)
+            by_sentence[max(lines, key=len)].append((set(lines), text))
+            if len(text) >= LONG:
+                by_start[text[:LONG]].append(text)
     kept, dropped = [], []
     for problem in train:
-        if same := next((known[part] for part in _parts(problem) if part in known), None):
-            dropped.append((problem.id, same))
+        lines = sentences(problem.text)
+        text, there = _joined(lines), set(lines)
+        same = [text] if text in known else []
+        same = same or [t for line in lines for needed, t in by_sentence.get(line, ()) if needed <= there]
+        if same := same or _inside(text, by_start):
+            dropped.append((problem.id, known[same[0]]))
         else:
             kept.append(problem)
     return Contamination(tuple(kept), tuple(dropped))
 
 
-def _parts(problem: Problem) -> Iterator[tuple[str, ...]]:
-    found = words(problem.text)
-    return (tuple(found[i : i + N]) for i in range(max(len(found) - N + 1, min(len(found), 1))))
+def _inside(text: str, by_start: dict[str, list[str]]) -> list[str]:
+    """The texts that stand in this one, not cut inside a number or a formula: of 1 + 2 + 3, 1 + 2 is no part."""
+    return [
+        part
+        for start in range(len(text) - LONG)
+        for part in by_start.get(text[start : start + LONG], ())
+        if text.startswith(part, start) and not (start and part[0].isdecimal())
+        if start + len(part) == len(text) or text[start + len(part)].isalpha()
+    ]

@@ -7,12 +7,12 @@ Whether a model's answer equals a gold one is not decided here but in `egrc.eval
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from decimal import Decimal
 from itertools import accumulate
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,14 @@ import numpy as np
 Row = Mapping[str, Any]
 Reader = Callable[[Any, Row], tuple[str, ...]]
 
-_DIGITS = re.compile(r"[-+]?(?=\.?\d)(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?", re.ASCII)
-_SIGNS = re.compile(r"\\\$|\s*(?:\\?%|\^?\s*\{?\s*\\(?:circ|degree)\s*\}?|\u00b0)$")
-"""A dollar that is meant, a per cent or degree sign."""
+# A number as data sets write it: a sign, a dollar, thousands in groups of three, decimals or a divisor, then a per
+# cent or degree sign or a unit in words.  '5 x' and '5 million' are no numbers with a unit.
+_NUMBER = re.compile(
+    r"(?P<sign>[-+]?)(?:\\\$)?(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<part>\.\d*)?(?P<over>/[1-9]\d*)?"
+    r"(?:\s*\\?%|\s*(?:\^?\s*\{?\s*\\(?:circ|degree)\s*\}?|\u00b0)"
+    r"|\s+(?!(?:pi|dozen|hundred|thousand|[mb]illion)s?\b)[A-Za-z]{2,}(?: [A-Za-z]+){0,3})?",
+    re.ASCII,
+)
 
 
 def number(cell: Any, row: Row) -> tuple[str, ...]:
@@ -48,7 +53,7 @@ def after_hashes(cell: Any, row: Row) -> tuple[str, ...]:
 
 def latex(cell: Any, row: Row) -> tuple[str, ...]:
     r"""LaTeX, or a list of accepted answers, without dollar signs and a \boxed{} around it."""
-    return tuple(dict.fromkeys(_bare(e) if isinstance(e, str) else numeral(e) for e in _entries(cell)))
+    return tuple(dict.fromkeys(map(_expression, _entries(cell))))
 
 
 def olympiad(cell: Any, row: Row) -> tuple[str, ...]:
@@ -56,19 +61,24 @@ def olympiad(cell: Any, row: Row) -> tuple[str, ...]:
 
     [ours] for lists of several; its authors' code compares with the first entry, in which commas join all of them.
     """
-    golds = latex(cell, row)
-    return (", ".join(golds),) if str(row.get("is_multiple_answer")).lower() in ("true", "1") else golds
+    if str(row.get("is_multiple_answer")).lower() in ("true", "1"):
+        return (", ".join(map(_expression, _entries(cell))),)
+    return latex(cell, row)
 
 
 def numeral(value: Any) -> str:
     """A number in its shortest form, never scientific; raises ValueError for anything else."""
-    text = _SIGNS.sub("", _bare(value)).strip().replace("\u2212", "-") if isinstance(value, str) else ""
-    plain = str(value) if isinstance(value, Real) and not isinstance(value, bool) else text.replace(",", "")
-    exact = Decimal(plain) if _DIGITS.fullmatch(text) or plain and not text else Decimal("nan")
-    if not exact.is_finite():
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, Real) and math.isfinite(value) and not isinstance(value, bool):
+        return np.format_float_positional(float(value) + 0.0, trim="-")  # + 0.0: no '-0'
+    match = _NUMBER.fullmatch(_bare(value).strip().replace("\u2212", "-")) if isinstance(value, str) else None
+    if match is None or not re.search(r"\d", match["whole"] + (match["part"] or "")):
         raise ValueError(f"expected a number, found {brief(value)}")
-    digits = f"{exact:f}"
-    return "0" if exact == 0 else digits.rstrip("0").rstrip(".") if "." in digits else digits
+    whole = match["whole"].replace(",", "").lstrip("0") or "0"
+    part = (match["part"] or "").rstrip("0").rstrip(".")
+    minus = "-" if match["sign"] == "-" and (whole, part) != ("0", "") else ""
+    return f"{minus}{whole}{part}{match['over'] or ''}"
 
 
 def balanced(text: str) -> bool:
@@ -84,13 +94,26 @@ def brief(value: Any) -> str:
 
 def _entries(cell: Any) -> list[Any]:
     """The answers in a cell, none of them empty: a list's, also of one written as text, or the cell itself."""
+    if isinstance(cell, np.ndarray):  # as parquet holds lists
+        cell = cell.tolist()
     if isinstance(cell, str) and re.match(r"\s*\[\s*[\"']", cell):  # as csv holds them; '[1, 2]' is an interval
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # then it is no list
             cell = ast.literal_eval(cell.strip())  # reads literals, runs nothing
-    entries = list(cell) if isinstance(cell, (list, tuple, np.ndarray)) else [cell]
-    if not entries or not all(_bare(e) if isinstance(e, str) else isinstance(e, Real) and e == e for e in entries):
-        raise ValueError(f"no answer: expected a text, a number or a list of them, found {brief(cell)}")
+    entries = list(cell) if isinstance(cell, (list, tuple)) else [cell]
+    if not entries:
+        raise ValueError("no answer: the list is empty")
+    for entry in entries:
+        if entry is None or isinstance(entry, str) and not entry or isinstance(entry, float) and math.isnan(entry):
+            raise ValueError("no answer" + (": an entry of the list is empty" if len(entries) > 1 else ""))
+        if not isinstance(entry, (str, Real)):
+            raise ValueError(f"expected a text, a number or a list of them, found {brief(entry)}")
     return entries
+
+
+def _expression(value: Any) -> str:
+    if not (gold := _bare(value) if isinstance(value, str) else numeral(value)):
+        raise ValueError(f"no answer in {brief(value)}")
+    return gold
 
 
 def _bare(text: str) -> str:

@@ -7,12 +7,14 @@ jsonl, csv or parquet, with the set's native columns or our own: problem, gold (
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +84,17 @@ def load(path: Path, source: str = "gsm8k") -> list[Problem]:
 
 def read(table: Iterable[tuple[int, Any]], how: Format, source: str, prefix: str, where: str) -> list[Problem]:
     """Numbered rows as problems.  Raises `ProblemError`, which names place, row and column, at the first fault."""
-    problems: dict[str, Problem] = {}
+    row_of: dict[str, int] = {}
+    problems = []
     for number, row in table:
         try:
             problem = _problem(row, number, how, source, prefix)
+            if row_of.setdefault(problem.id, number) != number:
+                raise ValueError(f"its name {problem.id!r} stands in row {row_of[problem.id]}, too")
         except ValueError as error:
             raise ProblemError(f"{where}, row {number}: {error}") from error
-        if problem.id in problems:
-            raise ProblemError(f"{where}, row {number}: its name {problem.id!r} stands in an earlier row, too")
-        problems[problem.id] = problem
-    return list(problems.values())
+        problems.append(problem)
+    return problems
 
 
 def _problem(row: Any, number: int, how: Format, source: str, prefix: str) -> Problem:
@@ -101,49 +104,79 @@ def _problem(row: Any, number: int, how: Format, source: str, prefix: str) -> Pr
         how = OURS
         if row.get("source", source) != source:
             raise ValueError(f"column 'source': {row['source']!r} in a file of {source!r}")
-    columns = [next((name for name in names if name in row), None) for names in (how.problem, how.answer)]
-    if None in columns:
-        needed = " and ".join(" or ".join(map(repr, names)) for names in (how.problem, how.answer))
-        raise ValueError(f"expected columns {needed}; found {', '.join(map(str, row)) or 'none'}")
-    text, cell = (row[column] for column in columns)
+    cells = []
+    for names in (how.problem, how.answer):
+        if not (there := [name for name in names if name in row]):
+            raise ValueError(f"no column {' or '.join(map(repr, names))}; found {', '.join(map(str, row)) or 'none'}")
+        cells.append((there[0], row[there[0]]))
+    (column, text), (answer, cell) = cells
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"column {columns[0]!r}: expected a text, found {gold.brief(text)}")
+        raise ValueError(f"column {column!r}: expected a text, found {gold.brief(text)}")
     try:
         golds = how.read(cell, row)
     except ValueError as error:
-        raise ValueError(f"column {columns[1]!r}: {error}") from error
+        raise ValueError(f"column {answer!r}: {error}") from error
     before = row.get(how.context)
     asked = f"{before}\n\n{text}" if isinstance(before, str) and before.strip() else text
     steps = cell.rpartition("####")[0] if isinstance(cell, str) else ""
     steps = re.sub(r"<<.*?>>", "", steps).strip()  # GSM8K's calculator notes
     name = number if row.get(how.id) is None else row[how.id]
+    if not isinstance(name, (str, Real)) or not str(name).strip():
+        raise ValueError(f"column {how.id!r}: expected the row's name, found {gold.brief(name)}")
     name = name.strip() if isinstance(name, str) else gold.numeral(name)
     return Problem(f"{prefix}/{name}", asked.strip(" \n\r"), golds, steps, source)
 
 
 def rows(path: Path) -> Iterator[tuple[int, Any]]:
     """(row number, row) of a file.  Raises `ProblemError` for one that cannot be read."""
-    number = 0
+    where = shown(path)
     try:
-        if path.suffix == ".jsonl":  # not splitlines: a problem may hold U+2028
-            for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        content = path.read_bytes()
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"unknown kind of file; expected one of {', '.join(SUFFIXES)}")
+        if other := _seems(path.suffix, content):
+            raise ValueError(f"it seems to be {other}")
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(io.BytesIO(content)).to_dict("records")
+        elif not (text := content.decode("utf-8-sig")).strip():
+            table = []
+        elif path.suffix == ".csv":
+            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).to_dict("records")
+        elif path.suffix == ".json":
+            table = json.loads(text)
+            if not isinstance(table, list):
+                raise ValueError(f"expected a list of rows, found {type(table).__name__}")
+        else:  # not splitlines: a problem may hold U+2028
+            for number, line in enumerate(text.split("\n"), 1):
                 if line.strip():
+                    where = f"{shown(path)}, row {number}"
                     yield number, json.loads(line)
             return
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path).to_dict("records")
-        elif path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
-        elif path.suffix == ".json":
-            table = json.loads(path.read_text(encoding="utf-8-sig"))
-        else:
-            raise ValueError(f"unknown kind of file; expected one of {', '.join(SUFFIXES)}")
-        if not isinstance(table, list):
-            raise ValueError(f"expected a list of rows, found {type(table).__name__}")
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, f"byte {content[error.start]:#04x}"
+        raise ProblemError(f"{where}: line {line}: {byte} is not UTF-8: save it as UTF-8") from error
     except (OSError, ValueError, RecursionError) as error:  # missing, cut, damaged, or not what its name says
-        where = f"{shown(path)}, row {number}" if number else shown(path)
         raise ProblemError(f"{where}: cannot be read: {line_of(error)}") from error
     yield from enumerate(table, 1)
+
+
+def _seems(suffix: str, content: bytes) -> str | None:
+    """What a file is, and what to do, where it is not what its suffix says."""
+    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()
+    first, _, rest = start.partition(b"\n")
+    kinds = {
+        "a Git LFS pointer: fetch the file itself with `git lfs pull`": start.startswith(b"version https://git-lfs"),
+        "an HTML page: download the raw file": re.match(rb"(?i)<(!doctype|html|head)", start),
+        "compressed: unpack it": content.startswith((b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")),
+        "parquet: name it .parquet": suffix != ".parquet" and content.startswith(b"PAR1"),
+        "no parquet file: look at its beginning": suffix == ".parquet" and not content.startswith(b"PAR1"),
+        "JSON lines: name it .jsonl": suffix == ".json" and rest.strip() and re.fullmatch(rb"\{.*\}\s*", first),
+        "one JSON array: name it .json": suffix == ".jsonl" and start.startswith(b"["),
+        "JSON: name it .json or .jsonl": suffix == ".csv" and start[:1] in (b"[", b"{"),
+        "separated by semicolons: save it with commas": suffix == ".csv" and b";" in first and b"," not in first,
+        "separated by tabs: save it with commas": suffix == ".csv" and b"\t" in first and b"," not in first,
+    }
+    return next((kind for kind, is_so in kinds.items() if is_so), None) if start else None
 
 
 def line_of(error: BaseException) -> str:
@@ -164,7 +197,8 @@ def splits(folder: Path | str | None = None) -> dict[str, list[Problem]]:
     files = {side: file for side in SIDES if (file := the_file(inner, [side]))}
     files = {"all": given} if given.is_file() else files
     if not files:
-        raise ProblemError(f"no train or test file in {given}: set {VARIABLE} to a folder or file of problems")
+        where = f"no train or test file ({', '.join(SUFFIXES)}) in {given}" if given.is_dir() else f"no {given}"
+        raise ProblemError(f"{where}: set {VARIABLE} to a folder or file of problems")
     sides = {name: load(path, HANDMADE.stem if path == HANDMADE else "gsm8k") for name, path in files.items()}
     if len(sides) == 1:
         if "test" in sides:
