@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.worlds.clock import ClockWorld
+from egrc.experiments import scales
+from egrc.paths import DATA
+from egrc.worlds.clock import BASES, ClockWorld, criteria
+from egrc.worlds.clock.base import train_base
 from egrc.worlds.clock.criteria import branches, hard_steps
-from egrc.worlds.clock.language import BENCHMARKS, RANK_WEIGHTS, Clock, Problem
+from egrc.worlds.clock.language import BENCHMARKS, RANK_WEIGHTS, WORLD_VERSION, Clock, Problem
 from egrc.worlds.clock.tokenizer import build_tokenizer
 
 CLOCK = Clock(17)
@@ -89,3 +94,31 @@ def test_halves_do_not_overlap_and_a_base_is_named_where_it_lacks(tmp_path) -> N
 def test_a_seed_names_its_base() -> None:
     paths = [ClockWorld(seed=s) for s in (0, 1, 3)]
     assert [w.seed % 3 for w in paths] == [0, 1, 0]
+
+
+def test_a_base_is_trained_and_measured(tmp_path, monkeypatch) -> None:
+    """A few steps through all three stages; whatever comes of it is measured against every criterion."""
+
+    class Small(ClockWorld):
+        modulus = 11
+
+        def policy_path(self) -> str:
+            return str(tmp_path / "base")
+
+    train_base(Small().clock, tmp_path / "base", stages=(2, 1, 1))
+
+    monkeypatch.setattr(criteria, "WANTED", 20)
+    monkeypatch.setattr(criteria, "CAP", 8)
+    measured = criteria.measure(Small(), n=2, say=lambda _: None)
+    assert {c["name"]: c["met"] for c in measured["criteria"]}["weights in MB"]
+    assert not {c["name"]: c["met"] for c in measured["criteria"]}["answer read off a right compact trace, worst"]
+    assert 0 < measured["branch_entropy"] < 1 and len(measured["criteria"]) == 13
+
+
+def test_the_recorded_world_has_three_bases_and_says_what_is_not_met() -> None:
+    world = json.loads((DATA / "clock" / "world.json").read_text(encoding="utf-8"))
+    assert [base["number"] for base in world["bases"]] == list(range(BASES))
+    names = [c["name"] for base in world["bases"] for c in base["criteria"] if not c["met"]]
+    assert world["version"] == WORLD_VERSION and "answer read off a right compact trace, worst" not in names
+    steps = [pd.read_csv(DATA / "clock" / f"start-{n}" / "steps.csv") for n in range(BASES)]
+    assert all(len(s) == scales.SCALES["clock"].start["steps"] for s in steps)

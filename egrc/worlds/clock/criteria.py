@@ -152,7 +152,7 @@ def measure(world: ClockWorld, n: int = 200, seed: int = 0, say: Callable[[str],
     reads = {b: read_off(raw, model, tokenizer, test[b]) for b in BENCHMARKS}
     seen = explore(raw, model, tokenizer, [p for drawn in test.values() for p in drawn], seed)
     by_checks, size = seen["right_by_checks"], sizes(raw)
-    gains = [b - a for a, b in zip(by_checks, by_checks[1:], strict=False)]
+    gains = [b - a for a, b in zip(by_checks, by_checks[1:], strict=False)] or [float("nan")]  # none was checked
     reading = min(reads.values())
     megabytes = (Path(raw.policy_path()) / "model.safetensors").stat().st_size / 1e6
     accuracy, share = of_base.accuracy[best], floor / of_base.mean_tokens[best]
