@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import stub_records
 
-from egrc import paths, resume
+from egrc import paths
 from egrc.__main__ import main
 from egrc.experiments.results import COLUMNS
+from egrc.trainer import EGRCTrainer
 
 
 @pytest.mark.parametrize(
@@ -19,14 +20,14 @@ from egrc.experiments.results import COLUMNS
     [
         ("train", "--arm is missing"),
         ("train --arm nonsense", "no arm 'nonsense': choose one of base, accuracy, compression, joint, egrc"),
-        ("results --scale nonsense", "no scale 'nonsense': choose one of pocket, smol"),
+        ("results --scale nonsense", "no scale 'nonsense': choose one of pocket, clock, smol"),
         ("train --arm egrc --set steps=2", "add --out FOLDER"),
         ("train --arm egrc --out x --set steps", "--set steps: write NAME=VALUE"),
         ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', "),
         ("train --arm egrc --out x --set steps=0", "steps=0: at least 1"),
         ("train --arm egrc --on micro_batch", "--on micro_batch: write NAME=VALUE"),
         ("train --model m --data d.jsonl --out x --fresh", "give another --out"),
-        ("train --base --scale smol", "only pocket trains its own"),
+        ("train --base --scale smol", "only pocket and clock train their own"),
         ("search --scale smol", "scale 'smol' has no search"),
     ],
 )
@@ -83,13 +84,13 @@ def train(out, arm="egrc"):
 
 def die_at_a_checkpoint(arguments):
     """Run a command whose process is killed as soon as it has a whole checkpoint."""
-    save = resume.save
+    save = EGRCTrainer._save_checkpoint
 
     def save_and_die(*args, **kwargs):
         save(*args, **kwargs)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    resume.save = save_and_die
+    EGRCTrainer._save_checkpoint = save_and_die
     main(arguments)
 
 

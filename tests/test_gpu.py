@@ -84,7 +84,7 @@ def test_without_network_or_cache_it_is_one_line(tmp_path: Path, monkeypatch: py
     """The real library, an empty cache and HF_HUB_OFFLINE."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE is set: unset it.*hf download") as raised:
+    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE.*hf download") as raised:
         Gpu().policy()
     assert Gpu.HUB in str(raised.value) and "\n" not in str(raised.value)
 
@@ -110,7 +110,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     [
         ({"gpus": 0, "vllm": False}, r"needs a GPU, and torch sees none.*pocket and smol run on a CPU"),
         ({"gpus": 8, "vllm": False}, r"sees 8 GPUs: .*--num_processes 8 .*or set CUDA_VISIBLE_DEVICES=0"),
-        ({"vllm": False}, r"vLLM is not installed: .*pip install -e '\.\[vllm\]'.*--on vllm="),
+        ({"vllm": False}, r"vLLM is not installed: .*site/gpus\.md.*--on vllm="),
     ],
 )
 def test_what_the_machine_lacks_is_said_before_any_work(

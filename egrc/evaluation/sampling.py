@@ -138,7 +138,7 @@ def require_vllm() -> None:
     require(
         find_spec("vllm") is not None,
         "vLLM is not installed: make an environment that has it (site/gpus.md has the commands; it needs a GPU), or "
-        "leave out --backend vllm and let transformers generate",
+        "let transformers generate: leave out --backend vllm, or --on vllm=''",
     )
 
 

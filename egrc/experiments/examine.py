@@ -38,7 +38,6 @@ from egrc.experiments.records import RecordError, alone, read
 from egrc.experiments.run import adapted, set_up
 from egrc.worlds import deepseek, hub
 from egrc.worlds.pocket import verdicts
-from egrc.worlds.pocket.world import BENCHMARKS
 
 OnProgress = Callable[[str, int, int], None]
 BACKENDS = ("transformers", "vllm")
@@ -78,8 +77,11 @@ class Protocol:
 
 # [ours].  gpu: temperature, top_p and cap are what the models' card recommends (it takes 64 samples on the AIME).
 _GPU = Protocol(samples=4, temperature=0.6, top_p=0.95, cap=32768, problems=0, dtype="bfloat16", batch=16)
+SYNTHETIC, ALL = ("pocket", "clock"), 2_000
+"""Worlds whose problems are drawn, not read from files; as many of a benchmark are all of them."""
 PROTOCOLS: dict[str, Protocol] = {
     "pocket": Protocol(samples=8, temperature=0.6, top_p=1.0, cap=320, problems=200, dtype="float32"),
+    "clock": Protocol(samples=8, temperature=0.3, top_p=1.0, cap=240, problems=200, dtype="float32"),
     # the weights have four bits, so that bfloat16 loses next to nothing, and takes half the time
     "smol": Protocol(samples=4, temperature=0.6, top_p=0.95, cap=512, problems=100, dtype="bfloat16"),
     "gpu": _GPU,
@@ -118,7 +120,7 @@ def plan(
     Raises ConfigError for what cannot be done, RecordError where a finished evaluation of other settings is in the way.
     """
     protocol, world = protocol or PROTOCOLS[scale], scales.world(scale)
-    names = tuple(BENCHMARKS if scale == "pocket" else benchmarks.REGISTRY)
+    names = tuple(world.benchmarks(1) if scale in SYNTHETIC else benchmarks.REGISTRY)
     require(benchmark in names, f"no benchmark {benchmark!r} at scale {scale}: choose one of {', '.join(names)}")
     if adapter is not None:
         check_adapter(adapter, scale)
@@ -142,7 +144,7 @@ def plan(
         "weights": revision or folder_hash(world.policy_path()),
         "adapter": adapter and adapter_hash(adapter),
         # what is said around a problem; the chat template comes around that
-        "template": "{problem}" if scale == "pocket" else benchmarks.get(benchmark).prompt,
+        "template": "{problem}" if scale in SYNTHETIC else benchmarks.get(benchmark).prompt,
         **{"asked": benchmarks.digest(problems), "prompts": digest(json.dumps(prompts).encode())},
         "versions": versions() | {package: metadata.version(package) for package in more},
     }
@@ -184,9 +186,9 @@ def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = Non
 
 
 def chosen(world: scales.World, benchmark: str, data: Path | None, n: int) -> list[Problem]:
-    """The problems that are asked, always the same n (0: all), in the benchmark's order.  Raises ProblemError."""
-    if world.name == "pocket":
-        table = world.benchmarks(n or 10**6)[benchmark]
+    """The problems that are asked, always the same n (0: `ALL`), in the benchmark's order.  Raises ProblemError."""
+    if world.name in SYNTHETIC:
+        table = world.benchmarks(n or ALL)[benchmark]
         return [Problem(r["id"], r["prompt"], (r["answer"],), "", benchmark) for r in table]
     every = benchmarks.load(benchmark, data)
     drawn = {p.id for p in sorted(every, key=lambda p: (key(p.text), p.id))[: n or len(every)]}
@@ -195,7 +197,7 @@ def chosen(world: scales.World, benchmark: str, data: Path | None, n: int) -> li
 
 def prompt(scale: str, problem: Problem, tokenizer: Any) -> str:
     """A problem as the model's chat template puts it; pocket's model reads it as it is."""
-    if scale == "pocket":
+    if scale in SYNTHETIC:
         return problem.text
     if scale == "smol":
         asked = benchmarks.messages(problem)
@@ -282,4 +284,4 @@ def load_backend(planned: Plan) -> Backend:
 
 def grader(scale: str) -> Any:
     """Real answers go to worker processes, each under its time limit; pocket's are words to be compared."""
-    return nullcontext(verdicts) if scale == "pocket" else Pool()
+    return nullcontext(verdicts) if scale in SYNTHETIC else Pool()
