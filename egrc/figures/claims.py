@@ -7,6 +7,7 @@ from pathlib import Path
 from egrc.analysis import claims
 from egrc.atomic import write_text
 
+SCALES = ("pocket", "clock", "smol")
 HEAD = """# The paper's claims, and what our runs say
 
 The claims of the paper's abstract, each as predicates over rows (all [ours]; the bounds were fixed before the runs, but
@@ -16,7 +17,7 @@ interval crosses its bound. Intervals are 95%, over problems given the seeds. `p
 
 
 def write(out: Path) -> list[Path]:
-    """Write claims.md for all scales that have measurements.  Raises RecordError, or `egrc.atomic.WriteError`."""
-    parts = [f"## Scale `{scale}`\n\n{claims.show(claims.verdicts(scale)).markdown}\n" for scale in claims.MEASURED]
+    """Write claims.md for all scales that have runs.  Raises RecordError, or `egrc.atomic.WriteError`."""
+    parts = [f"## Scale `{scale}`\n\n{claims.show(claims.verdicts(scale)).markdown}\n" for scale in SCALES]
     write_text(out / "claims.md", "\n".join([HEAD, *parts]))
     return [out / "claims.md"]

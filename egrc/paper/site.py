@@ -17,7 +17,7 @@ from egrc.checks import require
 
 WIDGET = "application/vnd.jupyter.widget-view+json"  # moves only with a kernel; a still picture stands beside it
 PARTS = {"Lessons": "notebooks/[0-9]*.ipynb", "Appendices": "notebooks/[a-z]_*.ipynb", "Pages": "site/*.md",
-         "Tables": "figures/*.md"}  # fmt: skip
+         "Tables": "figures/**/*.md"}  # fmt: skip
 
 
 def build(out: Path = paths.BUILD / "site", books: Sequence[Path] | None = None) -> Path:
