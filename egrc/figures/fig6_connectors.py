@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egrc.analysis import tokens
+from egrc.analysis.measure import NotMade
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
@@ -62,6 +63,8 @@ def panels(upper: Axes, lower: Axes, drawn: pd.DataFrame) -> None:
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from recorded rollouts.  Raises RecordError."""
+    if scale not in COLUMNS:
+        raise NotMade(f"tokens are not compared by class at scale {scale} yet")
     shown = COLUMNS[scale]
     every = [tidy(s, data) for s in shown]
     counts = [f"{s}: {own['units'].sum():,.0f} units, {own['problems'].max():.0f} problems, seeds: "
