@@ -16,7 +16,7 @@ from egrc.worlds.clock import BASES, ClockWorld, criteria
 from egrc.worlds.clock.base import train_base
 from egrc.worlds.clock.criteria import branches, hard_steps
 from egrc.worlds.clock.language import BENCHMARKS, RANK_WEIGHTS, WORLD_VERSION, Clock, Problem
-from egrc.worlds.clock.tokenizer import build_tokenizer
+from egrc.worlds.pocket.tokenizer import build_tokenizer
 
 CLOCK = Clock(17)
 benchmarks, seeds = st.sampled_from(list(BENCHMARKS)), st.integers(0, 10_000)
@@ -78,7 +78,7 @@ def test_checks_and_branches_are_counted_in_a_trace_by_hand() -> None:
     problem = Problem("forward-2", 3, ("+1", "/4"), 1)
     words = "so 3 +1 4 . so 4 /4 2 . wait check 2 *4 8 -4 4 no . hmm 4 /4 1 . wait again 3 +1 4 . 4 /4 1 . # 1 <eos>"
     assert hard_steps(CLOCK, problem, words.split()) == [(1, True)]
-    there = [word for word, branch in zip(words.split(), branches(CLOCK, words.split()), strict=True) if branch]
+    there = [word for word, branch in zip(words.split(), branches(words.split()), strict=True) if branch]
     assert there == ["so", "3", "so", "4", "2", "wait", "check", "hmm", "4", "1", "wait", "again", "1"]
 
 

@@ -69,6 +69,8 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*command, "--set", *SMALL, "learning_rat=1"]) == 2 and "learning_rat" in capsys.readouterr().err
     (tmp_path / "problems.jsonl").write_text('{"text": "1"}\n')
     assert main(command) == 2 and "no column 'prompt' or 'problem'" in capsys.readouterr().err
+    (tmp_path / "problems.jsonl").write_text('{"prompt": "1 ?", "answer": "1"}\n["2 ?", "2"]\n')
+    assert main(command) == 2 and "row 2: expected columns and values, found list" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="cannot be read: .*No such file"):
         own_model.problems(tmp_path / "none.jsonl", tiny.tokenizer())
 

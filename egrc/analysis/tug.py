@@ -104,7 +104,7 @@ def fresh_adapter(world: scales.World, config: Config) -> PreTrainedModel:
     from peft import get_peft_model
 
     torch.manual_seed(config.seed)
-    return get_peft_model(world.policy()[0], run.lora(config)).eval()
+    return get_peft_model(world.policy()[0], run.lora(config, world)).eval()
 
 
 def apart(model: Any, world: scales.World, config: Config) -> PreTrainedModel:

@@ -60,7 +60,10 @@ def proposal(gate: EntropyGate, entropies: Sequence[float]) -> tuple[EntropyGate
 
 def problems(path: Path, tokenizer: Any) -> Dataset:
     """Prompt and answer of each row; the prompt a user's message where the tokenizer has a chat template."""
-    rows = [row for _, row in read_rows(path) if isinstance(row, dict)]
+    rows = []
+    for number, row in read_rows(path):
+        require(isinstance(row, dict), f"{path}, row {number}: expected columns and values, found {type(row).__name__}")
+        rows.append(row)
     columns = [next((n for n in names if rows and n in rows[0]), None) for names in NAMES.values()]
     for name, names in zip(columns, NAMES.values(), strict=True):
         there = list(rows[0]) if rows else "no rows"

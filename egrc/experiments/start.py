@@ -31,7 +31,7 @@ UNCUT, WINDOW = 0.05, 5
 
 def make(scale: str, number: int, fresh: bool = False, on_progress: OnProgress | None = None) -> Path:
     """Base model and start policy of this number, as `data/<scale>/base-<n>` and `start-<n>`; returns the latter."""
-    raw, start = (made_world(scale, number, raw) for raw in (True, False))
+    raw = raw_world(scale, number)
     work = paths.BUILD / "work" / scale / f"start-{number}"
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
@@ -49,7 +49,7 @@ def make(scale: str, number: int, fresh: bool = False, on_progress: OnProgress |
         shutil.copy(work / "steps.csv", work / "start")
         publish_folder(work / "start", target)
         shutil.rmtree(work)
-    return Path(start.policy_path())
+    return target
 
 
 def measure(scale: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def measure(scale: str) -> dict[str, Any]:
         return pocket_criteria.measure()
     bases = []
     for number in range(BASES):
-        measured = criteria.measure(made_world(scale, number, raw=True))
+        measured = criteria.measure(raw_world(scale, number))
         trained = of_training(scale, number, pd.DataFrame(measured["rows"]), measured["best_temperature"])
         bases.append(measured | {"criteria": [*measured["criteria"], *trained]})
     searched = pd.concat(pd.DataFrame(base["rows"]).query("split == 'search'") for base in bases)
@@ -93,8 +93,8 @@ def of_training(scale: str, number: int, rows: pd.DataFrame, best: float) -> lis
     ]  # fmt: skip
 
 
-def made_world(scale: str, number: int, raw: bool) -> ClockWorld:
-    """The world of a scale on one of its base models."""
+def raw_world(scale: str, number: int) -> ClockWorld:
+    """The world of a scale on one of its base models, before accuracy training."""
     world = scales.world(scale, seed=number)
-    world.raw = raw
+    world.raw = True
     return world

@@ -24,6 +24,13 @@ COLUMNS = {"pocket": SCALES, "smol": SCALES[1:]}
 TITLES = {"pocket": "pocket world: by construction", "smol": "SmolLM2-135M-Instruct: by word"}
 
 
+def columns(scale: str) -> tuple[str, ...]:
+    """The scales whose tokens stand side by side.  Raises NotMade."""
+    if scale not in COLUMNS:
+        raise NotMade(f"tokens are not compared at scale {scale} yet")
+    return COLUMNS[scale]
+
+
 @once
 def tidy(scale: str, data: Path) -> pd.DataFrame:
     """The numbers drawn, of one scale: a line per class, and one per class and seed (where there are several)."""
@@ -63,9 +70,7 @@ def panels(upper: Axes, lower: Axes, drawn: pd.DataFrame) -> None:
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from recorded rollouts.  Raises RecordError."""
-    if scale not in COLUMNS:
-        raise NotMade(f"tokens are not compared by class at scale {scale} yet")
-    shown = COLUMNS[scale]
+    shown = columns(scale)
     every = [tidy(s, data) for s in shown]
     counts = [f"{s}: {own['units'].sum():,.0f} units, {own['problems'].max():.0f} problems, seeds: "
               f"{own['seeds'].max():.0f}." for s, own in zip(shown, every, strict=True)]  # fmt: skip

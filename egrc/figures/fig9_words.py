@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egrc.analysis import tokens
-from egrc.analysis.measure import NotMade
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
-from egrc.figures.fig6_connectors import COLUMNS, TITLES
+from egrc.figures.fig6_connectors import TITLES, columns
 from egrc.paths import DATA
 
 SCALES = ("pocket", "smol")
@@ -54,9 +53,7 @@ def panel(ax: Axes, drawn: pd.DataFrame) -> None:
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from recorded rollouts.  Raises RecordError."""
-    if scale not in COLUMNS:
-        raise NotMade(f"tokens are not compared by word at scale {scale} yet")
-    shown = COLUMNS[scale]
+    shown = columns(scale)
     drawn = pd.concat([tidy(s, data) for s in shown], ignore_index=True)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.19 * int(drawn["rank"].max() + 1) + 1.4))

@@ -46,7 +46,7 @@ def seconds(config: Config, steps: int, load: str, name: str) -> float:
             "disable_tqdm": True, "use_cpu": not torch.cuda.is_available(), "bf16": False,
         }  # fmt: skip
         given = {"model": model, "train_dataset": world.train_problems(0), "processing_class": tokenizer,
-                 "peft_config": lora(config)}  # fmt: skip
+                 "peft_config": lora(config, world)}  # fmt: skip
         if name == "trl":
             trainer = GRPOTrainer(reward_funcs=accuracy, args=GRPOConfig(**settings), **given)
         else:

@@ -120,7 +120,7 @@ def check(config: Config, hardware: Hardware, world: Any) -> None:
     """Stop with one clear line if this machine cannot make this run, before anything is loaded.
 
     Looks at the split of the batch and at sharding, then asks the world's `preflight(config, hardware)`, if it has one
-    (scale gpu's looks at vLLM, the GPU, its memory, the hub and the problems).  Raises ConfigError.
+    (scale gpu's looks at vLLM, the GPU, the hub and the problems).  Raises ConfigError.
     """
     micro_batches(config, hardware, ranks())
     asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower(), os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")

@@ -8,46 +8,30 @@ base model after plain accuracy training (`experiments.start`), so that no arm g
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from egrc import paths
 from egrc.worlds.clock.language import BENCHMARKS, Clock, Problem
-from egrc.worlds.pocket import Pocket
-
-if TYPE_CHECKING:  # imported where they are used: whoever only wants the floor need not wait for torch
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from egrc.entropy import TokenClasses
+from egrc.worlds.pocket import SEEDS, Pocket
 
 BASES = 3
-TRAIN_PROBLEMS, PROBES, ORDER = 9_600, 64, {"test": 1, "search": 2}
-
-
-def rows(problems: list[Problem]) -> Dataset:
-    """Problems as a table: id, prompt, answer, benchmark."""
-    from datasets import Dataset
-
-    return Dataset.from_list(
-        [{"id": p.text, "prompt": p.text, "answer": str(p.answer), "benchmark": p.benchmark} for p in problems]
-    )
 
 
 @cache
 def floor_tokens(modulus: int, benchmark: str) -> float:
     """Mean tokens, ``<eos>`` included, of the shortest correct trace that the grammar can write."""
     clock, rng = Clock(modulus), random.Random(0)
-    drawn = islice(clock.problems(benchmark, held_out=True, seed=ORDER["test"]), 500)
+    drawn = islice(clock.problems(benchmark, held_out=True, seed=SEEDS["test"]), 500)
     return sum(len(clock.trace(p, rng, p_compact=1.0, sure=True)) for p in drawn) / 500
 
 
 class ClockWorld(Pocket):
-    """The clock of `modulus` hours.  Answers are written as in the first pocket world, so its grader serves."""
+    """The clock of `modulus` hours.  What it has in common with the first synthetic world, it inherits."""
 
-    name = "clock"
+    name, names = "clock", tuple(BENCHMARKS)
     modulus = 17
     adapted = ("q_proj", "k_proj", "v_proj", "o_proj")
     """Layers that an arm's adapter changes.  Attention alone, because there habits change quickly and facts slowly."""
@@ -60,6 +44,19 @@ class ClockWorld(Pocket):
         self.raw = raw
         """The base model before accuracy training?"""
         self.clock = Clock(self.modulus)
+        self.vocabulary = self.clock.vocabulary
+
+    def draw(self, benchmark: str, rng: random.Random) -> Problem:
+        return self.clock.draw(benchmark, rng)
+
+    def distinct(self, benchmark: str, held_out: bool, seed: int) -> Iterator[Problem]:
+        return self.clock.problems(benchmark, held_out, seed)
+
+    def trace(self, problem: Problem, rng: random.Random) -> list[str]:
+        return self.clock.trace(problem, rng)
+
+    def floor_tokens(self, benchmark: str) -> float:
+        return floor_tokens(self.modulus, benchmark)
 
     def policy_path(self) -> str:
         kind = "base" if self.raw else "start"
@@ -69,53 +66,3 @@ class ClockWorld(Pocket):
                 f"no model in {paths.shown(folder)}: train it with `python -m egrc train --base --scale {self.name}`"
             )
         return str(folder)
-
-    def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        import torch
-        from transformers import LlamaForCausalLM
-        from transformers.utils.logging import disable_progress_bar
-
-        from egrc.worlds.clock.tokenizer import build_tokenizer
-
-        disable_progress_bar()  # of loading weights, which takes no time
-        model = LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32)
-        return model.eval(), build_tokenizer(self.clock.vocabulary)
-
-    def train_problems(self, seed: int) -> Dataset:
-        """Problems of the training half, all benchmarks equally often, drawn with replacement."""
-        rng, names, drawn = random.Random(f"train/{seed}"), list(BENCHMARKS), list[Problem]()
-        while len(drawn) < TRAIN_PROBLEMS:
-            problem = self.clock.draw(names[len(drawn) % len(names)], rng)
-            if not problem.held_out:
-                drawn.append(problem)
-        return rows(drawn)
-
-    def problems(self, n: int, split: str = "test") -> dict[str, list[Problem]]:
-        """The first n problems of each benchmark: 'test' from the held-out half, 'search' from the training half."""
-        return {b: list(islice(self.clock.problems(b, split == "test", ORDER[split]), n)) for b in BENCHMARKS}
-
-    def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
-        """`problems` as tables."""
-        return {benchmark: rows(drawn) for benchmark, drawn in self.problems(n, split).items()}
-
-    def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
-        import torch
-
-        from egrc.entropy import TokenClasses
-
-        words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        names = ("connector", "number", "operator", "other")
-        return TokenClasses(names, torch.tensor([names.index(self.clock.word_class(w)) for w in words]))
-
-    def probe_prefixes(self) -> list[str]:
-        """Training problems, each with a random part of one of the teacher's traces: always the same."""
-        rng, names, out = random.Random("probe"), list(BENCHMARKS), list[str]()
-        while len(out) < PROBES:
-            problem = self.clock.draw(names[len(out) % len(names)], rng)
-            if not problem.held_out:
-                words = self.clock.trace(problem, rng)
-                out.append(" ".join([problem.text, *words[: rng.randrange(len(words))]]))
-        return out
-
-    def floor_tokens(self, benchmark: str) -> float:
-        return floor_tokens(self.modulus, benchmark)

@@ -8,45 +8,22 @@ short traces more.  Weights are kept as float16.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch.nn.functional import cross_entropy
-
 from egrc.worlds.clock.language import BENCHMARKS, P_COMPACT, Clock
-from egrc.worlds.clock.tokenizer import build_tokenizer
+from egrc.worlds.pocket.base import BUCKET, fit, new_model, padded
+from egrc.worlds.pocket.tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
+    import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-LAYERS, WIDTH, HIDDEN, HEADS = 3, 96, 384, 4
-PEAK_RATE, BUCKET = 3e-3, 16  # batches of one length class together, so that little is padding
+LAYERS, HIDDEN = 3, 384  # the rest of the architecture is the first world's
 DRILL, MIXED, HABIT = 1300, 600, 4200  # steps of the three stages
 EASY_OPERANDS = ((200, 4), (500, 8))  # until this step of the drill, operands are below this number
 TOKENS_PER_TRACE = {1.0: 14.0, 0.5: 50.0, P_COMPACT: 50.0}  # the loss's constant divisor
-
-
-def new_model(clock: Clock) -> LlamaForCausalLM:
-    """An untrained model; rotary positions, so left padding changes nothing."""
-    from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds, and who reads constants needs no model
-
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(clock.vocabulary),
-            hidden_size=WIDTH,
-            intermediate_size=HIDDEN,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
-            max_position_embeddings=512,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=2,
-            tie_word_embeddings=True,
-        )
-    )
 
 
 def stage(step: int, drill: int, mixed: int, modulus: int) -> tuple[float, int, int]:
@@ -77,12 +54,7 @@ def batches(
             queue = [pairs[i : i + size] for i in range(0, len(pairs), size)]
             rng.shuffle(queue)
         batch, step = queue.pop(), step + 1
-        inputs = torch.zeros(len(batch), max(len(ids) for _, ids in batch), dtype=torch.long)
-        labels = torch.full_like(inputs, -100)
-        for row, (start, ids) in enumerate(batch):
-            inputs[row, : len(ids)] = torch.tensor(ids)
-            labels[row, start : len(ids)] = torch.tensor(ids[start:])
-        yield inputs, labels, len(batch) * TOKENS_PER_TRACE[now[0]]
+        yield *padded(batch), len(batch) * TOKENS_PER_TRACE[now[0]]
 
 
 def train_base(
@@ -92,38 +64,15 @@ def train_base(
     stages: tuple[int, int, int] = (DRILL, MIXED, HABIT),
     look: Callable[[int, LlamaForCausalLM], None] | None = None,
 ) -> Path:
-    """Train on one core and save model and tokenizer (safetensors).  Returns the folder.
-
-    `look(step, model)` is called after every step, and must leave the global random state as it was.
-    """
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    """Train on one core and save model and tokenizer (safetensors).  Returns the folder.  `look`: see `fit`."""
     drill, mixed, habit = stages
-    steps, tokenizer, model = sum(stages), build_tokenizer(clock.vocabulary), new_model(clock)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    tokenizer = build_tokenizer(clock.vocabulary)
 
     def rate(step: int) -> float:
-        warm = min(1.0, (step + 1) / 100)
-        return warm if step < drill else warm * max(0.01, 1 - (step - drill) / (mixed + habit))
+        return 1.0 if step < drill else max(0.01, 1 - (step - drill) / (mixed + habit))
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    began, data = time.monotonic(), batches(clock, seed, tokenizer, drill, mixed)
-    for step in range(1, steps + 1):
-        inputs, labels, divisor = next(data)
-        logits = model(input_ids=inputs, attention_mask=(inputs != 0).long()).logits[:, :-1]
-        total = cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
-        loss = total / divisor
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if look:
-            look(step, model)
-        if step % 100 == 0 or step == steps:
-            spent = time.monotonic() - began
-            left = spent / step * (steps - step)
-            print(f"base: step {step}/{steps}  loss {loss.item():.3f}  {spent:.0f} s, {left:.0f} s left", flush=True)
+    data = batches(clock, seed, tokenizer, drill, mixed)
+    model = fit(lambda: new_model(len(clock.vocabulary), LAYERS, HIDDEN), seed, data, sum(stages), rate, look)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

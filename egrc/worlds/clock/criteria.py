@@ -21,8 +21,10 @@ import torch
 from egrc.entropy import token_entropy
 from egrc.evaluation.evaluate import evaluate, summarise
 from egrc.evaluation.sampling import Sampling, generate
-from egrc.worlds.clock import ORDER, ClockWorld
+from egrc.worlds.clock import ClockWorld
 from egrc.worlds.clock.language import BENCHMARKS, P_COMPACT, Clock, Problem
+from egrc.worlds.pocket import SEEDS
+from egrc.worlds.pocket.tokenizer import word_class
 
 TEMPERATURES = (1.0, 0.6, 0.3, 0.0)
 CAP = 240
@@ -41,7 +43,7 @@ CONSTANT = 0.25  # best constant answer
 PLATEAU = 0.01  # gain over the last fifth of the accuracy training
 
 
-def started_compact(world: ClockWorld, problems: Sequence[Problem]) -> list[str]:
+def started_compact(problems: Sequence[Problem]) -> list[str]:
     """Prompts with the first token of a compact trace already written."""
     return [f"{p.text} {p.start}" for p in problems]
 
@@ -80,10 +82,10 @@ def hard_steps(clock: Clock, problem: Problem, words: Sequence[str]) -> list[tup
     return [(checks, right) for checks, right, *_ in out]
 
 
-def branches(clock: Clock, words: Sequence[str]) -> list[bool]:
+def branches(words: Sequence[str]) -> list[bool]:
     """Of each token: does the chain branch here?  Connectors, what follows one, and results of divisions."""
     before = ["", *words[:-1]]
-    connector = [clock.word_class(w) == "connector" for w in words]
+    connector = [word_class(w) == "connector" for w in words]
     after = [False, *connector[:-1]]
     quotient = [b[:1] == "/" and w.isdigit() for b, w in zip(before, words, strict=True)]
     return [any(three) for three in zip(connector, after, quotient, strict=True)]
@@ -99,7 +101,7 @@ def explore(world: ClockWorld, model: Any, tokenizer: Any, problems: Sequence[Pr
         steps += hard_steps(world.clock, problem, words)
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([prompt + ids]), logits_to_keep=len(ids) + 1).logits[0, :-1]
-        for is_branch, nats in zip(branches(world.clock, words), token_entropy(logits).tolist(), strict=True):
+        for is_branch, nats in zip(branches(words), token_entropy(logits).tolist(), strict=True):
             entropy[is_branch] += nats
     table = pd.DataFrame(steps, columns=["checks", "right"])
     by_checks = table.assign(checks=table["checks"].clip(upper=3)).groupby("checks")["right"].agg(["mean", "size"])
@@ -116,7 +118,7 @@ def sizes(world: ClockWorld) -> pd.DataFrame:
     """Held-out problems a benchmark (counted to WANTED), and its best constant answer."""
     lines = []
     for name in BENCHMARKS:
-        drawn = list(islice(world.clock.problems(name, held_out=True, seed=ORDER["test"]), WANTED))
+        drawn = list(islice(world.clock.problems(name, held_out=True, seed=SEEDS["test"]), WANTED))
         best, count = Counter(p.answer for p in drawn).most_common(1)[0]
         lines.append({"benchmark": name, "held_out": len(drawn), "constant_answer": best, "constant": count / WANTED})
     return pd.DataFrame(lines)
@@ -126,15 +128,15 @@ def measure(world: ClockWorld, n: int = 200, seed: int = 0, say: Callable[[str],
     """One base model and the start made of it, against the criteria: {number, criteria, rows}."""
     torch.set_num_threads(1)
     raw, start = (type(world)(world.data, world.seed, raw) for raw in (True, False))
-    test = raw.problems(n, "test")
+    test = raw.first(n)
     floor = fmean(raw.floor_tokens(b) for b in BENCHMARKS)
 
     def ask(of: ClockWorld, split: str, temperatures: tuple[float, ...], compact: bool = False) -> pd.DataFrame:
         say(f"world: {split} problems, T in {temperatures}{', started compact' * compact}{'' if of.raw else ', start'}")
         tables = of.benchmarks(n, split)
         if compact:
-            drawn = of.problems(n, split)
-            tables = {b: t.remove_columns("prompt").add_column("prompt", started_compact(of, drawn[b]))
+            drawn = of.first(n, split)
+            tables = {b: t.remove_columns("prompt").add_column("prompt", started_compact(drawn[b]))
                       for b, t in tables.items()}  # fmt: skip
         rows = evaluate(*of.policy(), tables, of.correct, temperatures, 1, CAP, seed)
         policy = "base" if of.raw else "start"

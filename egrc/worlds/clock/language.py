@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from egrc.worlds.pocket.world import CONNECTORS, OPENER_WEIGHTS, OPENERS, TURNER_WEIGHTS, TURNERS
+
 WORLD_VERSION = 2  # raised when anything below changes; then every run is trained anew
 
 RANK_WEIGHTS = (0.60, 0.25, 0.10, 0.05)  # how often the teacher guesses its first, second, ... candidate for a quotient
@@ -28,12 +30,6 @@ P_COMPACT = 0.12  # the first step's style, and every fresh draw of it
 P_KEEP_STYLE = 0.8  # else the next step draws its style afresh: compression can be gradual
 P_CHECK, P_SECOND_CHECK = 0.45, 0.2  # of a verbose step's result; of a result that passed
 P_AGAIN = 0.9  # the whole derivation once more, before the answer of a trace with a verbose step
-
-OPENERS = ("so", "then", "thus", "therefore", "hence", "next")  # open a step
-OPENER_WEIGHTS = (0.50, 0.18, 0.12, 0.08, 0.07, 0.05)
-TURNERS = ("wait", "hmm", "but", "alternatively", "maybe")  # turn back: check, guess again, say all again
-TURNER_WEIGHTS = (0.50, 0.20, 0.12, 0.10, 0.08)
-CONNECTORS = OPENERS + TURNERS
 
 BENCHMARKS = {f"{kind}-{n}": (n, 2 if n == 4 else 1) for kind in ("forward", "hole") for n in (2, 3, 4)}
 """Steps of the solution, and how many of them are divisions."""
@@ -57,6 +53,11 @@ class Problem:
         return " ".join(["_", *shown, "=", str(self.start), "?"])
 
     @property
+    def answers(self) -> tuple[int]:
+        """As in the first world, where there could be several."""
+        return (self.answer,)
+
+    @property
     def held_out(self) -> bool:
         """Half of the space, chosen by a hash of the text, is never trained on."""
         return hashlib.sha256(self.text.encode()).digest()[0] % 2 == 1
@@ -73,12 +74,6 @@ class Clock:
         operations = (f"{o}{b}" for o in "+-*/" for b in range(1, self.modulus))
         marks = ("-0", "=", "?", "_", "#", ".", "check", "again", "yes", "no")
         return ("<pad>", "<bos>", "<eos>", *map(str, range(self.modulus)), *operations, *marks, *CONNECTORS)
-
-    def word_class(self, word: str) -> str:
-        """'connector', 'number', 'operator' (``+4``, ``=``) or 'other' (words, marks and special tokens)."""
-        if word in CONNECTORS:
-            return "connector"
-        return "number" if word.isdigit() else "operator" if word[0] in "+-*/=" else "other"
 
     def apply(self, a: int, step: str) -> int:
         """One operation, such as ``/4``, on the clock."""

@@ -7,7 +7,7 @@ model; `Pocket` hands them to the rest of the package in the form every scale ha
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from egrc import paths
 from egrc.worlds.pocket.teacher import trace
-from egrc.worlds.pocket.world import BENCHMARKS, Problem, draw_problem, problems
+from egrc.worlds.pocket.world import BENCHMARKS, VOCABULARY, Problem, draw_problem, problems
 
 if TYPE_CHECKING:  # imported where they are used: whoever only wants the floor need not wait for torch
     from datasets import Dataset
@@ -47,13 +47,29 @@ def floor_tokens(benchmark: str, samples: int = 4000) -> float:
 
 
 class Pocket:
-    """The pocket world as `egrc.worlds.base.World`."""
+    """The pocket world as `egrc.worlds.base.World`; another synthetic world overrides what stands before `policy`."""
 
     name = "pocket"
+    names, vocabulary = BENCHMARKS, VOCABULARY
 
     def __init__(self, data: Path | None = None) -> None:
         self.data = data
         """The data folder whose base model is meant; None: the package's."""
+
+    def draw(self, benchmark: str, rng: random.Random) -> Problem:
+        """A problem from either half of the split."""
+        return draw_problem(benchmark, rng)
+
+    def distinct(self, benchmark: str, held_out: bool, seed: int) -> Iterator[Problem]:
+        """Problems of one half, each once, in an order fixed by the seed."""
+        return problems(benchmark, held_out, seed)
+
+    def trace(self, problem: Problem, rng: random.Random) -> list[str]:
+        """One of the teacher's traces."""
+        return trace(problem, rng)
+
+    def floor_tokens(self, benchmark: str) -> float:
+        return floor_tokens(benchmark)
 
     def policy_path(self) -> str:
         folder = (self.data or paths.DATA) / "pocket" / "base"
@@ -70,22 +86,26 @@ class Pocket:
 
         disable_progress_bar()  # of loading weights, which takes no time
 
-        return LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32).eval(), build_tokenizer()
+        model = LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32)
+        return model.eval(), build_tokenizer(self.vocabulary)
 
     def train_problems(self, seed: int) -> Dataset:
         """Problems of the training half, all benchmarks equally often, drawn with replacement."""
         rng = random.Random(f"train/{seed}")
         drawn: list[Problem] = []
         while len(drawn) < TRAIN_PROBLEMS:
-            problem = draw_problem(BENCHMARKS[len(drawn) % len(BENCHMARKS)], rng)
+            problem = self.draw(self.names[len(drawn) % len(self.names)], rng)
             if not problem.held_out:
                 drawn.append(problem)
         return rows(drawn)
 
     def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
         """The first n problems of each benchmark: 'test' from the held-out half, 'search' from the training half."""
-        drawn = {b: list(islice(problems(b, split == "test", SEEDS[split]), n)) for b in BENCHMARKS}
-        return {b: rows(d) for b, d in drawn.items()}
+        return {b: rows(drawn) for b, drawn in self.first(n, split).items()}
+
+    def first(self, n: int, split: str = "test") -> dict[str, list[Problem]]:
+        """The problems of `benchmarks`."""
+        return {b: list(islice(self.distinct(b, split == "test", SEEDS[split]), n)) for b in self.names}
 
     def correct(self, completion: str, answer: str | Sequence[str]) -> bool:
         """The text ends in ``# answer``; anything else, an unfinished text included, is wrong."""
@@ -106,11 +126,8 @@ class Pocket:
         """Training problems, each with a random part of one of the teacher's traces: always the same."""
         rng, out = random.Random("probe"), []
         while len(out) < PROBES:
-            problem = draw_problem(BENCHMARKS[len(out) % len(BENCHMARKS)], rng)
+            problem = self.draw(self.names[len(out) % len(self.names)], rng)
             if not problem.held_out:
-                words = trace(problem, rng)
+                words = self.trace(problem, rng)
                 out.append(" ".join([problem.text, *words[: rng.randrange(len(words))]]))
         return out
-
-    def floor_tokens(self, benchmark: str) -> float:
-        return floor_tokens(benchmark)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +32,16 @@ BUCKET = 16  # batches sorted by length together, so that little is padding
 TOKENS_PER_TRACE = 80.0  # the loss's constant divisor, about the mean length of a trace
 
 
-def new_model() -> LlamaForCausalLM:
+def new_model(vocabulary: int = len(VOCABULARY), layers: int = LAYERS, hidden: int = HIDDEN) -> LlamaForCausalLM:
     """An untrained model; rotary positions, so left padding changes nothing."""
     from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds, and who reads constants needs no model
 
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(VOCABULARY),
+            vocab_size=vocabulary,
             hidden_size=WIDTH,
-            intermediate_size=HIDDEN,
-            num_hidden_layers=LAYERS,
+            intermediate_size=hidden,
+            num_hidden_layers=layers,
             num_attention_heads=HEADS,
             max_position_embeddings=512,
             pad_token_id=0,
@@ -68,34 +68,56 @@ def batches(seed: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[tor
         rng.shuffle(bucket)
         made += len(bucket)
         for batch in bucket:
-            inputs = torch.zeros(BATCH, max(len(ids) for _, ids in batch), dtype=torch.long)
-            labels = torch.full_like(inputs, -100)
-            for row, (start, ids) in enumerate(batch):
-                inputs[row, : len(ids)] = torch.tensor(ids)
-                labels[row, start : len(ids)] = torch.tensor(ids[start:])
-            yield inputs, labels
+            yield padded(batch)
+
+
+def padded(batch: Sequence[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(inputs, labels), both [B, T], of (tokens of the prompt, ids of prompt and trace); labels are -100 on the former
+    and on padding."""
+    inputs = torch.zeros(len(batch), max(len(ids) for _, ids in batch), dtype=torch.long)
+    labels = torch.full_like(inputs, -100)
+    for row, (start, ids) in enumerate(batch):
+        inputs[row, : len(ids)] = torch.tensor(ids)
+        labels[row, start : len(ids)] = torch.tensor(ids[start:])
+    return inputs, labels
 
 
 def train_base(
     folder: Path, seed: int = 0, steps: int = STEPS, look: Callable[[int, LlamaForCausalLM], None] | None = None
 ) -> Path:
-    """Train on one core and save model and tokenizer (safetensors).  Returns the folder.
+    """Train on one core and save model and tokenizer (safetensors).  Returns the folder.  `look`: see `fit`."""
+    tokenizer = build_tokenizer()
+    data = ((*batch, BATCH * TOKENS_PER_TRACE) for batch in batches(seed, tokenizer))
+    model = fit(new_model, seed, data, steps, lambda step: max(0.01, 1 - step / steps), look)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def fit(
+    new: Callable[[], LlamaForCausalLM],
+    seed: int,
+    data: Iterator[tuple[torch.Tensor, torch.Tensor, float]],
+    steps: int,
+    rate: Callable[[int], float],
+    look: Callable[[int, LlamaForCausalLM], None] | None = None,
+) -> LlamaForCausalLM:
+    """Train a `new` model with one thread on (inputs, labels, the divisor of the loss); `rate`: share of the peak at a
+    step (from 0), after 100 steps of warm-up.
 
     `look(step, model)` is called after every step, and must leave the global random state as it was.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    tokenizer, model = build_tokenizer(), new_model()
+    model = new()
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / 100) * max(0.01, 1 - step / steps)
-    )
-    began, data = time.monotonic(), batches(seed, tokenizer)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 100) * rate(step))
+    began = time.monotonic()
     for step in range(1, steps + 1):
-        inputs, labels = next(data)
+        inputs, labels, divisor = next(data)
         logits = model(input_ids=inputs, attention_mask=(inputs != 0).long()).logits[:, :-1]
         total = cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
-        loss = total / (BATCH * TOKENS_PER_TRACE)
+        loss = total / divisor
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -107,6 +129,4 @@ def train_base(
             spent = time.monotonic() - began
             left = spent / step * (steps - step)
             print(f"base: step {step}/{steps}  loss {loss.item():.3f}  {spent:.0f} s, {left:.0f} s left", flush=True)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return model

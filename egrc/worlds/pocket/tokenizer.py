@@ -1,16 +1,18 @@
-"""The pocket tokenizer: one token a word, and what kind of word each token is."""
+"""The tokenizer of the synthetic worlds: one token a word, and what kind of word each token is."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from egrc.worlds.pocket.world import CONNECTORS, MODULUS, VOCABULARY
+from egrc.worlds.pocket.world import CONNECTORS, VOCABULARY
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(vocabulary: Sequence[str] = VOCABULARY) -> PreTrainedTokenizerFast:
     """Whitespace-separated words; encoding a prompt puts ``<bos>`` in front; ``<pad>`` has an id of its own."""
-    ids = {word: i for i, word in enumerate(VOCABULARY)}
+    ids = {word: i for i, word in enumerate(vocabulary)}
     core = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", ids["<bos>"])])
@@ -28,6 +30,6 @@ def word_class(word: str) -> str:
     """'connector', 'number', 'operator' (``+4``, ``=``) or 'other' (words, marks and special tokens)."""
     if word in CONNECTORS:
         return "connector"
-    if word in map(str, range(MODULUS)):
+    if word.isdigit():
         return "number"
-    return "operator" if word[0] in "+-*=" else "other"
+    return "operator" if word[0] in "+-*/=" else "other"
