@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -157,21 +156,14 @@ def train(a: Arguments) -> None:
 
 
 def _train_base(scale: str, numbers: Sequence[int], fresh: bool) -> None:
-    if scale == "clock":
-        from egrc.experiments import start
+    from egrc.experiments import scales, start
 
-        for number in numbers:
-            made = start.make(scale, number, fresh, Progress(f"{scale}/start-{number}"))
-            print(f"start policy in {paths.shown(made)}")
-        return
-    require(scale == "pocket", f"scale {scale!r} starts from a pretrained model; only pocket and clock train their own")
-    from egrc.atomic import publish_folder
-    from egrc.worlds.pocket.base import train_base
-
-    finished, target = train_base(paths.BUILD / "work" / scale / "base-model"), paths.DATA / scale / "base"
-    publish_folder(finished, target)
-    shutil.rmtree(finished)
-    print(f"base model in {paths.shown(target)}")
+    require(
+        scales.world(scale).synthetic, f"scale {scale!r} starts from a pretrained model; only pocket trains its own"
+    )
+    for number in numbers:
+        made = start.make(scale, number, fresh, Progress(f"{scale}/start-{number}"))
+        print(f"start policy in {paths.shown(made)}")
 
 
 def _overrides(pairs: Sequence[str], option: str) -> dict[str, Any]:
@@ -240,13 +232,11 @@ def measure(a: Arguments) -> None:
 def search(a: Arguments) -> None:
     from egrc.analysis import search
 
-    require(a.scale in search.TRIALS, f"scale {a.scale!r} has no search: choose one of {', '.join(search.TRIALS)}")
+    require(a.scale == "pocket", f"scale {a.scale!r} has no search: choose pocket")
     table = search.search(a.scale, a.arms)
-    print(table.to_string(index=False, float_format="{:.3f}".format))
-    for arm, trials in search.TRIALS[a.scale].items():
-        if set(range(len(trials))) <= set(table.trial[table.arm == arm]):
+    for arm, trials in search.TRIALS.items():
+        if len(table[table["arm"] == arm]) == len(trials):
             print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
-    print(f"egrc-plus: {search.plus(table) or 'not all candidates were tried yet'}")
 
 
 def evaluate(a: Arguments) -> int:

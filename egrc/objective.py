@@ -61,6 +61,7 @@ class Tokens:
     advantages: Tensor
     mask: Tensor
     base_entropy: Callable[[], Tensor]  # the same under the base model, without the adapter; computed when asked for
+    rollout: Tensor | None = None  # int [B]: which of this rank's rollouts each row is
 
 
 @dataclass
@@ -108,6 +109,10 @@ class Objective(Stateful):
         """[B, T]: tokens that take part in the update (bool), or each one's share in it; None for all."""
         return None
 
+    def bonus(self, t: Tokens) -> Tensor | None:
+        """[B, T]: what is added to each token's advantage, in sight of its entropy; None for nothing."""
+        return None
+
 
 def group_relative(x: Tensor, group_size: int, of: Tensor | None = None) -> Tensor:
     """GRPO: (x - mean)/(std + EPS) within each group of `x` [N], or among its members `of` (bool [N]).
@@ -121,6 +126,12 @@ def group_relative(x: Tensor, group_size: int, of: Tensor | None = None) -> Tens
     std = (deviation.square().sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
     lowest, highest = torch.where(of, x, torch.inf).amin(1), torch.where(of, x, -torch.inf).amax(1)
     return torch.where((highest > lowest).unsqueeze(1), deviation / (std + EPS), 0.0).flatten()
+
+
+def entropy_push(t: Tokens) -> Tensor:
+    """-(log p + H), [B, T]: the advantage under which a token drawn from the policy moves it up the gradient of its
+    entropy H, on average and to first order: E[-(log p + H) grad log p] = grad H."""
+    return -(t.logp + t.entropy)
 
 
 def centred(rewards: Tensor, group_size: int) -> Tensor:

@@ -191,7 +191,10 @@ class EGRCTrainer(GRPOTrainer):
         if self.model.training:
             fixed, entropy = logp.detach(), scores.entropy_sampling.detach()
             advantages, mask = self._micro_batch["advantages"], self._micro_batch["completion_mask"]
-            keep = self.phase.keep(Tokens(fixed, entropy, advantages, mask, base_entropy))
+            tokens = Tokens(fixed, entropy, advantages, mask, base_entropy, self._micro_batch["rollout"])
+            if (bonus := self.phase.bonus(tokens)) is not None:
+                self._micro_batch["advantages"] = advantages + bonus  # TRL reads them after this
+            keep = self.phase.keep(tokens)
             logp = logp if keep is None else fixed + keep * (logp - fixed)
         return logp, scores.entropy_sampling, None
 

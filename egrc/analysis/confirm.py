@@ -47,7 +47,7 @@ def inputs(scale: str) -> dict[str, str]:
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
     """One policy's answers.  Raises RecordError without its weights."""
     arm, seed = of.split(part)
-    record, world, at = records.load(scale, arm, seed), scales.world(scale), (tables.compared_at(scale),)
+    record, world, at = records.load(scale, arm, seed), scales.world(scale, seed=seed), (tables.compared_at(scale),)
     model, tokenizer = run.recorded(record)
     rows = evaluate(model, tokenizer, unseen(scale), world.correct, at, 1, record.config.cap, seed, say)
     return rows.assign(arm=arm, seed=seed)[list(COLUMNS)]

@@ -257,7 +257,7 @@ def inputs(scale: str) -> dict[str, str]:
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
     """All conditions of one arm and seed.  Raises RecordError without the arm's record."""
     arm, seed = of.split(part)
-    world, record = scales.world(scale), load(scale, arm, seed)
+    world, record = scales.world(scale, seed=seed), load(scale, arm, seed)
     policy, tables, share = run.policy(record.config, world, record.path / "adapter"), [], None
     for done, condition in enumerate(OF_ARM[arm], 1):
         rows = completions(policy, world, arm, seed, condition, share)

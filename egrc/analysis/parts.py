@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from egrc.experiments import fingerprint, records, scales
 
@@ -20,7 +21,9 @@ def split(part: str) -> tuple[str, int]:
 
 
 def inputs(scale: str, names: Iterable[str]) -> dict[str, str]:
-    """Hashes of the adapters of these parts' runs and of the base model.  Raises RecordError if a run is missing."""
+    """Hashes of the adapters of these parts' runs, and of the models under them.  Raises RecordError if a run is
+    missing."""
     runs = [records.load(scale, *split(name)) for name in names]
     weights = {run.name: fingerprint.folder_hash(str(run.path / records.WEIGHTS)) for run in runs if run.arm != "base"}
-    return weights | {"base model": fingerprint.folder_hash(scales.world(scale).policy_path())}
+    under = {scales.world(scale, seed=run.seed).policy_path() for run in runs}
+    return weights | {f"model {Path(path).name}": fingerprint.folder_hash(path) for path in sorted(under)}

@@ -52,7 +52,7 @@ def inputs(scale: str) -> dict[str, str]:
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
     """One run's rows; see `COLUMNS`.  Raises RecordError if the run is missing."""
     arm, seed = of.split(part)
-    world, record = scales.world(scale), records.load(scale, arm, seed)
+    world, record = scales.world(scale, seed=seed), records.load(scale, arm, seed)
     model, tokenizer = run.recorded(record)
     classes = world.token_classes(tokenizer)
     asked = [p | {"benchmark": b} for b, ps in world.benchmarks(PROBLEMS).items() for p in ps.to_list()]

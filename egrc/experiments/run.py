@@ -222,7 +222,7 @@ def policy(config: Config, world: scales.World, adapter: Path) -> tuple[Any, Any
 
 def recorded(record: records.Record) -> tuple[Any, Any]:
     """Model and tokenizer of a finished run.  Raises ConfigError where its weights were not kept."""
-    return policy(record.config, scales.world(record.scale), record.path / "adapter")
+    return policy(record.config, scales.world(record.scale, seed=record.seed), record.path / "adapter")
 
 
 def adapted(model: Any, adapter: Path) -> Any:

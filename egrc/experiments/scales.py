@@ -11,7 +11,7 @@ from egrc.checks import require
 from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.methods import MAIN, OURS, PEERS, recipe
-from egrc.methods.ablations import ABLATIONS, MORE_UPDATES, changed
+from egrc.methods.ablations import ABLATIONS, changed
 from egrc.worlds.base import World
 from egrc.worlds.launch import Hardware
 
@@ -31,9 +31,9 @@ class Scale:
     """Arms under a name of their own: another arm, and the settings in which it differs."""
     studies: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Questions beyond the first figures, by name: the arms or variants that answer each."""
-    seeds: tuple[int, ...] = (0, 1, 2)  # of every arm, the base included; settings were searched on other seeds
-    more_seeds: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
-    """By study and arm: the seeds, where a study asks for others than `seeds`."""
+    seeds: tuple[int, ...] = (0, 1, 2)  # of `arms`, the base included; settings were searched on other seeds
+    study_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """By arm: the seeds, where a study asks for others than the first three."""
     deciding: tuple[str, ...] = ()
     """Arms that `analysis.confirm` asks again, at every seed that a study asks for: these keep their weights."""
     slim: frozenset[str] = frozenset()
@@ -44,48 +44,9 @@ class Scale:
     hardware: Hardware = Hardware()  # what it asks of a machine; `train --on NAME=VALUE` changes it
 
 
-DILEMMA_R = (0.8, 0.2)
-"""Reward of a correct answer of L tokens: hardly any pressure, and more; the main arms press harder (0.05)."""
-
-OTHER_R = {"r0.02": {"r": 0.02}, "r0.2": {"r": 0.2}}
-
-
-def _weights(phase: str, *weights: float) -> dict[str, dict[str, Any]]:
-    return {f"w{w}": {phase: {"length_weight": w}} for w in weights}
-
-
-LENGTHS: dict[str, dict[str, dict[str, Any]]] = {
-    "egrc": OTHER_R,
-    **dict.fromkeys(("truncation", "dler"), {"L160": {"compress_budget": 160}, "L50": {"compress_budget": 50}}),
-    "da-dler": {f"cut{share}": {"truncate": {"cut_at": share}} for share in (0.15, 0.35)},
-    "dot": {"std1": {"truncate": {"cut_at": 1.0}}, "std0.5": {"truncate": {"cut_at": 0.5}}},
-    "arora-zanette": _weights("train", 0.2, 0.4, 0.6, 0.95),
-    "laser-d": _weights("train", 0.25, 1.0),
-    "lc-r1": _weights("train", 0.5, 1.0),
-    "deepcompress": _weights("train", 0.05, 0.4),
-    "tokensqueeze": _weights("squeeze", 0.3, 3.0),
-    **dict.fromkeys(("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"), OTHER_R),
-}
-"""Two more length settings of each method, by the variant's suffix, so that fronts are compared and not points; four of
-the peer that comes closest to `egrc-plus`, because its first two hardly shortened."""
-
-STRONGEST = ("da-dler", "arora-zanette", "lc-r1")
-"""The three peers whose fronts are compared: their trials came closest to what `egrc-plus` is for, which is to remove
-most without a collapsed benchmark (`egrc.analysis.search.strongest`, on training problems)."""
-RIVALS = STRONGEST[:2]  # the two closest of them: as many seeds as `egrc` itself
+DILEMMA_R = (0.5, 0.8, 0.95)
+"""Reward of a correct answer of L tokens: less and less pressure; the main arms press harder (0.05)."""
 FIVE = (0, 1, 2, 3, 4)
-PLUS = "egrc-selective"
-"""Which of `methods.OURS` is called `egrc-plus`, and recorded under that name only: `analysis.search.plus` chooses, on
-training problems."""
-
-
-def fronts(*arms: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Variants of methods at other lengths."""
-    return {f"{arm}-{suffix}": (arm, at) for arm in arms for suffix, at in LENGTHS[arm].items()}
-
-
-PLUS_AND_FRONT = {"egrc-plus": (PLUS, {}), **{f"egrc-plus-{suffix}": (PLUS, at) for suffix, at in OTHER_R.items()}}
-"""`egrc-plus`, and what it is at two more lengths."""
 
 GPU = Scale(  # not yet run on a GPU
     "egrc.worlds.deepseek:Gpu",
@@ -110,58 +71,30 @@ GPU = Scale(  # not yet run on a GPU
 SCALES: dict[str, Scale] = {
     "pocket": Scale(
         "egrc.worlds.pocket:Pocket",
-        # cap: above the 99th percentile of the base's lengths on its longest benchmark
-        Lengths(320, 160, 90, r=0.05, gate=EntropyGate(low=0.9, high=1.2)),
-        per_arm={
-            # accuracy-first has no rise of entropy to wait for, so it leaves when entropy has stopped rising
-            "egrc-reversed": {"gate": EntropyGate(low=0.9, high=1.2, flat=1e-4, dwell=40)},
-            **dict.fromkeys(("egrc-cycles", "egrc-guard", "egrc-reliable"), MORE_UPDATES),
-            "truncation": {"compress_budget": 90},
-            "dler": {"compress_budget": 90},
-            "da-dler": {"truncate": {"cut_at": 0.25}},
-            "entropy-floor": {"joint": {"tokens_at": 0.25}},
-            "arora-zanette": {"train": {"length_weight": 0.8}},
-            "lc-r1": {"train": {"length_weight": 2.0}},
-        },
-        variants={
-            **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
-            **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
-            "joint-grpo": ("joint", {"loss_type": "grpo"}),
-            **ABLATIONS,
-            **fronts(*LENGTHS),
-            **PLUS_AND_FRONT,
-        },
-        # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
-        studies={
-            "dilemma": (
-                "joint", *(f"joint-r{r}" for r in DILEMMA_R),
-                "egrc", *(f"egrc-r{r}" for r in DILEMMA_R),
-                "compression", "truncation", "truncation-L50", "joint-grpo",
-            ),
-            "peers": ("egrc", *PEERS),
-            "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, "egrc-r0.2", "egrc-r0.8"),
-            "plus": ("egrc", "egrc-plus", *(arm for arm in OURS if arm != PLUS)),
-            "fronts": ("egrc", *STRONGEST, *fronts("egrc", *STRONGEST), *PLUS_AND_FRONT),
-        },
-        slim=frozenset({"peers", "ablations", "plus", "fronts"}),
-        more_seeds={
-            "peers": dict.fromkeys(("egrc", *RIVALS), FIVE),
-            "plus": dict.fromkeys(("egrc", "egrc-plus"), FIVE),
-            "fronts": dict.fromkeys(("egrc-plus", *RIVALS), FIVE),
-        },
-        deciding=(
-            *("egrc", *RIVALS, "deepcompress", "tokensqueeze", "egrc-plus"),  # the peers nearest in kind, too
-            *("compression", "joint-r0.8"),  # the simplest rivals: phase 1 alone, one objective with less pressure
-            *("lc-r1", "lc-r1-w1.0"),  # its first setting: its first run stood at or above that of `egrc-plus`
-        ),
-    ),
-    "clock": Scale(
-        "egrc.worlds.clock:ClockWorld",
         # set before any arm was run; explore: twice the compact floor's longest, and no length term, so that phase 2 is
         # correctness with room to search
         Lengths(240, 60, 30, r=0.05, gate=EntropyGate(low=0.5, high=0.9), length_weight=0.0),
         {"lora_rank": 4, "learning_rate": 3e-3, "steps": 120, "eval_temperatures": (1.0, 0.3, 0.0)},
-        start={"steps": 120},
+        variants={
+            **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
+            **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
+            **ABLATIONS,
+        },
+        # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
+        studies={
+            "dilemma": (
+                *("joint", *(f"joint-r{r}" for r in DILEMMA_R)),
+                *("egrc", *(f"egrc-r{r}" for r in DILEMMA_R)),
+                "compression",
+            ),
+            "peers": ("egrc", *OURS, *PEERS),
+            "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS),
+        },
+        seeds=FIVE,
+        study_seeds=dict.fromkeys(("egrc-fixed", *OURS), FIVE),
+        deciding=("compression", "joint", "egrc", "egrc-reversed", "egrc-fixed", *OURS, *PEERS),
+        slim=frozenset({"peers", "ablations", "dilemma"}),
+        start={"steps": 240},
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
         "egrc.worlds.smol:Smol",
@@ -197,9 +130,9 @@ def study(scale: str, name: str) -> tuple[str, ...]:
 
 
 def study_runs(scale: str, name: str) -> list[tuple[str, int]]:
-    """Arm and seed of every run of a study, in its own order."""
+    """Arm and seed of every run of a study, in its order: all seeds of the scale's own arms, three of the others."""
     s, arms = _scale(scale), study(scale, name)
-    return [(arm, seed) for arm in arms for seed in s.more_seeds.get(name, {}).get(arm, s.seeds)]
+    return [(arm, seed) for arm in arms for seed in s.study_seeds.get(arm, s.seeds if arm in s.arms else s.seeds[:3])]
 
 
 def extras(scale: str) -> dict[tuple[str, int], set[str]]:

@@ -1,6 +1,6 @@
-"""The clock world's policies: a base model from scratch, and the start of every arm, which accuracy training gives.
+"""The pocket world's policies: a base model from scratch, and the start of every arm, which accuracy training gives.
 
-`python -m egrc train --base --scale clock` makes both for the seeds asked; what is there already stays.
+`python -m egrc train --base` makes both for the seeds asked; what is there already stays.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from egrc.atomic import publish_folder, write_json
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import records, run, scales
 from egrc.experiments.run import OnProgress
-from egrc.worlds.clock import BASES, ClockWorld, criteria
-from egrc.worlds.clock.base import train_base
-from egrc.worlds.clock.language import WORLD_VERSION
-from egrc.worlds.pocket import criteria as pocket_criteria
+from egrc.worlds.pocket import BASES, Pocket, criteria
+from egrc.worlds.pocket.base import train_base
+from egrc.worlds.pocket.language import WORLD_VERSION
 
 SEED = 200
 """Plus the base model's number: of the accuracy training, which no run shares."""
@@ -55,10 +54,8 @@ def make(scale: str, number: int, fresh: bool = False, on_progress: OnProgress |
 def measure(scale: str) -> dict[str, Any]:
     """The criteria of a synthetic world, kept as `data/<scale>/world.json`.
 
-    Raises RecordError where the compression arm, which two criteria of the clock world need, was not run yet.
+    Raises RecordError where the compression arm, which two criteria need, was not run yet.
     """
-    if scale == "pocket":
-        return pocket_criteria.measure()
     bases = []
     for number in range(BASES):
         measured = criteria.measure(raw_world(scale, number))
@@ -66,7 +63,7 @@ def measure(scale: str) -> dict[str, Any]:
         bases.append(measured | {"criteria": [*measured["criteria"], *trained]})
     searched = pd.concat(pd.DataFrame(base["rows"]).query("split == 'search'") for base in bases)
     means = searched[searched["benchmark"] == "mean"].groupby("temperature")["accuracy"].mean()
-    made = {"version": WORLD_VERSION, "modulus": ClockWorld.modulus, "base_best_temperature": float(means.idxmax())}
+    made = {"version": WORLD_VERSION, "modulus": Pocket.modulus, "base_best_temperature": float(means.idxmax())}
     write_json(paths.DATA / scale / "world.json", made | {"bases": bases})
     return made | {"bases": bases}
 
@@ -93,7 +90,7 @@ def of_training(scale: str, number: int, rows: pd.DataFrame, best: float) -> lis
     ]  # fmt: skip
 
 
-def raw_world(scale: str, number: int) -> ClockWorld:
+def raw_world(scale: str, number: int) -> Pocket:
     """The world of a scale on one of its base models, before accuracy training."""
     world = scales.world(scale, seed=number)
     world.raw = True

@@ -13,6 +13,7 @@ from egrc.config import Lengths
 from egrc.controller import Recipe
 from egrc.methods import (
     arora_zanette,
+    ceeh,
     deepcompress,
     dler,
     dot,
@@ -31,7 +32,7 @@ Arm = Callable[[Lengths], Recipe]
 MAIN = tuple(egrc.ARMS)
 """The arms of the first figures and of table 1; the others belong to a study (`egrc.experiments.scales`)."""
 
-_FILES = (dler, dot, arora_zanette, laser_d, lc_r1, deepcompress, tokensqueeze, entropy_floor, kl_cov, upstream)
+_FILES = (dler, dot, arora_zanette, laser_d, lc_r1, deepcompress, tokensqueeze, entropy_floor, kl_cov, ceeh, upstream)
 PEERS: dict[str, Arm] = {name: arm for file in _FILES for name, arm in file.ARMS.items()}
 """What a reader would pick instead."""
 

@@ -19,6 +19,8 @@ class World(Protocol):
     """What a scale supplies: a base model, problems, a grader, and kinds of tokens."""
 
     name: str
+    synthetic: bool
+    """Are its problems drawn by a program, and read by the model as they are?"""
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Base model (eval mode) and tokenizer."""

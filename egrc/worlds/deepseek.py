@@ -52,7 +52,7 @@ def prompt(problem: str, template: str = benchmarks.PROMPT) -> str:
 class Gpu:
     """The `World` of scale gpu: the 1.5B model."""
 
-    name = "gpu"
+    name, synthetic = "gpu", False
     HUB = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
     REVISION = "ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562"
     CONTEXT = 131072

@@ -60,6 +60,7 @@ class Smol:
     """The `World` of scale smol.  `data` is a folder or file of problems, see `egrc.evaluation.problems.splits`."""
 
     name = "smol"
+    synthetic = False
 
     def __init__(self, data: Path | str | None = None) -> None:
         self._data = data

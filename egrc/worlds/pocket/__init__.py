@@ -1,21 +1,22 @@
-"""The pocket scale: a synthetic world and a model small enough to train on two CPU cores.
+"""The pocket scale (`egrc.worlds.base.World`): a synthetic world, and models small enough for two CPU cores.  [ours]
 
-`world` says what a problem is, `teacher` how it is talked about, `tokenizer` how that is read, `base` trains the
-model; `Pocket` hands them to the rest of the package in the form every scale has (`egrc.worlds.base.World`).
+`language` says what a problem is and how the teacher talks about it, `tokenizer` how that is read, `base` trains the
+raw model, `criteria` measures what the world must be.  There are three base models.  A run's seed chooses among them,
+and its policy starts from the base model after plain accuracy training (`experiments.start`), so that no arm gains by
+what accuracy alone would give.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from egrc import paths
-from egrc.worlds.pocket.teacher import trace
-from egrc.worlds.pocket.world import BENCHMARKS, VOCABULARY, Problem, draw_problem, problems
+from egrc.worlds.pocket.language import BENCHMARKS, Clock, Problem
 
 if TYPE_CHECKING:  # imported where they are used: whoever only wants the floor need not wait for torch
     from datasets import Dataset
@@ -23,9 +24,10 @@ if TYPE_CHECKING:  # imported where they are used: whoever only wants the floor 
 
     from egrc.entropy import TokenClasses
 
+BASES = 3
 TRAIN_PROBLEMS = 9_600
 PROBES = 64
-SEEDS = {"test": 1, "search": 2}
+SEEDS = {"test": 1, "search": 2, "confirm": 3}
 
 
 def rows(drawn: list[Problem]) -> Dataset:
@@ -33,48 +35,42 @@ def rows(drawn: list[Problem]) -> Dataset:
     from datasets import Dataset
 
     return Dataset.from_list(
-        [{"id": p.text, "prompt": p.text, "answer": str(p.answers[0]), "benchmark": p.benchmark} for p in drawn]
+        [{"id": p.text, "prompt": p.text, "answer": str(p.answer), "benchmark": p.benchmark} for p in drawn]
     )
 
 
 @cache
-def floor_tokens(benchmark: str, samples: int = 4000) -> float:
-    """Mean tokens, ``<eos>`` included, of the shortest correct procedure the grammar can write: compact and patient."""
-    rng = random.Random(0)
-    drawn = islice(problems(benchmark, held_out=True, seed=SEEDS["test"]), 500)
-    traces = [trace(p, rng, p_compact=1.0, patient=True) for p in drawn for _ in range(samples // 500)]
-    return sum(map(len, traces)) / len(traces)
+def floor_tokens(modulus: int, benchmark: str) -> float:
+    """Mean tokens, ``<eos>`` included, of the shortest correct trace that the grammar can write: compact and sure."""
+    clock, rng = Clock(modulus), random.Random(0)
+    drawn = islice(clock.problems(benchmark, held_out=True, seed=SEEDS["test"]), 500)
+    return sum(len(clock.trace(p, rng, p_compact=1.0, sure=True)) for p in drawn) / 500
 
 
 class Pocket:
-    """The pocket world as `egrc.worlds.base.World`; another synthetic world overrides what stands before `policy`."""
+    """The clock of `modulus` hours.  A world of another size is a subclass with another `name` and `modulus`."""
 
-    name = "pocket"
-    names, vocabulary = BENCHMARKS, VOCABULARY
+    name, names, synthetic = "pocket", tuple(BENCHMARKS), True
+    modulus = 17
+    adapted = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """Layers that an arm's adapter changes.  Attention alone, because there habits change quickly and facts slowly."""
 
-    def __init__(self, data: Path | None = None) -> None:
+    def __init__(self, data: Path | None = None, seed: int = 0, raw: bool = False) -> None:
         self.data = data
-        """The data folder whose base model is meant; None: the package's."""
-
-    def draw(self, benchmark: str, rng: random.Random) -> Problem:
-        """A problem from either half of the split."""
-        return draw_problem(benchmark, rng)
-
-    def distinct(self, benchmark: str, held_out: bool, seed: int) -> Iterator[Problem]:
-        """Problems of one half, each once, in an order fixed by the seed."""
-        return problems(benchmark, held_out, seed)
-
-    def trace(self, problem: Problem, rng: random.Random) -> list[str]:
-        """One of the teacher's traces."""
-        return trace(problem, rng)
-
-    def floor_tokens(self, benchmark: str) -> float:
-        return floor_tokens(benchmark)
+        """The data folder whose models are meant; None: the package's."""
+        self.seed = seed
+        """Of the run; it names the base model."""
+        self.raw = raw
+        """The base model before accuracy training?"""
+        self.clock = Clock(self.modulus)
 
     def policy_path(self) -> str:
-        folder = (self.data or paths.DATA) / "pocket" / "base"
+        kind = "base" if self.raw else "start"
+        folder = (self.data or paths.DATA) / self.name / f"{kind}-{self.seed % BASES}"
         if not (folder / "model.safetensors").exists():
-            raise FileNotFoundError(f"no base model in {folder}: train it with `python -m egrc train --base`")
+            raise FileNotFoundError(
+                f"no model in {paths.shown(folder)}: train it with `python -m egrc train --base --scale {self.name}`"
+            )
         return str(folder)
 
     def policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -85,27 +81,26 @@ class Pocket:
         from egrc.worlds.pocket.tokenizer import build_tokenizer
 
         disable_progress_bar()  # of loading weights, which takes no time
-
         model = LlamaForCausalLM.from_pretrained(self.policy_path(), dtype=torch.float32)
-        return model.eval(), build_tokenizer(self.vocabulary)
+        return model.eval(), build_tokenizer(self.clock.vocabulary)
 
     def train_problems(self, seed: int) -> Dataset:
         """Problems of the training half, all benchmarks equally often, drawn with replacement."""
         rng = random.Random(f"train/{seed}")
         drawn: list[Problem] = []
         while len(drawn) < TRAIN_PROBLEMS:
-            problem = self.draw(self.names[len(drawn) % len(self.names)], rng)
+            problem = self.clock.draw(self.names[len(drawn) % len(self.names)], rng)
             if not problem.held_out:
                 drawn.append(problem)
         return rows(drawn)
 
     def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
-        """The first n problems of each benchmark: 'test' from the held-out half, 'search' from the training half."""
+        """The first n problems of each benchmark: 'search' from the training half, the others from the held-out one."""
         return {b: rows(drawn) for b, drawn in self.first(n, split).items()}
 
     def first(self, n: int, split: str = "test") -> dict[str, list[Problem]]:
         """The problems of `benchmarks`."""
-        return {b: list(islice(self.distinct(b, split == "test", SEEDS[split]), n)) for b in self.names}
+        return {b: list(islice(self.clock.problems(b, split != "search", SEEDS[split]), n)) for b in self.names}
 
     def correct(self, completion: str, answer: str | Sequence[str]) -> bool:
         """The text ends in ``# answer``; anything else, an unfinished text included, is wrong."""
@@ -126,8 +121,11 @@ class Pocket:
         """Training problems, each with a random part of one of the teacher's traces: always the same."""
         rng, out = random.Random("probe"), []
         while len(out) < PROBES:
-            problem = self.draw(self.names[len(out) % len(self.names)], rng)
+            problem = self.clock.draw(self.names[len(out) % len(self.names)], rng)
             if not problem.held_out:
-                words = self.trace(problem, rng)
+                words = self.clock.trace(problem, rng)
                 out.append(" ".join([problem.text, *words[: rng.randrange(len(words))]]))
         return out
+
+    def floor_tokens(self, benchmark: str) -> float:
+        return floor_tokens(self.modulus, benchmark)

@@ -1,10 +1,8 @@
-"""The pocket base model: a small decoder trained from scratch on the teacher's traces, then kept.
+"""The pocket world's base model: a small decoder trained from scratch on the teacher's traces, then kept.
 
-As with real models, two stages: first a mixed diet, half of it compact, then the teacher's verbose habit.  The model
-so has a compact way of reasoning that it rarely uses; how well it masters it is measured (`worlds.pocket.criteria`).
-
-The weights are committed; `train_base` makes them again.  Loss is summed over completion tokens and divided by a
-constant, because a mean per batch would weigh short traces more and change the teacher's mix of styles.
+Three stages: compact traces of chains up to twice as long, which drill the facts; then half compact; then the teacher's
+verbose habit.  Loss is summed over completion tokens and divided by a constant, because a mean per batch would weigh
+short traces more.  Weights are kept as float16.
 """
 
 from __future__ import annotations
@@ -18,21 +16,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
-from egrc.worlds.pocket.teacher import trace
+from egrc.worlds.pocket.language import BENCHMARKS, P_COMPACT, Clock
 from egrc.worlds.pocket.tokenizer import build_tokenizer
-from egrc.worlds.pocket.world import BENCHMARKS, P_COMPACT, VOCABULARY, draw_problem
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-LAYERS, WIDTH, HIDDEN, HEADS = 2, 96, 256, 4
-STEPS, BATCH, PEAK_RATE = 7000, 32, 3e-3
-MIXED_STEPS, P_COMPACT_MIXED = 3500, 0.5  # the first stage
+LAYERS, WIDTH, HIDDEN, HEADS = 3, 96, 384, 4
+PEAK_RATE = 3e-3
 BUCKET = 16  # batches sorted by length together, so that little is padding
-TOKENS_PER_TRACE = 80.0  # the loss's constant divisor, about the mean length of a trace
+DRILL, MIXED, HABIT = 1300, 600, 4200  # steps of the three stages
+EASY_OPERANDS = ((200, 4), (500, 8))  # until this step of the drill, operands are below this number
+TOKENS_PER_TRACE = {1.0: 14.0, 0.5: 50.0, P_COMPACT: 50.0}  # the loss's constant divisor
 
 
-def new_model(vocabulary: int = len(VOCABULARY), layers: int = LAYERS, hidden: int = HIDDEN) -> LlamaForCausalLM:
+def new_model(vocabulary: int) -> LlamaForCausalLM:
     """An untrained model; rotary positions, so left padding changes nothing."""
     from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds, and who reads constants needs no model
 
@@ -40,8 +38,8 @@ def new_model(vocabulary: int = len(VOCABULARY), layers: int = LAYERS, hidden: i
         LlamaConfig(
             vocab_size=vocabulary,
             hidden_size=WIDTH,
-            intermediate_size=hidden,
-            num_hidden_layers=layers,
+            intermediate_size=HIDDEN,
+            num_hidden_layers=LAYERS,
             num_attention_heads=HEADS,
             max_position_embeddings=512,
             pad_token_id=0,
@@ -52,23 +50,35 @@ def new_model(vocabulary: int = len(VOCABULARY), layers: int = LAYERS, hidden: i
     )
 
 
-def batches(seed: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (inputs, labels), both [B, T]; labels are -100 on prompts and padding.  Training problems only."""
-    rng = random.Random(seed)
-    made = 0
+def stage(step: int, drill: int, mixed: int, modulus: int) -> tuple[float, int, int]:
+    """Share of compact traces, batch size, and the bound of operands at a step (from 0)."""
+    if step < drill:
+        return 1.0, 36, next((below for until, below in EASY_OPERANDS if step < until), modulus)
+    return (0.5 if step < drill + mixed else P_COMPACT), 32, modulus
+
+
+def batches(
+    clock: Clock, seed: int, tokenizer: PreTrainedTokenizerFast, drill: int, mixed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+    """Endless (inputs [B, T], labels [B, T] with -100 on prompts and padding, divisor).  Training problems only."""
+    rng, queue, now, step = random.Random(seed), [], None, 0
     while True:
-        p_compact, pairs = P_COMPACT_MIXED if made < MIXED_STEPS else P_COMPACT, []
-        while len(pairs) < BATCH * BUCKET:
-            problem = draw_problem(rng.choice(BENCHMARKS), rng)
-            if not problem.held_out:
-                prompt = tokenizer.encode(problem.text)
-                pairs.append((len(prompt), prompt + tokenizer.convert_tokens_to_ids(trace(problem, rng, p_compact))))
-        pairs.sort(key=lambda pair: len(pair[1]))
-        bucket = [pairs[i : i + BATCH] for i in range(0, len(pairs), BATCH)]
-        rng.shuffle(bucket)
-        made += len(bucket)
-        for batch in bucket:
-            yield padded(batch)
+        if (then := stage(step, drill, mixed, clock.modulus)) != now or not queue:
+            now, pairs = then, []
+            p_compact, size, below = now
+            while len(pairs) < size * (1 if p_compact == 1 else BUCKET):
+                problem = (
+                    clock.draw_chain(below, rng) if p_compact == 1 else clock.draw(rng.choice(list(BENCHMARKS)), rng)
+                )
+                if not problem.held_out:
+                    prompt = tokenizer.encode(problem.text)
+                    trace = tokenizer.convert_tokens_to_ids(clock.trace(problem, rng, p_compact))
+                    pairs.append((len(prompt), prompt + trace))
+            pairs.sort(key=lambda pair: len(pair[1]))
+            queue = [pairs[i : i + size] for i in range(0, len(pairs), size)]
+            rng.shuffle(queue)
+        batch, step = queue.pop(), step + 1
+        yield *padded(batch), len(batch) * TOKENS_PER_TRACE[now[0]]
 
 
 def padded(batch: Sequence[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,13 +93,22 @@ def padded(batch: Sequence[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.
 
 
 def train_base(
-    folder: Path, seed: int = 0, steps: int = STEPS, look: Callable[[int, LlamaForCausalLM], None] | None = None
+    clock: Clock,
+    folder: Path,
+    seed: int = 0,
+    stages: tuple[int, int, int] = (DRILL, MIXED, HABIT),
+    look: Callable[[int, LlamaForCausalLM], None] | None = None,
 ) -> Path:
     """Train on one core and save model and tokenizer (safetensors).  Returns the folder.  `look`: see `fit`."""
-    tokenizer = build_tokenizer()
-    data = ((*batch, BATCH * TOKENS_PER_TRACE) for batch in batches(seed, tokenizer))
-    model = fit(new_model, seed, data, steps, lambda step: max(0.01, 1 - step / steps), look)
-    model.save_pretrained(folder)
+    drill, mixed, habit = stages
+    tokenizer = build_tokenizer(clock.vocabulary)
+
+    def rate(step: int) -> float:
+        return 1.0 if step < drill else max(0.01, 1 - (step - drill) / (mixed + habit))
+
+    data = batches(clock, seed, tokenizer, drill, mixed)
+    model = fit(lambda: new_model(len(clock.vocabulary)), seed, data, sum(stages), rate, look)
+    model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -1,124 +1,184 @@
-"""What the pocket world must be before any arm is compared; measured without a look at how EGRC does.  [ours]
+"""What the pocket world must be, written down before any arm was run, and without a look at how EGRC does.  [ours]
 
-`python -m egrc measure world` keeps it in `data/pocket/world.json`.  Temperatures are chosen on training problems
-('search'); everything else is measured on held-out ones ('test').
+`python -m egrc measure world` measures every base model and keeps `data/pocket/world.json`.  Temperatures
+are chosen on training problems ('search'), everything else is measured on held-out ones ('test').  Whether the compact
+mode can be made reliable, and what compression costs at first, needs training: see `experiments.start`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 import torch
-from datasets import Dataset
 
-from egrc.atomic import write_json
+from egrc.entropy import token_entropy
 from egrc.evaluation.evaluate import evaluate, summarise
+from egrc.evaluation.sampling import Sampling, generate
 from egrc.worlds.pocket import SEEDS, Pocket
-from egrc.worlds.pocket.world import BENCHMARKS, CANDIDATES, WORLD_VERSION, problems
+from egrc.worlds.pocket.language import BENCHMARKS, P_COMPACT, Clock, Problem
+from egrc.worlds.pocket.tokenizer import word_class
 
-TEMPERATURES = (0.3, 0.6, 0.8, 1.0, 0.0)
+TEMPERATURES = (1.0, 0.6, 0.3, 0.0)
+CAP = 240
 WANTED = 2_000
-WORLD_CHANGED = "2026-11-23"  # when WORLD_VERSION was last raised
-HERE = Path(__file__).parent
+MEGABYTES, MINUTES = 2.0, 15.0  # of the base's weights; of its training, on one core
+ACCURACY = (0.6, 0.9)  # of the base, at its own best temperature, mean of benchmarks
+SURVIVAL = 0.8  # tokens at the best temperature over tokens at T=1: the habit survives cooling
+FLOOR = 0.20  # compact floor over the base's tokens at its best temperature: the paper's fifth can be reached
+READ_OFF = 0.95  # probability of the answer after a compact trace whose steps are right, on every benchmark
+COMPACT_DIET, COMPACT_ACCURACY = 0.15, (0.3, 0.7)  # share of compact steps in the diet; accuracy when started compact
+LONGER = 1.10  # tokens of the accuracy-trained start over the base's, at T=1
+DEARER = 0.05  # accuracy that compression alone loses at first
+BRANCHES = 0.8  # share of the entropy at tokens where the chain branches
+DECIDES = 0.10  # how far hard steps that were checked are right more often than unchecked ones
+CONSTANT = 0.25  # best constant answer
+PLATEAU = 0.01  # gain over the last fifth of the accuracy training
 
 
-def world_hash(base: Path | None = None) -> str:
-    """Short hash of all that makes the world: its code, and the weights of its base model (default: the package's)."""
-    weights = (base or Path(Pocket().policy_path())) / "model.safetensors"
-    digest = hashlib.sha256()
-    for file in (HERE / "world.py", HERE / "teacher.py", HERE / "tokenizer.py", weights):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+def started_compact(problems: Sequence[Problem]) -> list[str]:
+    """Prompts with the first token of a compact trace already written."""
+    return [f"{p.text} {p.start}" for p in problems]
 
 
-def sizes() -> pd.DataFrame:
-    """Held-out problems a benchmark (counted to WANTED, or the whole held-out half), and its best constant answer."""
+def read_off(world: Pocket, model: Any, tokenizer: Any, problems: Sequence[Problem]) -> float:
+    """Mean probability of the answer after '#', where a compact trace is right in every step."""
+    rng, ids = random.Random(0), []
+    for p in problems:
+        words = world.clock.trace(p, rng, p_compact=1.0, sure=True)
+        ids.append(tokenizer.encode(p.text) + tokenizer.convert_tokens_to_ids(words[:-2]))
+    batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+    with torch.no_grad():
+        last = model(**batch, logits_to_keep=1).logits[:, -1].softmax(-1)
+    answers = tokenizer.convert_tokens_to_ids([str(p.answer) for p in problems])
+    return float(last[torch.arange(len(answers)), answers].mean())
+
+
+def hard_steps(clock: Clock, problem: Problem, words: Sequence[str]) -> list[tuple[int, bool]]:
+    """Of each verbose division of a trace: how often it was checked, and whether its final result is right."""
+    out, now = [], None
+    body = " ".join(words).split(" again ")[0].split(" . ")
+    for sentence in body:
+        w = sentence.split()
+        if "check" in w:
+            if now and len(w) >= 4 and w[3].startswith("*"):
+                now[0] += 1
+        elif len(w) == 4 and w[2][0] == "/" and w[1].isdigit() and w[3].isdigit():
+            a, step, result = int(w[1]), w[2], int(w[3])
+            if now and now[2:] == [a, step]:
+                now[1] = result == clock.apply(a, step)
+            elif clock.is_hard(a, step):
+                now = [0, result == clock.apply(a, step), a, step]
+                out.append(now)
+        else:
+            now = None if "#" in w else now
+    return [(checks, right) for checks, right, *_ in out]
+
+
+def branches(words: Sequence[str]) -> list[bool]:
+    """Of each token: does the chain branch here?  Connectors, what follows one, and results of divisions."""
+    before = ["", *words[:-1]]
+    connector = [word_class(w) == "connector" for w in words]
+    after = [False, *connector[:-1]]
+    quotient = [b[:1] == "/" and w.isdigit() for b, w in zip(before, words, strict=True)]
+    return [any(three) for three in zip(connector, after, quotient, strict=True)]
+
+
+def explore(world: Pocket, model: Any, tokenizer: Any, problems: Sequence[Problem], seed: int) -> dict[str, Any]:
+    """Sampled at T=1: hard steps right by number of checks, and the share of the entropy at branches."""
+    prompts = tokenizer([p.text for p in problems])["input_ids"]
+    completions = generate(model, tokenizer, prompts, Sampling(1.0, 1.0, CAP), seed)
+    steps, entropy = [], {True: 0.0, False: 0.0}
+    for problem, prompt, ids in zip(problems, prompts, completions, strict=True):
+        words = tokenizer.convert_ids_to_tokens(ids)
+        steps += hard_steps(world.clock, problem, words)
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([prompt + ids]), logits_to_keep=len(ids) + 1).logits[0, :-1]
+        for is_branch, nats in zip(branches(words), token_entropy(logits).tolist(), strict=True):
+            entropy[is_branch] += nats
+    table = pd.DataFrame(steps, columns=["checks", "right"])
+    by_checks = table.assign(checks=table["checks"].clip(upper=3)).groupby("checks")["right"].agg(["mean", "size"])
+    return {
+        "right_by_checks": by_checks["mean"].round(4).tolist(),
+        "steps_by_checks": by_checks["size"].tolist(),
+        "unchecked": float(table.loc[table["checks"] == 0, "right"].mean()),
+        "checked": float(table.loc[table["checks"] > 0, "right"].mean()),
+        "branch_entropy": entropy[True] / sum(entropy.values()),
+    }
+
+
+def sizes(world: Pocket) -> pd.DataFrame:
+    """Held-out problems a benchmark (counted to WANTED), and its best constant answer."""
     lines = []
     for name in BENCHMARKS:
-        drawn = list(islice(problems(name, held_out=True, seed=SEEDS["test"]), WANTED))
-        best, count = Counter(p.answers[0] for p in drawn).most_common(1)[0]
-        lines.append({"benchmark": name, "held_out": len(drawn), "whole_half": len(drawn) < WANTED,
-                      "constant_answer": best, "constant_accuracy": count / len(drawn)})  # fmt: skip
+        drawn = list(islice(world.clock.problems(name, held_out=True, seed=SEEDS["test"]), WANTED))
+        best, count = Counter(p.answer for p in drawn).most_common(1)[0]
+        lines.append({"benchmark": name, "held_out": len(drawn), "constant_answer": best, "constant": count / WANTED})
     return pd.DataFrame(lines)
 
 
-def started_compact(benchmarks: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The same problems with the first token of a compact trace already written."""
-    rng = random.Random("compact")
-
-    def start(row: dict[str, Any]) -> dict[str, Any]:
-        words = row["prompt"].split()
-        after = words[words.index("=") + 1 :] if "=" in words else words  # what is computed first
-        first = after[0] if len(after) > 2 else str(rng.choice(CANDIDATES))
-        return {"prompt": f"{row['prompt']} {first}"}
-
-    return {name: table.map(start) for name, table in benchmarks.items()}
-
-
-def measure(
-    n: int = 200, samples: int = 1, seed: int = 0, say: Callable[[str], None] = print, data: Path | None = None
-) -> dict[str, Any]:
-    """All criteria as {criteria, base_best_temperature, version, hash, rows}; kept as pocket/world.json in `data`."""
+def measure(world: Pocket, n: int = 200, seed: int = 0, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """One base model and the start made of it, against the criteria: {number, criteria, rows}."""
     torch.set_num_threads(1)
-    pocket = Pocket(data)
-    base = Path(pocket.policy_path())
-    model, tokenizer = pocket.policy()
+    raw, start = (type(world)(world.data, world.seed, raw) for raw in (True, False))
+    test = raw.first(n)
+    floor = fmean(raw.floor_tokens(b) for b in BENCHMARKS)
 
-    def ask(split: str, temperatures: tuple[float, ...], change: Any = lambda tables: tables) -> pd.DataFrame:
-        say(f"world: {split} problems, T in {temperatures}")
-        tables = change(pocket.benchmarks(n, split))
-        return summarise(evaluate(model, tokenizer, tables, pocket.correct, temperatures, samples, 400, seed))
+    def ask(of: Pocket, split: str, temperatures: tuple[float, ...], compact: bool = False) -> pd.DataFrame:
+        say(f"world: {split} problems, T in {temperatures}{', started compact' * compact}{'' if of.raw else ', start'}")
+        tables = of.benchmarks(n, split)
+        if compact:
+            drawn = of.first(n, split)
+            tables = {b: t.remove_columns("prompt").add_column("prompt", started_compact(drawn[b]))
+                      for b, t in tables.items()}  # fmt: skip
+        rows = evaluate(*of.policy(), tables, of.correct, temperatures, 1, CAP, seed)
+        policy = "base" if of.raw else "start"
+        return summarise(rows).assign(policy=policy, split=split, compact=compact)
 
-    search = ask("search", TEMPERATURES)
+    search = ask(raw, "search", TEMPERATURES)
     best = float(search[search.benchmark == "mean"].set_index("temperature")["accuracy"].idxmax())
-    test = ask("test", tuple(dict.fromkeys((1.0, best, 0.0))))
-    compact = ask("test", (best,), started_compact).set_index("benchmark")
-    floor = {name: pocket.floor_tokens(name) for name in BENCHMARKS}
-    floor["mean"] = sum(floor.values()) / len(floor)
-    test["floor_tokens"] = test["benchmark"].map(floor)
-    test["ratio"] = test["mean_tokens"] / test["floor_tokens"]
-    at_best = test["temperature"] == best
-    test.loc[at_best, "compact_accuracy"] = test.loc[at_best, "benchmark"].map(compact["accuracy"])
-    test.loc[at_best, "compact_tokens"] = test.loc[at_best, "benchmark"].map(compact["mean_tokens"]) + 1
-
-    mean, size = test[test.benchmark == "mean"].set_index("temperature"), sizes()
-    survival = mean.mean_tokens[best] / mean.mean_tokens[1.0]
-    constant, megabytes = float(size.constant_accuracy.max()), (base / "model.safetensors").stat().st_size / 1e6
+    both = tuple(dict.fromkeys((1.0, best, 0.0)))
+    rows = [search, ask(raw, "test", both), ask(raw, "test", (best,), compact=True), ask(start, "test", both),
+            ask(start, "test", (best,), compact=True)]  # fmt: skip
+    of_base, compact, of_start = (
+        t[t.benchmark == "mean"].set_index("temperature") for t in (rows[1], rows[2], rows[3])
+    )
+    model, tokenizer = raw.policy()
+    reads = {b: read_off(raw, model, tokenizer, test[b]) for b in BENCHMARKS}
+    seen = explore(raw, model, tokenizer, [p for drawn in test.values() for p in drawn], seed)
+    by_checks, size = seen["right_by_checks"], sizes(raw)
+    gains = [b - a for a, b in zip(by_checks, by_checks[1:], strict=False)] or [float("nan")]  # none was checked
+    reading = min(reads.values())
+    megabytes = (Path(raw.policy_path()) / "model.safetensors").stat().st_size / 1e6
+    accuracy, share = of_base.accuracy[best], floor / of_base.mean_tokens[best]
+    survival, longer = (
+        of_base.mean_tokens[best] / of_base.mean_tokens[1.0],
+        of_start.mean_tokens[1.0] / of_base.mean_tokens[1.0],
+    )
     checks = [
-        ("held-out problems per benchmark, or the whole held-out half", int(size.held_out.min()), "2000 or all",
-         bool(((size.held_out >= WANTED) | size.whole_half).all())),
-        ("best constant answer, worst benchmark", constant, "<= 0.25", constant <= 0.25),
-        ("base accuracy at its best temperature, mean", mean.accuracy[best], "0.6 to 0.9",
-         bool(0.6 <= mean.accuracy[best] <= 0.9)),
-        ("base tokens over compact floor at its best temperature", mean.ratio[best], "4 to 6, about 5",
-         bool(4 <= mean.ratio[best] <= 6)),
-        ("verbosity that survives cooling: tokens at the best temperature over tokens at T=1",
-         survival, ">= 0.8", bool(survival >= 0.8)),
-        ("weights in MB", megabytes, "< 2", megabytes < 2),
+        ("weights in MB", megabytes, f"<= {MEGABYTES}", megabytes <= MEGABYTES),
+        ("base accuracy at its best temperature", accuracy, f"in {ACCURACY}", ACCURACY[0] <= accuracy <= ACCURACY[1]),
+        ("tokens at the best temperature over T=1", survival, f">= {SURVIVAL}", survival >= SURVIVAL),
+        ("compact floor over the base's tokens", share, f"<= {FLOOR}", share <= FLOOR),
+        ("answer read off a right compact trace, worst", reading, f">= {READ_OFF}", reading >= READ_OFF),
+        ("compact share in the diet", P_COMPACT, f"<= {COMPACT_DIET}", P_COMPACT <= COMPACT_DIET),
+        ("accuracy started compact", compact.accuracy[best], f"in {COMPACT_ACCURACY}",
+         COMPACT_ACCURACY[0] <= compact.accuracy[best] <= COMPACT_ACCURACY[1]),
+        ("a checked hard step over an unchecked one", seen["checked"] - seen["unchecked"], f">= {DECIDES}",
+         seen["checked"] - seen["unchecked"] >= DECIDES),
+        ("the first check's gain over the last one's", gains[0] - gains[-1], "> 0: diminishing", gains[0] > gains[-1]),
+        ("tokens of the start over the base, T=1", longer, f">= {LONGER}", longer >= LONGER),
+        ("entropy at branches", seen["branch_entropy"], f">= {BRANCHES}", seen["branch_entropy"] >= BRANCHES),
+        ("held-out problems", int(size.held_out.min()), f">= {WANTED}", bool(size.held_out.min() >= WANTED)),
+        ("best constant answer, worst", size.constant.max(), f"<= {CONSTANT}", size.constant.max() <= CONSTANT),
     ]  # fmt: skip
-    result = {
-        "version": WORLD_VERSION,
-        "changed": WORLD_CHANGED,
-        "hash": world_hash(base),
-        "problems": n,
-        "samples": samples,
-        "base_best_temperature": best,
-        "criteria": [dict(zip(("name", "value", "bound", "met"), c, strict=True)) for c in checks],
-        "sizes": size.to_dict("records"),
-        "search": _records(search),
-        "rows": _records(test),
-    }
-    write_json(base.parent / "world.json", result)
-    return result
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON values, NaN as null."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+    criteria = [{"name": a, "value": float(v), "bound": b, "met": bool(m)} for a, v, b, m in checks]
+    table = pd.concat(rows, ignore_index=True)
+    return {"number": world.seed, "best_temperature": best, "criteria": criteria, **seen, "read_off": reads,
+            "rows": table.astype(object).where(table.notna(), None).to_dict("records")}  # fmt: skip

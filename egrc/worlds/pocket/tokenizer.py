@@ -1,4 +1,4 @@
-"""The tokenizer of the synthetic worlds: one token a word, and what kind of word each token is."""
+"""The tokenizer of the pocket world: one token a word, and what kind of word each token is."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from egrc.worlds.pocket.world import CONNECTORS, VOCABULARY
+from egrc.worlds.pocket.language import CONNECTORS
 
 
-def build_tokenizer(vocabulary: Sequence[str] = VOCABULARY) -> PreTrainedTokenizerFast:
+def build_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
     """Whitespace-separated words; encoding a prompt puts ``<bos>`` in front; ``<pad>`` has an id of its own."""
     ids = {word: i for i, word in enumerate(vocabulary)}
     core = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
