@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         command(table, text, scale=None)("--json", action="store_true", help="JSON on standard output")
     option = command(paper, "figures, tables and notebooks from the records")
     option("--fresh", nargs="?", const="main", choices=["main", "all"],
-           help="train the base model and the main arms anew ('all': the studies and measurements, too)")  # fmt: skip
+           help="train the main arms anew ('all': base models, studies and measurements, too)")  # fmt: skip
     option("--arms", nargs="+", help="train these arms anew first, at each of their seeds")
     option("--only", nargs="+", metavar="NAME", help="only these figures, tables or notebooks, such as fig2_frontier")
     option = command(measure, "make the measurements of a scale that are missing or stale")

@@ -36,42 +36,36 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "phase 2: explore": {
         "compression": "no phase 2",
-        "egrc-separate": "length of wrong answers, too",
-        "egrc-correctness-only": "correctness only",
+        "egrc-length-term": "a length term",
         "egrc-temperature-1": "temperature 1",
+        "egrc-entropy-bonus": "entropy bonus",
+        "egrc-hard-more": "hard problems count more",
     },
     "order and number of switches": {
         "egrc-reversed": "stages reversed",
-        "egrc-one-switch": "may go back, one switch",
-        "egrc-two-switches": "may go back, two switches",
-        "egrc-many-switches": "may go back, many switches",
+        "egrc-two-switches": "may go back once",
+        "egrc-soft": "phases blended",
     },
-    "soft gate": {"egrc-soft": "phases blended"},
     "the gate's signal": {
-        "egrc-fixed": "fixed schedule, not looking",
+        "egrc-fixed": "fixed step, not looking",
         "egrc-by-length": "length instead of entropy",
         "egrc-shuffled": "entropy, shuffled in time",
     },
-    "settings": {
-        **{f"egrc-r{r}": f"r = {r}" for r in (0.02, 0.2, 0.8)},
-        **{f"egrc-L{budget}": f"L = {budget}" for budget in (120, 240)},
-        "egrc-dapo": "normalised as DAPO's loss",
-        "egrc-more-updates": "half the batch, twice the steps",
-    },
+    "pressure": {f"egrc-r{r}": f"r = {r}" for r in scales.DILEMMA_R},
 }
 """The ablations as they are ordered and shown."""
 WORDS = {arm: words for group in GROUPS.values() for arm, words in group.items()}
 """Each of them in a few words; what it changes, setting by setting, is in `changed`."""
 
 
-def load(scale: str, data: Path | None = None) -> list[Record]:
-    """The records at hand of the base and of the study's arms, at every seed that a study gives them.
+def load(scale: str, data: Path | None = None, study: str = STUDY) -> list[Record]:
+    """The records at hand of the base and of a study's arms, at every seed that a study gives them.
 
     Raises RecordError where the scale has no such study, or the base or `egrc` itself has no record.
     """
-    if STUDY not in scales.SCALES[scale].studies:
-        raise RecordError(f"scale {scale!r} has no study {STUDY!r}: nothing is taken out of egrc there")
-    runs = tables.load(scale, ("base", *scales.study(scale, STUDY)), data)
+    if study not in scales.SCALES[scale].studies:
+        raise RecordError(f"scale {scale!r} has no study {study!r}: nothing is held against egrc there")
+    runs = tables.load(scale, dict.fromkeys(("base", "compression", "joint", *scales.study(scale, study))), data)
     if not any(run.arm == WHOLE for run in runs):
         raise RecordError(f"no record of {WHOLE}: {command(scale)}")
     return runs

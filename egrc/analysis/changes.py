@@ -1,16 +1,7 @@
-"""How far training moved a policy, and why its mean entropy moved: from the rows of the measurement `policies`.
+"""How far training moved a policy: from the rows of the measurement `policies`.
 
 "Entropy" has several readings, and they need not agree: per token (the mix of tokens counts), per completion (the
 length counts too), after fixed prefixes (neither counts).  Each is a `Quantity` here, beside length and exploration.
-
-Mean entropy per token is a weighted mean over classes, H = sum_c p_c h_c: p_c the class's share of the tokens, h_c its
-mean entropy.  With midpoint weights every change splits exactly, and the same way forwards and backwards [ours]:
-
-    H' - H  =  sum_c (p'_c - p_c) (h_c + h'_c)/2     mix: more, or fewer, tokens of the uncertain kinds
-             + sum_c (p_c + p'_c)/2 (h'_c - h_c)     certainty: each kind more, or less, sure
-
-A class that is absent on one side takes the other side's mean entropy, so that its coming or going is all mix.  Class
-by class, the mix is told against the mean (H + H')/2: a class with more than the mean entropy adds by growing.
 
 A unit (a problem, or a fixed prefix) is the mean over its samples and the seeds; intervals (95%) are over units.
 """
@@ -24,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis.verdicts import Answer
-from egrc.entropy import CLASSES
-from egrc.evaluation.intervals import N_BOOT, estimate, interval, resample
+from egrc.evaluation.intervals import N_BOOT, interval
 
 UNIT = ["benchmark", "id"]
 
@@ -87,54 +77,3 @@ def _paired(mine: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
         lonely = mine.index.symmetric_difference(base.index)[0]
         raise ValueError(f"the two sides were not asked the same, e.g. {lonely}: measure both again")
     return pd.concat([mine, base], axis=1)
-
-
-class Split(NamedTuple):
-    """A change of mean entropy per token, nats: `total` [...] = sum of `mix` + sum of `certainty`, [..., classes]."""
-
-    total: np.ndarray
-    mix: np.ndarray
-    certainty: np.ndarray
-
-
-def decompose(
-    counts_before: np.ndarray, sums_before: np.ndarray, counts_after: np.ndarray, sums_after: np.ndarray
-) -> Split:
-    """Split a change of mean entropy between two sets of tokens.
-
-    Counts (or shares) and sums of entropy in nats are [..., classes].  Raises ValueError for a negative or missing
-    number, a side without tokens, or entropy in a class without tokens.
-    """
-    (p, h), (q, g) = _shares(counts_before, sums_before), _shares(counts_after, sums_after)
-    h, g = np.where(p > 0, h, g), np.where(q > 0, g, h)
-    before, after = (p * h).sum(-1), (q * g).sum(-1)
-    level = (before + after)[..., None] / 2
-    return Split(after - before, (q - p) * ((h + g) / 2 - level), (p + q) / 2 * (g - h))
-
-
-def _shares(counts: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares and mean entropies [..., classes]; the mean of an absent class is 0, to be replaced."""
-    counts, sums = np.asarray(counts, float), np.asarray(sums, float)
-    if not (np.isfinite(counts).all() and np.isfinite(sums).all() and (counts >= 0).all()):
-        raise ValueError("counts and sums of entropy must be finite, counts not negative")
-    if (counts.sum(-1) == 0).any() or (sums[counts == 0] != 0).any():
-        raise ValueError("a side without tokens, or entropy in a class without tokens: not of the same tokens")
-    return counts / counts.sum(-1, keepdims=True), sums / np.where(counts > 0, counts, 1)
-
-
-def split(before: pd.DataFrame, after: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
-    """`decompose` between two policies, with 95% intervals: rows of `policies`, one arm and one kind a side.
-
-    Tokens are pooled over all units.  Columns part ('total', 'mix', 'certainty'), estimate, low, high.
-    Raises ValueError where the two sides were asked different problems.
-    """
-    columns = [f"{what}_{c}" for what in ("n", "entropy") for c in CLASSES]
-    both = _paired(*(side.groupby(UNIT)[columns].mean().sort_index() for side in (before, after)))
-    strata = both.index.get_level_values("benchmark")
-    sizes = np.bincount(pd.factorize(strata, sort=True)[0])  # strata of different sizes, pooled
-    means = resample(both.to_numpy(), list(strata), n_boot)
-    pooled = [np.atleast_2d(np.tensordot(sizes / sizes.sum(), m, axes=(0, m.ndim - 2))) for m in means]
-    observed, drawn = (decompose(*np.split(m, 4, axis=-1)) for m in pooled)
-    sums = ((x.total, x.mix.sum(-1), x.certainty.sum(-1)) for x in (observed, drawn))
-    lines = [(name, *estimate(a[0], b)) for name, a, b in zip(Split._fields, *sums, strict=True)]
-    return pd.DataFrame(lines, columns=["part", "estimate", "low", "high"])

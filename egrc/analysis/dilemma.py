@@ -55,6 +55,8 @@ def load(scale: str, data: Path | None = None) -> pd.DataFrame:
     if STUDY not in scales.SCALES[scale].studies:
         raise RecordError(f"scale {scale!r} has no study {STUDY!r}: nothing is swept there")
     runs = records.load_study(scale, STUDY, data)
+    both = set.intersection(*({run.seed for run in runs if run.arm == arm} for arm in {run.arm for run in runs}))
+    runs = [run for run in runs if run.seed in both]  # the main arms have more
     configs = {run.name: run.config for run in runs}
     budgets = {name: c.steps * c.prompts_per_step * c.group_size for name, c in configs.items()}
     if len(set(budgets.values())) > 1:

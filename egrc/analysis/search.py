@@ -28,7 +28,7 @@ from egrc.experiments import run, scales
 from egrc.experiments.jobs import JobsError
 
 REMOVED = 0.80
-"""Share of the removable length that has to go, in the headline (claim 8) and for a setting to be chosen."""
+"""Share of the removable length that has to go for a setting to be chosen."""
 BY_BENCHMARK = "accuracy_best_"
 """Columns of the accuracy on one benchmark each, at the base's best temperature."""
 SEED = 100

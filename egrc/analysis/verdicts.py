@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
-NOT_TESTABLE, NOT_MEASURED = "not testable", "not measured"
+NOT_TESTABLE, NOT_MEASURED, ABSENT = "not testable", "not measured", "premise absent"
 
 
 def holds(predicate: str, x: float) -> bool:
@@ -31,6 +31,8 @@ class Answer(NamedTuple):
     seeds: int
     by_seed: tuple[float, ...] = ()
     note: str = ""
+    absent: str = ""
+    """Why what the claim presupposes did not happen; empty where it did."""
 
 
 def judged(answer: Answer, predicate: str) -> tuple[str, str]:
@@ -44,6 +46,8 @@ def judged(answer: Answer, predicate: str) -> tuple[str, str]:
     if len({holds(predicate, x) for x in alone}) > 1:
         notes.append(f"seeds differ: {', '.join(f'{x:.3g}' for x in alone)}")
     notes += [answer.note] if answer.note else []
+    if answer.absent:
+        return ABSENT, "; ".join([answer.absent, *notes])
     return SUPPORTED if there and all(inside) else NOT_SUPPORTED, "; ".join(notes)
 
 
@@ -71,7 +75,7 @@ def text(table: pd.DataFrame, words: Mapping[int, str]) -> str:
         for _, line in lines.iterrows():
             number = f"{interval(line)} (n = {line['n']}, seeds: {line['seeds']})" if interval(line) else ""
             cells = "; ".join(filter(None, (f"{line['quantity']} {line['predicate']}", number, line["note"])))
-            out.append(f"  {line['reading'] + '*' * line['primary']:<3} {line['verdict']:<14}{cells}")
+            out.append(f"  {line['reading'] + '*' * line['primary']:<3} {line['verdict']:<15}{cells}")
     return "\n".join(out)
 
 

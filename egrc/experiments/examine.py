@@ -122,7 +122,7 @@ def plan(
     names = tuple(world.benchmarks(1) if world.synthetic else benchmarks.REGISTRY)
     require(benchmark in names, f"no benchmark {benchmark!r} at scale {scale}: choose one of {', '.join(names)}")
     if adapter is not None:
-        check_adapter(adapter, scale)
+        world = check_adapter(adapter, scale)
     problems = chosen(world, benchmark, data, protocol.problems)
     if protocol.backend == "vllm":
         require_vllm()

@@ -25,8 +25,9 @@ from egrc.experiments.records import Record, RecordError
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 LIMITS = {
     "pocket": (
-        "The world is synthetic: clock arithmetic in about fifty words. Useless re-checks, connectors drawn at random "
-        "and giving up are in it by construction. Nothing about real models follows from these numbers alone."
+        "The world is synthetic: clock arithmetic in about a hundred words. Divisions that must be guessed, checks "
+        "that are sure and connectors drawn at random are in it by construction. Nothing about real models follows "
+        "from these numbers alone."
     ),
     "smol": (
         "A few steps, to show that the trainer runs on a real model. They train nothing: this is not evidence for or "
@@ -141,8 +142,9 @@ def _markdown(table: pd.DataFrame) -> str:
 # --- adapters from outside are data: only safetensors are read, no path in them is followed ------------------------
 
 
-def check_adapter(folder: Path, scale: str) -> None:
-    """Raises ConfigError unless the folder holds an adapter, as safetensors, of this scale's base model."""
+def check_adapter(folder: Path, scale: str) -> scales.World:
+    """The scale's world with the model that an adapter belongs to.  Raises ConfigError unless the folder holds an
+    adapter, as safetensors, of a model of this scale."""
     if missing := [name for name in ADAPTER if not (folder / name).is_file()]:
         where = "a folder that `python -m egrc export` wrote, or a record's adapter/"
         raise ConfigError(f"{folder} has no {missing[0]}: name {where} (weights in other formats are not read)")
@@ -150,6 +152,9 @@ def check_adapter(folder: Path, scale: str) -> None:
         named = json.loads((folder / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder / ADAPTER[0]}: not an adapter's settings ({error}): export it again") from error
-    base = portable(scales.world(scale).policy_path())
-    if named != base:
-        raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {base!r}: name its scale")
+    worlds = [scales.world(scale, seed=seed) for seed in scales.runs(scale)[1]]
+    known = {portable(world.policy_path()): world for world in worlds}
+    if named not in known:
+        bases = " or ".join(map(repr, known))
+        raise ConfigError(f"{folder} was trained on {named!r}, but scale {scale} starts from {bases}: name its scale")
+    return known[named]

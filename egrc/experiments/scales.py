@@ -88,7 +88,7 @@ SCALES: dict[str, Scale] = {
                 "compression",
             ),
             "peers": ("egrc", *OURS, *PEERS),
-            "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS),
+            "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, *(f"egrc-r{r}" for r in DILEMMA_R)),
         },
         seeds=FIVE,
         study_seeds=dict.fromkeys(("egrc-fixed", *OURS), FIVE),

@@ -6,7 +6,7 @@ A module with `SCALES` is drawn at those scales only: elsewhere there is nothing
 from __future__ import annotations
 
 NAMES = (
-    *("fig0_method", "fig1_training", "fig2_frontier", "fig3_conflict", "fig4_tug_of_war", "fig5_dilemma"),
+    *("fig0_method", "fig1_training", "fig2_frontier", "fig3_conflict", "fig5_dilemma"),
     *("fig6_connectors", "fig7_push", "fig8_interventions", "fig9_words", "fig12_peers", "fig13_ablations"),
 )
 FIGURES = {name: f"egrc.figures.{name}" for name in NAMES}

@@ -88,7 +88,7 @@ def draw(scale: str = "pocket", data: Any = None) -> tuple[Figure, pd.DataFrame]
             ax.barh([row] * (length // 10), 8, 0.6, left=range(0, length, 10), color="0.6")
             ax.text(105, row, grade, va="center")
         ax.axvline(100, **DASHED)
-        for x, title, text in ((0.062, "one problem", "5 *4 -2 +3 ?"), (0.947, "update", "policy\ngradient")):
+        for x, title, text in ((0.062, "one problem", "5 *4 /2 +3 ?"), (0.947, "update", "policy\ngradient")):
             write(x, 0.58, title, **BOLD)
             write(x, 0.375, text, **BOX)
         write(0.165, 0.76, "Has the entropy fallen\nbelow low × start?\nThen the next step explores.", **BOX)

@@ -1,78 +1,19 @@
-"""Figure 13: EGRC with one thing changed at a time, as differences from EGRC (`egrc.analysis.ablations`).
-
-Rows are the ablations that have at least two seeds, columns quantities.  Notebook 11 has the ablations of one seed,
-which no figure should make to look like more, and the steps at which the gates switched.
-"""
+"""Figure 13: EGRC with one thing changed at a time, as differences from EGRC (`egrc.analysis.ablations`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from egrc.analysis import ablations, tables
-from egrc.analysis.ablations import GROUPS, WHOLE
-from egrc.evaluation.intervals import N_BOOT
-from egrc.experiments import scales
-from egrc.figures import dots, style
+from egrc.analysis import ablations
+from egrc.figures import against
 from egrc.paths import DATA
 
 SCALES = ("pocket",)
-HARDEST = "hole-3"
-"""The benchmark that arms which compress hard lose."""
-COLUMNS = (("accuracy", "mean", "accuracy"), ("removed", "mean", "length removed"),
-           ("accuracy", HARDEST, f"accuracy on {HARDEST}"))  # fmt: skip
-"""Quantity, part and title: all of them shares, drawn in hundredths."""
-
-
-def panel(ax: Axes, arms: list[str], drawn: pd.DataFrame) -> int:
-    """One quantity: every ablation's difference from `egrc` with its interval, and each seed's; returns how many are
-    clear of both doubts."""
-    means, seeds = (drawn[drawn["what"] == what].set_index("arm") for what in ("difference", "seed"))
-    ax.axvline(0, color=style.GREY, linewidth=0.7, zorder=1)
-    for y, arm in enumerate(arms):
-        alone = 100 * seeds.loc[[arm], "value"]
-        if arm != WHOLE:
-            value, low, high, noise = 100 * means.loc[arm, ["estimate", "low", "high", "noise"]].astype(float)
-            ax.barh(y, 2 * noise, 0.94, -noise, color="0.92", linewidth=0, zorder=0)
-            tint = dots.CONNECTOR if means.loc[arm, "clear"] else dots.PLAIN
-            dots.dot(ax, y - 0.1, value, low, high, tint, markersize=3.8)
-        ax.plot(alone, [y + 0.24] * len(alone), "o", color=dots.PLAIN, **dots.SEED)
-    return int(means["clear"].astype(bool).sum())
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records of the study that are there.  Raises RecordError."""
-    runs, at = ablations.load(scale, data), tables.compared_at(scale, data)
-    rows = tables.rows_at(runs, at)
-    floor = tables.floors(scale, rows["benchmark"].unique())
-    levels, means = ablations.levels(rows, floor), ablations.differences(rows, floor, N_BOOT).query("seeds > 1")
-    alone = {arm: ablations.by_seed(levels, arm) for arm in means["arm"].unique()}
-    alone[WHOLE] = levels.loc[WHOLE] - levels.loc[WHOLE].groupby(level="part").mean()
-    seeds = pd.concat(alone, names=["arm"]).rename_axis(columns="quantity").stack().rename("value").reset_index()
-    configs = rows.loc[rows["arm"].isin(alone), ["arm", "seed", "config"]].drop_duplicates()
-    drawn = {"difference": means, "seed": seeds, "run": configs}
-    drawn = pd.concat([part.assign(what=name) for name, part in drawn.items()], ignore_index=True)
-    arms = [WHOLE, *(arm for group in GROUPS.values() for arm in group if arm in alone)]
-    there, study = {run.arm for run in runs}, scales.study(scale, ablations.STUDY)
-    left_out = {"have one seed": len(there - {"base", *arms}), "no record": len(set(study) - there)}
-    why = "; ".join(f"{n} of {len(study) - 1} ablations {reason}" for reason, n in left_out.items() if n)
-    with style.context():
-        figure = Figure(figsize=(style.WIDTH, 0.24 * len(arms) + 1.75))
-        axes = figure.subplots(1, len(COLUMNS))
-        names = [f"{WHOLE}, about its mean", *(ablations.WORDS[arm] for arm in arms[1:])]
-        for ax, (quantity, part, title) in zip(axes, COLUMNS, strict=True):
-            clear = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
-            ax.set_title(f"{title}: {clear} of {len(arms) - 1}\nclear of {WHOLE}", loc="left")
-            ax.set_xlabel(f"ablation − {WHOLE} (points)")
-            dots.name_rows(ax, names if ax is axes[0] else [""] * len(arms))
-        bottom = style.caption(figure, [
-            f"Held-out problems at T = {at:g}; means over the seeds that both have, with 95% intervals over problems; "
-            "small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
-            f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Clear (coloured): of 0 and of the grey."
-            + (f" Left out: {why} (appendix G)." if why else "")
-        ])  # fmt: skip
-        figure.subplots_adjust(left=0.22, right=0.985, top=1 - 0.42 / figure.get_figheight(), bottom=bottom, wspace=0.1)
-    return figure, drawn
+    return against.draw(ablations.STUDY, ablations.WORDS, scale, data)

@@ -23,22 +23,22 @@ from egrc.paths import DATA, FIGURES
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "main": MAIN[1:],
-    "ours": ("egrc-plus", *OURS),
+    "ours": tuple(OURS),
     "peers: cut earlier": ("truncation", "dler", "da-dler", "dot"),
     "peers: paid by length": ("arora-zanette", "laser-d", "lc-r1", "deepcompress", "tokensqueeze"),
-    "peers: keep entropy": ("entropy-floor", "kl-cov", "adaptive-entropy", "top-entropy"),
+    "peers: keep entropy": ("entropy-floor", "kl-cov", "ceeh", "adaptive-entropy", "top-entropy"),
 }
 """What an arm has in common with others; a variant at another length belongs with its method, the base to none."""
 ABLATION = "ablation"
 COLUMNS = ("accuracy", "gain_best", "tokens", "share", "removed")
 
 
-def load(scale: str, data: Path = DATA, ablations: bool = True) -> list[Record]:
-    """The records at hand of what is `wanted`, in its order, without the ablations if so asked.
+def load(scale: str, data: Path = DATA) -> list[Record]:
+    """The records at hand of what is `wanted`, in its order.
 
     Raises RecordError where the scale has no such studies, or no base was evaluated.
     """
-    return tables.load(scale, [a for a in wanted(scale) if ablations or family(scale, a) != ABLATION], data)
+    return tables.load(scale, wanted(scale), data)
 
 
 def missing(scale: str, found: Iterable[Record], arms: Iterable[str] | None = None) -> str:
@@ -54,8 +54,8 @@ def compare(table: pd.DataFrame, scale: str) -> pd.DataFrame:
 
 
 def method(scale: str, arm: str) -> str:
-    """The arm itself, or the one that it is a variant of; `egrc-plus` and its lengths keep that name."""
-    return "egrc-plus" if arm in scales.PLUS_AND_FRONT else scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
+    """The arm itself, or the one that it is a variant of."""
+    return scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
 
 
 def family(scale: str, arm: str) -> str:
@@ -81,10 +81,9 @@ def differs(scale: str, arm: str) -> str:
 
 
 def trials(scale: str, data: Path = DATA) -> dict[str, int]:
-    """Recorded trials by arm; `egrc-plus` was chosen from those of all candidates, so they count as its own."""
+    """Recorded trials by arm."""
     file = data / scale / search.search_file(scale).name
-    made = pd.read_csv(file)["arm"].value_counts().to_dict() if file.exists() else {}
-    return made | ({"egrc-plus": sum(made.get(arm, 0) for arm in OURS)} if scales.PLUS in made else {})
+    return pd.read_csv(file)["arm"].value_counts().to_dict() if file.exists() else {}
 
 
 def costs(scale: str, runs: Sequence[Record], data: Path = DATA) -> pd.DataFrame:
@@ -108,11 +107,10 @@ def write(scale: str = "pocket", data: Path = DATA, out: Path = FIGURES) -> list
     notes = [
         f"All at T = {at:g}, the temperature that suits the base best. {table1.CELLS}R{table1.LENGTH}",
         "All arms took as many rollouts. What they generated for them differs, as shorter ones cost less; seconds also "
-        "depend on what else the machine was doing, and on the code of the day (most runs would be faster now). "
+        "depend on what else the machine was doing. "
         "Trials: settings of this arm that were tried on training problems (`analysis.search`); a variant takes "
-        "what was found for its arm; `egrc-plus` is the choice among all of our candidates, whose trials are counted "
-        "together. Nothing is corrected for the number of comparisons: of twenty arms that change nothing, one is "
-        "expected to lie apart by its interval.",
+        "what was found for its arm. Nothing is corrected for the number of comparisons: of twenty arms that change "
+        "nothing, one is expected to lie apart by its interval.",
         missing(scale, runs),
     ]
     return typeset.write(out / "table3", [line for line in notes if line], found)

@@ -11,13 +11,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from egrc import paths
 from egrc.analysis import measure
 from egrc.atomic import publish_folder
 from egrc.checks import ConfigError
-from egrc.experiments import records, scales
+from egrc.experiments import records, scales, start
 from egrc.experiments.jobs import Job, run_jobs
 from egrc.experiments.sweep import main, sweep
 from egrc.paper import products
@@ -31,8 +30,8 @@ def paper(
 ) -> None:  # fmt: skip
     """Make everything of a scale, or `only` some figures, tables and notebooks.
 
-    `fresh`: 'main' makes the base model and the main arms anew, 'all' the studies and measurements, too.  `arms`: only
-    these anew, at each of their seeds, from the base model that is there.  Raises RecordError as `check` does;
+    `fresh`: 'main' makes the main arms anew, 'all' base models, studies and measurements, too.  `arms`: only these
+    anew, at each of their seeds.  Raises RecordError as `check` does;
     JobsError if a notebook, a figure or (fresh) a run failed, with the end of its log.
     """
     began = time.monotonic()
@@ -71,25 +70,23 @@ def _recorded(scale: str, arm: str, seed: int) -> bool:
 
 
 def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Sequence[str] | None = None) -> None:
-    """Train the base model (where a scale has its own) and the runs, and replace the records.  With `arms`, only
-    these, on the base model that is there.  Raises ConfigError for unknown names."""
+    """Train the runs (with `arms`, only these; with `everything`, the base models before), and replace the records.
+    Raises ConfigError for unknown names."""
     known = [*main(scale), *scales.extras(scale)]
     if unknown := sorted(set(arms or ()) - {arm for arm, _ in known}):
         raise ConfigError(f"no runs of {', '.join(unknown)} at scale {scale!r}: choose from {sorted(dict(known))}")
     runs = [run for run in known if run[0] in arms] if arms else known if everything else main(scale)
-    fresh, base = paths.BUILD / "fresh" / scale, Path(scale) / "base"
-    own_base = scale == "pocket" and not arms  # the other scales start from a pretrained one
-    # what is given (problem files, say), but nothing that is about to be made
-    made = shutil.ignore_patterns("runs", *(["base"] if own_base else []), "measurements", "*.tmp")
+    if everything and scales.world(scale).synthetic:
+        say("egrc: training the base models and their starts, about 20 minutes each")
+        train = [sys.executable, "-m", "egrc", "train", "--base", "--scale", scale, "--fresh", "--seed"]
+        logs = paths.BUILD / "logs" / scale
+        run_jobs([Job(f"base {n}", [*train, str(n)], logs / f"base-{n}.log") for n in range(start.BASES)])
+    fresh = paths.BUILD / "fresh" / scale
+    # what is given (models, problem files), but nothing that is about to be made
+    made = shutil.ignore_patterns("runs", "measurements", "*.tmp")
     shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
-    if own_base and not (fresh / base).exists():
-        say("egrc: training the base model, about 15 minutes")
-        command = [sys.executable, "-m", "egrc", "train", "--base", "--scale", scale]
-        run_jobs([Job("base model", command, paths.BUILD / "logs" / scale / "base.log", {"EGRC_DATA": str(fresh)})])
     say(f"egrc: training the runs of scale {scale}; logs are in build/logs/{scale}")
     sweep(scale, fresh, runs)
-    if own_base:
-        publish_folder(fresh / base, paths.DATA / base)
     for run in runs:
         publish_folder(*(paths.run_folder(data, scale, *run) for data in (fresh, paths.DATA)))
     shutil.rmtree(fresh)
