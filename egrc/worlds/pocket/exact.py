@@ -5,7 +5,7 @@ run on every choice that agrees with the words read so far, and the probabilitie
 nothing is sampled, nothing fitted: no model can have a smaller expected loss on the teacher's traces than this
 distribution has, and that is its entropy, the *floor*.
 
-Few choices stay hidden for longer than a sentence: a style that no step is written in, because the last one was over.
+One choice is never told: the style that is drawn after the last step.  Every other one is, a few words later.
 """
 
 from __future__ import annotations
