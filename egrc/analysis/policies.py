@@ -1,9 +1,9 @@
 """What trained policies do, one row for each sampled completion: length, correctness, entropy by class of token.
 
-The base and the arms of one objective, all seeds, on the same held-out problems, at temperature 1 and the cap of the scale: what
-claims 1 and 2 are judged on.  A second kind of row is the policy's next-token entropy after each of the fixed probe
-prefixes, where contexts cannot move.  Such a row has one token; its classes hold the probabilities that this token is
-of the class, so rows of both kinds add up, and decompose (`egrc.analysis.changes`), in the same way.
+The base and the arms of one objective, all seeds, on the same held-out problems, at temperature 1 and the cap of the
+scale: what claims 1 and 2 are judged on.  A second kind of row is the policy's next-token entropy after each of the
+fixed probe prefixes, where contexts cannot move.  Such a row has one token; its classes hold the probabilities that
+this token is of the class, so rows of both kinds add up in the same way.
 """
 
 from __future__ import annotations
