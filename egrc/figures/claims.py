@@ -12,8 +12,8 @@ HEAD = """# The paper's claims, and what our runs say
 
 The claims of the paper's abstract, each as predicates over rows (all [ours]; the bounds were fixed before the runs).
 `base`: the policy from which all arms start. **Bold**: the reading that decides. *Not supported* also where an interval
-crosses its bound; *premise absent* where what the claim presupposes did not happen. Intervals are 95%, over problems given
-the seeds. `python -m egrc claims` prints the same.
+crosses its bound; *premise absent* where what the claim presupposes did not happen. Intervals are 95%, over problems
+given the seeds. `python -m egrc claims` prints the same.
 """
 
 
