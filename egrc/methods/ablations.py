@@ -89,13 +89,13 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "egrc-no-shaping": ("egrc", {"compress": Unshaped}),
     # phase 2: what 'exploration is reinforced' may mean.  Clip-higher is not among them: with one update for each batch
     # of rollouts no ratio is ever clipped.
-    "egrc-length-term": ("egrc", {"length_weight": 0.1}),
-    "egrc-temperature-1": ("egrc", {"explore": {"temperature": 1.0}}),
     "egrc-entropy-bonus": ("egrc", {"explore": EntropyBonus}),
     "egrc-hard-more": ("egrc", {"explore": HardMore}),
+    "egrc-length-term": ("egrc", {"length_weight": 0.1}),
+    "egrc-temperature-1": ("egrc", {"explore": {"temperature": 1.0}}),
     # the gate
-    "egrc-two-switches": ("egrc", {"gate": EntropyGate(low=0.5, high=0.9, flat=1e-4, dwell=12, max_switches=2)}),
     "egrc-soft": ("egrc", {"gate": Soft(low=0.3, high=0.7)}),
+    "egrc-two-switches": ("egrc", {"gate": EntropyGate(low=0.5, high=0.9, flat=1e-4, dwell=12, max_switches=2)}),
     "egrc-fixed": ("egrc", {"gate": Fixed(low=0.5, high=0.9, every=SWITCH_STEP)}),
     "egrc-by-length": ("egrc", {"gate": ByLength(low=SWITCH_LENGTH, high=0.9)}),
     "egrc-shuffled": ("egrc", {"gate": Shuffled(low=SWITCH_SHUFFLED, high=1.2)}),
