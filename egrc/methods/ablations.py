@@ -72,12 +72,12 @@ class HardMore(Explore):
         return 2 * (1 - r.pass_rate(self.good(r))) * super().advantages(r, rewards)
 
 
-SWITCH_STEP, SWITCH_LENGTH = 64, 0.33
+SWITCH_STEP, SWITCH_LENGTH = 77, 0.21
 """Where the recorded `egrc` runs switched, on average: the step, and the smoothed length as a fraction of its start.
 A signal that is set to switch there differs from the entropy in WHEN each run does (a test compares both)."""
 
-SWITCH_SHUFFLED = 0.99
-"""Fraction of its start below which the shuffled entropy is to fall, which lags behind: of 0.90, 0.91, ... the one at
+SWITCH_SHUFFLED = 0.86
+"""Fraction of its start below which the shuffled entropy is to fall, which lags behind: of 0.80, 0.81, ... the one at
 which it would have switched nearest to `SWITCH_STEP` in the recorded runs of `compression` (a test computes it)."""
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
