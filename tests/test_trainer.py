@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,12 +22,10 @@ from trl import GRPOConfig, GRPOTrainer
 
 from egrc.checks import ConfigError
 from egrc.controller import Recipe, replay
-from egrc.entropy import CLASSES, TokenClasses, token_entropy
+from egrc.entropy import CLASSES, token_entropy
+from egrc.methods.ablations import EntropyBonus
 from egrc.methods.controls import ByLength, Soft
 from egrc.methods.egrc import Compress, Shaped, default_recipe
-from egrc.methods.entropy_floor import EntropyFloor
-from egrc.methods.kl_cov import KlCov
-from egrc.methods.ours import BriefSteps, Guard
 from egrc.objective import Objective, Rollouts
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
@@ -117,58 +115,65 @@ def test_group_advantages_equal_trls(tmp_path: Path, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(output["advantages"], seen[0].unsqueeze(1).expand_as(output["advantages"]))
 
 
-MANY_STEPS = TokenClasses(("operator", "connector"), torch.arange(len(tiny.VOCABULARY)) % 2)
-"""Every second word opens a step, so that random rollouts of 12 tokens have some."""
-
-
 def trained(folder: Path, recipe: Recipe, **settings: Any) -> tuple[EGRCTrainer, dict[str, torch.Tensor]]:
     """One step of plain gradient descent: a difference of the gradients is one of the weights."""
     plain = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
-    trainer = tiny.trainer(folder, recipe, token_classes=MANY_STEPS, **plain, **settings)
+    trainer = tiny.trainer(folder, recipe, **plain, **settings)
     trainer.train()
     return trainer, {n: p.detach() for n, p in trainer.model.named_parameters() if p.requires_grad}
 
 
-def test_trls_loss_takes_an_advantage_for_each_token(tmp_path: Path) -> None:
-    """With the steps' brevity at weight 0 the advantages are those of the group, spread over the tokens."""
-    ended = {"correct": lambda *_: True}  # whatever ends is correct
-    trainer, by_token = trained(tmp_path / "steps", single(BriefSteps, length_weight=0.0), **ended)
-    advantages, mask = (trainer._micro_batch[name] for name in ("advantages", "completion_mask"))
-    assert advantages.shape == mask.shape
-    _, by_rollout = trained(tmp_path / "group", single(), **ended)
-    for name, weight in by_rollout.items():
-        torch.testing.assert_close(by_token[name], weight, rtol=1e-5, atol=1e-8)
-    _, brief = trained(tmp_path / "brief", single(BriefSteps, length_weight=1.0), **ended)
-    assert not all(torch.equal(brief[name], weight) for name, weight in by_rollout.items())
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """Weights after a step of plain GRPO."""
+    return trained(tmp_path_factory.mktemp("plain"), single())[1]
 
 
-@pytest.mark.parametrize("kind, at", [(KlCov, 0.1), (EntropyFloor, 1.1)])
-def test_left_out_tokens_have_no_gradient(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type, at: float
-) -> None:
-    """Nothing moves where all tokens are left out; all moves as without the rule where none is."""
-    recipe = single(kind, tokens_at=at)
-    start = {n: p.detach().clone() for n, p in tiny.trainer(tmp_path, recipe).model.named_parameters()}
-    _, plain = trained(tmp_path / "plain", single())
-    _, ruled = trained(tmp_path / "ruled", recipe)
-    assert any(not torch.equal(ruled[name], weight) for name, weight in plain.items())
-    for keep, expected in ((False, start), (True, plain)):
-        monkeypatch.setattr(kind, "keep", lambda self, t, k=keep: torch.full_like(t.logp, k, dtype=torch.bool))
-        _, weights = trained(tmp_path / str(keep), recipe)
-        assert all(torch.equal(weight, expected[name]) for name, weight in weights.items())
+@dataclass
+class Partial(Objective):
+    """Plain GRPO: the advantage counts at the first tokens only, and every token takes part with its share."""
+
+    tokens: int = 12
+    share: float = 1.0
+
+    def token_advantages(self, r, advantages):
+        each = super().token_advantages(r, advantages)
+        return each * (torch.arange(each.shape[1]) < self.tokens)
+
+    def keep(self, t):
+        return torch.full_like(t.logp, self.share)
 
 
-def test_a_soft_gate_blends_token_masks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a share of 1/4, a phase that leaves all tokens out takes a quarter of the gradient away."""
-    monkeypatch.setattr(KlCov, "keep", lambda self, t: torch.zeros_like(t.mask, dtype=torch.bool))
+BLENDED = Recipe((Partial("compress", 12, share=0.0), Objective("explore", 12)), Soft())
+
+
+@pytest.mark.parametrize("recipe, share", [(single(Partial), 1.0), (single(Partial, share=0.0), 0.0), (BLENDED, 0.75)])
+def test_tokens_take_part_by_their_share(tmp_path, monkeypatch, plain, recipe: Recipe, share: float) -> None:
+    """Under a soft gate that gives a quarter to a phase that leaves all tokens out, three quarters of the gradient."""
     monkeypatch.setattr(Soft, "weights", (0.25, 0.75))
-    start = {n: p.detach().clone() for n, p in tiny.trainer(tmp_path, single()).model.named_parameters()}
-    _, whole = trained(tmp_path / "whole", Recipe((Objective("compress", 12), Objective("explore", 12)), Soft()))
-    _, masked = trained(tmp_path / "masked", Recipe((KlCov("compress", 12), Objective("explore", 12)), Soft()))
-    moved = {name: weight - start[name] for name, weight in whole.items()}
-    assert any(change.any() for change in moved.values())
-    for name, weight in masked.items():
-        torch.testing.assert_close(weight - start[name], 0.75 * moved[name], rtol=1e-4, atol=1e-7)
+    start = {n: p.detach() for n, p in tiny.trainer(tmp_path, single()).model.named_parameters()}
+    assert any((weight - start[name]).any() for name, weight in plain.items())
+    for name, weight in trained(tmp_path, recipe)[1].items():
+        torch.testing.assert_close(weight - start[name], share * (plain[name] - start[name]), rtol=1e-4, atol=1e-7)
+
+
+def test_trls_loss_takes_an_advantage_for_each_token(tmp_path: Path, plain: dict[str, torch.Tensor]) -> None:
+    _, three = trained(tmp_path, single(Partial, tokens=3))
+    assert not all(torch.equal(three[name], weight) for name, weight in plain.items())
+
+
+def test_an_entropy_bonus_is_added_to_the_advantages(tmp_path: Path) -> None:
+    """Nothing is rewarded, so only the bonus moves anything."""
+    weights = []
+    for below in (0.0, 99.0):
+        recipe = single(EntropyBonus, entropy_weight=0.3, below=below)
+        trainer, after = trained(tmp_path / str(below), recipe, correct=lambda *_: False)
+        weights.append(after)
+        scores, advantages = trainer._scores, trainer._micro_batch["advantages"]
+        expected = -0.3 * (scores.logp + scores.entropy_sampling) if below else torch.zeros_like(advantages)
+        torch.testing.assert_close(advantages, expected)
+    assert not any(weight.any() for name, weight in weights[0].items() if "lora_B" in name), "B starts at 0"
+    assert any(weight.any() for name, weight in weights[1].items() if "lora_B" in name)
 
 
 def test_a_soft_gate_blends_advantages(tmp_path: Path) -> None:
@@ -186,13 +191,6 @@ def test_a_gate_may_read_something_else(tmp_path: Path) -> None:
     tiny.trainer(tmp_path, tiny.recipe(gate=ByLength)).train()
     steps, _, log = records(tmp_path)
     assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
-
-
-@pytest.mark.parametrize("recipe", [Recipe((BriefSteps("compress", 12),)), tiny.recipe(gate=Guard)])
-def test_token_classes_that_the_recipe_needs_are_asked_for(tmp_path: Path, recipe: Recipe) -> None:
-    classes = TokenClasses(("word",), torch.zeros(len(tiny.VOCABULARY), dtype=torch.long))
-    with pytest.raises(ConfigError, match="operator|connector"):
-        tiny.trainer(tmp_path, recipe, token_classes=classes).train()
 
 
 # --- phases and records ------------------------------------------------------------------------------------
@@ -355,9 +353,7 @@ def test_a_step_whose_completions_are_all_masked_does_not_end_the_run(
     assert [d.next_phase for d in replay(recipe, [d["entropy"] for d in log])] == [d["next_phase"] for d in log]
 
 
-def test_silent_zero_rewards_and_a_gate_by_the_clock_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_silent_zero_rewards_and_a_gate_by_the_clock_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tiny.trainer(tmp_path, tiny.recipe(dwell=2), correct=lambda *_: False).train()
     assert "step 1: nothing was rewarded;" in caplog.text and "the median length is" in caplog.text
     assert "step 2: the gate left 'compress' at the dwell limit" in caplog.text
