@@ -20,14 +20,15 @@ from egrc.trainer import EGRCTrainer
     [
         ("train", "--arm is missing"),
         ("train --arm nonsense", "no arm 'nonsense': choose one of base, accuracy, compression, joint, egrc"),
-        ("results --scale nonsense", "no scale 'nonsense': choose one of pocket, clock, smol"),
+        ("results --scale nonsense", "no scale 'nonsense': choose one of pocket, smol"),
         ("train --arm egrc --set steps=2", "add --out FOLDER"),
         ("train --arm egrc --out x --set steps", "--set steps: write NAME=VALUE"),
         ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', "),
         ("train --arm egrc --out x --set steps=0", "steps=0: at least 1"),
         ("train --arm egrc --on micro_batch", "--on micro_batch: write NAME=VALUE"),
         ("train --model m --data d.jsonl --out x --fresh", "give another --out"),
-        ("train --base --scale smol", "only pocket and clock train their own"),
+        ("train --base --scale smol", "only pocket trains its own"),
+        ("train --base --seed 3", "no base model 3: a run's seed chooses among 0 to 2"),
         ("search --scale smol", "scale 'smol' has no search"),
     ],
 )

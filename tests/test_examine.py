@@ -216,7 +216,7 @@ def test_vllm_is_given_the_adapter_beside_the_base(tmp_path, monkeypatch):
 @pytest.mark.e2e
 def test_the_command_evaluates_base_and_adapter_alike(tmp_path, capsys):
     """Each adapter with the model it was trained on, which its seed names."""
-    adapter = paths.ROOT / "data/runs/pocket/egrc/seed-1/adapter"
+    adapter = paths.DATA / "runs/pocket/egrc/seed-1/adapter"
     few = ["--samples", "2", "--problems", "4", "--out", str(tmp_path)]
     for more in ([], ["--adapter", str(adapter)], []):
         assert main(["evaluate", "--benchmark", KIND, *few, *more]) == 0

@@ -101,15 +101,22 @@ def test_another_record_gives_another_card(tmp_path: Path, monkeypatch: pytest.M
         ("[]", "not an adapter's settings"),
         ("{}", "not an adapter's settings"),
         ('{"base_model_name_or_path": "owner/other"}', "was trained on 'owner/other', but scale pocket starts from"),
-        ('{"base_model_name_or_path": "../../secret"}', "starts from 'data/pocket/base'"),  # it is not followed
+        ('{"base_model_name_or_path": "../../secret"}', "starts from 'data/pocket/start-0' or"),  # it is not followed
     ],
 )
-def test_what_is_no_adapter_of_this_base_is_refused(record: Record, tmp_path: Path, settings, message: str) -> None:
-    shutil.copy(record.path / "adapter" / ADAPTER[1], tmp_path)
+def test_what_is_no_adapter_of_this_scale_is_refused(tmp_path: Path, settings, message: str) -> None:
+    (tmp_path / ADAPTER[1]).touch()
     if settings is not None:
         (tmp_path / ADAPTER[0]).write_text(settings)
     with pytest.raises(ConfigError, match=message):
         check_adapter(tmp_path, "pocket")
+
+
+@pytest.mark.parametrize("base", ["start-0", "start-2"])
+def test_an_adapter_names_the_model_it_belongs_to(tmp_path: Path, base: str) -> None:
+    (tmp_path / ADAPTER[1]).touch()
+    (tmp_path / ADAPTER[0]).write_text(json.dumps({"base_model_name_or_path": f"data/pocket/{base}"}))
+    assert Path(check_adapter(tmp_path, "pocket").policy_path()).name == base
 
 
 @pytest.mark.parametrize("rank", [None, 3])
