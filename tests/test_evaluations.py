@@ -57,20 +57,11 @@ def write(data: Path, table=None, **settings):
         (["r", "x", "x", "x"], 1),  # a cut answer does not vote
         (["r", "", "", "5", "5"], 0),  # nor does one that states nothing
         (["r", "X + 1", "x+1"], 0),  # written alike but for blanks and case
-        (["x", "x"], 0),
-        ([""], 0),
+        (["x", ""], 0),
     ],
 )
 def test_majority_vote(answers, expected):
     assert majority(rows({"p": answers})).to_dict() == {"p": pytest.approx(expected)}
-
-
-def test_right_answers_are_one_party_however_they_are_written():
-    table = rows({"p": ["r", "r", "5", "5", "5"]})
-    table.loc[[0, 1], "extracted"] = ["1/2", "0.5"]
-    assert majority(table)["p"] == 0
-    table.loc[4, "truncated"] = True
-    assert majority(table)["p"] == 0.5
 
 
 def test_samples_are_averaged_first_then_problems():

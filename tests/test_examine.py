@@ -15,9 +15,8 @@ from egrc.checks import ConfigError
 from egrc.evaluation.problems import Problem
 from egrc.evaluation.sampling import by_transformers
 from egrc.experiments import evaluations, examine
-from egrc.experiments.examine import PROTOCOLS, Protocol, chosen, plan, prompt, run, who
+from egrc.experiments.examine import Protocol, chosen, plan, prompt, run, who
 from egrc.experiments.records import RecordError
-from egrc.worlds.deepseek import Gpu
 from egrc.worlds.pocket import Pocket
 from egrc.worlds.pocket.base import new_model
 from egrc.worlds.pocket.tokenizer import build_tokenizer
@@ -87,12 +86,6 @@ def test_a_cap_that_leaves_no_room_for_the_longest_prompt_says_what_would_fit(tm
         plan("pocket", KIND, protocol=replace(FEW, cap=room - 1), out=tmp_path)
 
 
-def test_without_a_gpu_the_papers_models_are_not_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(examine, "chosen", lambda *_: [])
-    with pytest.raises(ConfigError, match="scale gpu needs a GPU"):
-        plan("gpu", "gsm8k", out=tmp_path)
-
-
 # --- what is asked ---
 
 
@@ -117,12 +110,6 @@ def test_real_problems_are_put_in_the_set_s_template():
     assert messages == [{"role": "user", "content": "What is 1 + 1?\n\nPut the final answer in \\boxed{}."}]
     assert how == {"tokenize": False, "add_generation_prompt": True}
     assert "Put the final answer in" in prompt(gpu, problem, None)
-
-
-def test_every_scale_has_a_protocol_within_its_model_s_reach():
-    assert PROTOCOLS.keys() == examine.scales.SCALES.keys()
-    assert PROTOCOLS["gpu"].cap < Gpu.CONTEXT
-    assert (PROTOCOLS["gpu"].temperature, PROTOCOLS["gpu"].top_p) == (0.6, 0.95)
 
 
 @pytest.mark.parametrize(

@@ -186,13 +186,6 @@ def loss(trainer):
     return trainer.compute_loss(trainer.model, batch).item()
 
 
-@pytest.mark.parametrize("length_weight", [0.0, 2.0])
-def test_the_loss_before_training_by_hand(length_weight, tmp_path):
-    # policy = base, so only lambda log(6 / 2) is left in the sigmoid, whose -log is log(1 + 3^-lambda); uniform over 5
-    found = loss(pair_trainer(tmp_path, length_weight, uniform=True))
-    assert found == pytest.approx(0.5 * math.log(1 + 3**-length_weight) + 0.5 * math.log(5), rel=1e-5)
-
-
 def log_likelihood(model, completion):
     logp = model(input_ids=torch.tensor([PROMPT + completion])).logits.log_softmax(-1)[0]
     return sum(logp[len(PROMPT) - 1 + i, token].item() for i, token in enumerate(completion))

@@ -29,15 +29,6 @@ from egrc.methods.egrc import Compress, Shaped, default_recipe
 from egrc.objective import Objective, Rollouts
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
-COLUMNS = [
-    *(["step", "phase", "weight_compress", "temperature", "budget", "accuracy", "reward", "advantage_positive_share"]),
-    *(["tokens_mean", "tokens_correct_mean", "truncated", "entropy", "entropy_smoothed", "entropy_sampling"]),
-    *(["entropy_total", "connectors_mean"]),
-    *(f"{what}_{c}" for what in ("entropy", "share", "gradient") for c in CLASSES),
-    *("loss", "probe_entropy", *(f"probe_entropy_{c}" for c in CLASSES)),
-    *("grad_norm", "learning_rate", "generated_tokens", "seconds"),
-]
-
 
 def single(kind: type[Objective] = Objective, **settings: Any) -> Recipe:
     """One phase for the whole run."""
@@ -220,7 +211,7 @@ def test_entropies_are_those_of_the_policy_at_temperature_one(run) -> None:
     trainer, steps, rollouts, _ = run
     base, tokenizer = tiny.model(), tiny.tokenizer()
     kept = rollouts[rollouts["step"] == 1]
-    assert len(kept) == 16 and list(steps.columns) == COLUMNS
+    assert len(kept) == 16
     for row in kept.itertuples():
         prompt = tokenizer(row.prompt)["input_ids"]
         logits = base(torch.tensor([[*prompt, *row.token_ids]])).logits[0, len(prompt) - 1 : -1]
@@ -324,11 +315,6 @@ def test_what_happens_between_steps_changes_nothing(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(*tables, check_exact=True)
     before = trainer.gate.state_dict()
     assert math.isfinite(trainer.evaluate()["eval_reward"]) and trainer.gate.state_dict() == before
-
-
-def test_the_entropy_bonus_of_trl_gets_a_gradient(tmp_path: Path) -> None:
-    tiny.trainer(tmp_path, single(Compress), correct=lambda *_: False, entropy_coef=0.1).train()
-    assert (records(tmp_path)[0]["grad_norm"] > 0).all(), "no reward, so only the bonus can push"
 
 
 # --- what it says ----------------------------------------------------------------------------------------------
