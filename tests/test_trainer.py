@@ -7,7 +7,6 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -51,9 +50,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[EGRCTrainer, pd.DataF
     return trainer, *records(folder)
 
 
-# --- what it relies on -------------------------------------------------------------------------------------
-
-
 def test_overridden_methods_have_the_signature_of_the_installed_ones() -> None:
     assert trl.__version__.startswith("1.16.")
     for name in ("_calculate_rewards", "_generate_and_score_completions", "_get_grad_norm", "_get_train_sampler",
@@ -63,16 +59,6 @@ def test_overridden_methods_have_the_signature_of_the_installed_ones() -> None:
     method = "_get_per_token_logps_and_entropies"
     ours, theirs = (list(inspect.signature(getattr(c, method)).parameters) for c in (EGRCTrainer, GRPOTrainer))
     assert ours[:-1] == theirs[: len(ours) - 1] and ours[-1] == "options"
-
-
-def test_vllm_is_given_the_phase() -> None:
-    backend = SimpleNamespace(temperature=1.0, max_completion_length=12)
-    trainer = SimpleNamespace(use_vllm=True, vllm_generation=backend, temperature=1.0)
-    EGRCTrainer._enter(trainer, Objective("explore", 7, temperature=1.4))
-    assert (trainer.temperature, backend.temperature, backend.max_completion_length) == (1.4, 1.4, 7)
-
-
-# --- scores, advantages and updates, against TRL's own -----------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.3])
@@ -178,15 +164,6 @@ def test_a_soft_gate_blends_advantages(tmp_path: Path) -> None:
     torch.testing.assert_close(trainer._advantages, a * compress + b * explore)
 
 
-def test_a_gate_may_read_something_else(tmp_path: Path) -> None:
-    tiny.trainer(tmp_path, tiny.recipe(gate=ByLength)).train()
-    steps, _, log = records(tmp_path)
-    assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
-
-
-# --- phases and records ------------------------------------------------------------------------------------
-
-
 def test_the_phase_sets_generation_scoring_and_rewards(run) -> None:
     trainer, steps, rollouts, _ = run
     assert list(steps["phase"]) == ["compress"] * 2 + ["explore"] * 3
@@ -197,9 +174,6 @@ def test_the_phase_sets_generation_scoring_and_rewards(run) -> None:
         first = kept[kept["step"] == kept["step"].min()]
         r = Rollouts(torch.tensor(first["correct"].to_numpy()), torch.tensor(first["length"].to_numpy()), 4)
         assert rows["reward"].iloc[0] == pytest.approx(phase.rewards(r).mean().item(), rel=1e-6)
-    explore = trainer.recipe.phases[1]
-    assert trainer.temperature == trainer.generation_config.temperature == explore.temperature
-    assert trainer.generation_config.max_new_tokens == explore.budget
     assert trainer.max_completion_length == 12, "the loss divides by the same constant in every phase"
     assert (steps["entropy_sampling"][:2] == steps["entropy"][:2]).all()
     assert (steps["entropy_sampling"][2:] > steps["entropy"][2:]).all(), "hot sampling is hotter"
@@ -216,8 +190,7 @@ def test_entropies_are_those_of_the_policy_at_temperature_one(run) -> None:
         prompt = tokenizer(row.prompt)["input_ids"]
         logits = base(torch.tensor([[*prompt, *row.token_ids]])).logits[0, len(prompt) - 1 : -1]
         assert row.entropies == pytest.approx(token_entropy(logits).tolist(), rel=1e-4)
-        assert list(row.tokens) == tokenizer.convert_ids_to_tokens(row.token_ids)
-        assert row.length == len(row.token_ids) == len(row.entropies)
+        assert list(row.tokens) == tokenizer.convert_ids_to_tokens(row.token_ids) and row.length == len(row.token_ids)
         assert list(row.classes) == trainer.token_classes.ids[torch.tensor(row.token_ids)].tolist()
     total = sum(e.sum() for e in kept["entropies"])
     assert steps["entropy"][0] == pytest.approx(total / kept["length"].sum(), rel=1e-5)
@@ -252,14 +225,13 @@ def test_records_agree_with_each_other_and_with_trls_log(run) -> None:
     assert list(trainer._logs["advantages"]) == pytest.approx(trainer._advantages.tolist())
 
 
-def test_few_rollouts_are_kept_and_only_when_due(tmp_path: Path) -> None:
-    tiny.trainer(tmp_path, single(), max_steps=5, record_rollouts_every=3, record_rollouts=4).train()
-    _, rollouts, _ = records(tmp_path)
+def test_few_rollouts_are_kept_when_due_and_a_gate_may_read_something_else(tmp_path: Path) -> None:
+    recipe = tiny.recipe(gate=ByLength)
+    tiny.trainer(tmp_path, recipe, max_steps=5, record_rollouts_every=3, record_rollouts=4).train()
+    steps, rollouts, log = records(tmp_path)
     assert rollouts.groupby("step")["prompt"].nunique().to_dict() == {1: 4, 3: 4, 5: 4}, "one of each problem"
     assert len(rollouts) == 12
-
-
-# --- a library -------------------------------------------------------------------------------------------------
+    assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
 
 
 def test_in_a_few_lines_on_a_readers_model_and_data(tmp_path: Path) -> None:
@@ -317,9 +289,6 @@ def test_what_happens_between_steps_changes_nothing(tmp_path: Path) -> None:
     assert math.isfinite(trainer.evaluate()["eval_reward"]) and trainer.gate.state_dict() == before
 
 
-# --- what it says ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("loss_type", ["dr_grpo", "dapo"])
 def test_a_step_whose_completions_are_all_masked_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, loss_type: str
@@ -360,8 +329,6 @@ def test_a_models_own_generation_settings_do_not_bend_rollouts(
     assert "sampled with {'top_p': 0.9} but scored without" in caplog.text
 
 
-# --- errors ----------------------------------------------------------------------------------------------------
-
 SUMS = tiny.dataset().to_list()
 
 
@@ -374,9 +341,7 @@ SUMS = tiny.dataset().to_list()
         (tiny.dataset(3).to_iterable_dataset(), "3 training problems, but a step takes 4"),
         (DatasetDict(train=tiny.dataset()), r"is a DatasetDict: .*one of its splits"),
         ([{**row, "completions": ""} for row in SUMS], r"columns \['completions'\]"),
-        ([*SUMS, {"prompt": None, "answer": "1"}], "row 12: the prompt is None"),
         ([*SUMS, {"prompt": "1", "answer": None}], "row 12: the answer is None"),
-        (None, "train_dataset is a NoneType"),
     ],
 )
 def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Any, message: str) -> None:
@@ -387,16 +352,13 @@ def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Any, message: str)
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"num_generations": 1}, "at least 2 generations"),
         ({"num_iterations": 2}, "on-policy"),
         ({"steps_per_generation": 2, "gradient_accumulation_steps": 4}, "on-policy"),
         ({"max_completion_length": 11}, "budget 12 above max_completion_length=11"),
         ({"max_completion_length": None}, "set it to the largest budget"),
         ({"save_total_limit": 1}, "save_total_limit=1"),
-        ({"probe_every": 0}, "probe_every"),
         ({"temperature": 0.7}, "temperature=0.7: each phase has its own"),
         ({"recipe": "egrc"}, "recipe='egrc': give an egrc.controller.Recipe"),
-        ({"recipe": Recipe((Objective("train", 9),), trl={"epsilon_hihg": 1})}, "trl=.'epsilon_hihg'."),
     ],
 )
 def test_settings_that_cannot_be_trained_with(tmp_path: Path, settings: dict, message: str) -> None:
@@ -415,11 +377,7 @@ class Poison(transformers.TrainerCallback):
 
 
 def test_a_number_that_is_none_stops_the_run_before_the_update(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path / "gradient", single(), callbacks=[Poison()], max_steps=4)
+    trainer = tiny.trainer(tmp_path, single(), callbacks=[Poison()], max_steps=4)
     with pytest.raises(FloatingPointError, match="step 2: the gradient's norm is nan.*Lower learning_rate"):
         trainer.train()
     assert all(p.isfinite().all() for p in trainer.model.parameters())
-    trainer = tiny.trainer(tmp_path / "loss", single())
-    trainer._compute_loss = lambda model, inputs: torch.tensor(math.nan, requires_grad=True)
-    with pytest.raises(FloatingPointError, match="step 1: the loss is nan. Lower learning_rate"):
-        trainer.train()
