@@ -15,9 +15,7 @@ from egrc.objective import Objective
 COMPRESS, EXPLORE = Objective("compress", 100), Objective("explore", 50, temperature=1.2)
 entropies = st.lists(st.floats(0, 5), min_size=1, max_size=60)
 gates = st.builds(
-    lambda low, gap, flat, window, extra, switches, kind: kind(
-        low, low + gap, flat, window, window + extra, switches
-    ),
+    lambda low, gap, flat, window, extra, switches, kind: kind(low, low + gap, flat, window, window + extra, switches),
     st.floats(0.1, 1),
     st.floats(0.01, 1),
     st.sampled_from([0.0, 0.01, 0.5]),
