@@ -62,7 +62,6 @@ def test_thinking_that_the_prompt_began_is_counted_apart_and_graded_as_thinking(
         ([5, CLOSE, 6, CLOSE, 8, 9, END], True, (7, 4, 3, False)),  # the last one counts
         ([5, 6, 8], True, (3, 3, 0, True)),
         ([5, 6, END], True, (3, 3, 0, False)),  # ended without an answer
-        ([5, CLOSE], True, (2, 2, 0, True)),
         ([], True, (0, 0, 0, True)),
     ],
 )

@@ -15,7 +15,7 @@ from egrc.checks import ConfigError
 from egrc.evaluation.problems import Problem
 from egrc.evaluation.sampling import by_transformers
 from egrc.experiments import evaluations, examine
-from egrc.experiments.examine import Protocol, chosen, plan, prompt, run, who
+from egrc.experiments.examine import Protocol, chosen, plan, run, who
 from egrc.experiments.records import RecordError
 from egrc.worlds.pocket import Pocket
 from egrc.worlds.pocket.base import new_model
@@ -92,18 +92,6 @@ def test_the_same_problems_are_drawn_whatever_the_order_of_the_file(monkeypatch)
     assert chosen(world, "gsm8k", None, 0) == every[::-1]
 
 
-def test_real_problems_are_put_in_the_set_s_template():
-    problem = Problem("gsm8k/1", "What is 1 + 1?", ("2",), "", "gsm8k")
-    seen = []
-    chat = SimpleNamespace(apply_chat_template=lambda messages, **how: seen.append((messages, how)) or "asked")
-    pocket, smol, gpu = (SimpleNamespace(name=n, synthetic=n == "pocket") for n in ("pocket", "smol", "gpu"))
-    assert prompt(smol, problem, chat) == "asked" and prompt(pocket, problem, None) == problem.text
-    ((messages, how),) = seen
-    assert messages == [{"role": "user", "content": "What is 1 + 1?\n\nPut the final answer in \\boxed{}."}]
-    assert how == {"tokenize": False, "add_generation_prompt": True}
-    assert "Put the final answer in" in prompt(gpu, problem, None)
-
-
 @pytest.mark.parametrize(
     ("folder", "expected"),
     [("data/runs/pocket/egrc/seed-2/adapter", "egrc-seed-2"), ("my adapter", r"my-adapter-[0-9a-f]{8}")],
@@ -171,16 +159,6 @@ def test_synthetic_answers_are_graded_as_words():
     with examine.grader(SimpleNamespace(synthetic=True)) as pool:
         recorded = pool.grade([("2 so 3 # 5", ("5",)), ("2 # 4", ("5",)), ("no idea", ("5",))])
     assert [(g.correct, g.extracted) for g in recorded] == [(True, "5"), (False, "4"), (False, None)]
-
-
-def test_vllm_is_given_the_adapter_beside_the_base(tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(examine, "by_vllm", lambda *words: made.append(words))
-    (tmp_path / "adapter_config.json").write_text('{"r": 16}')
-    world, protocol = examine.scales.world("pocket"), replace(FEW, backend="vllm")
-    examine.load_backend(examine.Plan(world, tmp_path, protocol, [{"prompt": "1 ?"}], {}, tmp_path, tmp_path))
-    ((folder, tokenizer, dtype, length, adapter, rank),) = made
-    assert (folder, dtype, length, adapter, rank) == (world.policy_path(), "float32", 33, str(tmp_path), 16)
 
 
 @pytest.mark.e2e

@@ -122,19 +122,6 @@ def test_no_rollout_is_lost_or_made_twice(prompts: int, group: int, ranks: int, 
         assert at_once * times * ranks == prompts * group and at_once == (micro_batch or at_once)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"dtype": "float8"}, "choose one of float32, bfloat16"),
-        ({"vllm": "yes"}, "choose colocate or server"),
-        ({"batch": 1}, "no hardware setting .'batch'.: choose from .*micro_batch"),
-    ],
-)
-def test_hardware_settings_out_of_range(given: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Hardware().on(given)
-
-
 def test_bfloat16_checkpointing_and_micro_batches_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scale's precision and its way of saving memory, on a CPU and a tiny model: near what float32 gives."""
     torch.set_num_threads(1)
@@ -210,14 +197,6 @@ def test_only_what_follows_thinking_counts_and_a_hostile_rollout_costs_its_rewar
     assert world.correct.batch(list(graded), [["42", "forty-two"]] * len(graded)) == list(graded.values())
     assert world.correct.counts["time limit"] == 1
     world.correct.close()
-
-
-def test_token_classes_reach_to_the_heads_last_row() -> None:
-    made = tokenizer()
-    classes = Gpu().token_classes(made)
-    assert len(classes.ids) == Gpu.VOCABULARY
-    of = {t: classes.names[classes.ids[made.convert_tokens_to_ids(t)]] for t in ("Ġso", "7", "+", "x")}
-    assert of == {"Ġso": "connector", "7": "number", "+": "operator", "x": "other"}
 
 
 def test_problems_of_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,7 +297,6 @@ def test_settings_and_state_survive_json(objective):
         (lambda: Objective("train", 0), "budget L=0"),
         (lambda: Objective("train", 9, temperature=0), "temperature=0"),
         (lambda: Compress("compress", 9, r=0.0), "r=0.0"),
-        (lambda: Compress("compress", 9, beta=-1.0), "beta=-1.0"),
         (lambda: Compress("compress", 9, scale=0), "scale=0"),
         (lambda: Explore("explore", 9, length_weight=-1.0), "length_weight=-1.0"),
         (lambda: DaDler("truncate", 9, cut_at=-1.0), "cut_at=-1.0"),

@@ -173,9 +173,7 @@ def test_a_killed_rank_ends_the_run_clearly_and_it_goes_on(tmp_path: Path, capfd
     ("message", "lost"),
     [
         ("[gloo] Connection closed by peer [127.0.0.1]:1", True),
-        ("NCCL error: remote process exited or there was a network error", True),
         ("NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO): out of memory", False),
-        ("CUDA error: device-side assert triggered", False),
     ],
 )
 def test_a_fault_of_ones_own_is_not_blamed_on_another_rank(message, lost, tmp_path, monkeypatch):

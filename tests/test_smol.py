@@ -17,7 +17,6 @@ from egrc.checks import ConfigError
 from egrc.controller import EntropyGate, Recipe
 from egrc.evaluation.evaluate import evaluate
 from egrc.evaluation.problems import HANDMADE, VARIABLE, load
-from egrc.experiments import scales
 from egrc.experiments.fingerprint import folder_hash
 from egrc.methods.egrc import Compress, Explore
 from egrc.paths import DATA, ROOT
@@ -54,16 +53,6 @@ def test_problems_to_test_with_are_always_the_same_and_not_trained_on() -> None:
     assert sorted(first["prompt"]) == sorted(other["prompt"]) == sorted(searched["prompt"])
     with pytest.raises(ConfigError, match="choose test or search"):
         world.benchmarks(8, "train")
-
-
-def test_problems_come_from_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for split, n in (("train", 3), ("test", 2)):
-        rows = [f'{{"question": "{split} {i}?", "answer": "#### {i}"}}' for i in range(n)]
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    for world in (scales.world("smol"), Smol(tmp_path)):
-        assert {name: len(table) for name, table in world.benchmarks(9).items()} == {"gsm8k": 2}
-        assert sorted(world.train_problems(0)["answer"]) == [["0"], ["1"], ["2"]]
 
 
 def test_prompt_is_the_models_own_template(tokenizer: PreTrainedTokenizerBase) -> None:
