@@ -143,18 +143,6 @@ def test_a_stopped_evaluation_goes_on_and_equals_the_uninterrupted_one(small):
     assert progress[2] == ("evaluating", 0, 4), "what other settings left is not taken up"
 
 
-def test_two_processes_do_not_work_on_the_same(small, monkeypatch):
-    planned = small()
-
-    def second(_):
-        with pytest.raises(RecordError, match="another process is at work"):
-            run(planned)
-        return random_words(4)
-
-    monkeypatch.setattr(examine, "load_backend", second)
-    run(planned)
-
-
 def test_synthetic_answers_are_graded_as_words():
     with examine.grader(SimpleNamespace(synthetic=True)) as pool:
         recorded = pool.grade([("2 so 3 # 5", ("5",)), ("2 # 4", ("5",)), ("no idea", ("5",))])
