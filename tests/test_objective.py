@@ -239,6 +239,13 @@ def test_the_entropy_push_is_the_gradient_of_the_entropy_on_average():
     torch.testing.assert_close(push, torch.tensor([0.75, -0.25]) * math.log(3))
 
 
+def test_a_blend_gives_each_phase_its_share():
+    r, parts = rollouts((True, 10), (True, 30), (False, 5)), [(0.25, Shaped("a", 60, r=0.1)), (0.75, Explore("b", 60))]
+    blend = Blend("b", 60, 1.0, parts)
+    torch.testing.assert_close(blend.rewards(r), sum(w * p.rewards(r) for w, p in parts))
+    torch.testing.assert_close(advantages(blend, r), sum(w * advantages(p, r) for w, p in parts))
+
+
 @pytest.mark.parametrize("entropy, share", [(0.19, 0.3), (0.21, None)])
 def test_the_entropy_bonus_is_paid_below_its_threshold(entropy, share):
     logp, mask = torch.tensor([[-1.0, -9.0]]), torch.tensor([[1, 0]])

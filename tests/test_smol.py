@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from egrc.atomic import WriteError
 from egrc.checks import ConfigError
 from egrc.controller import EntropyGate, Recipe
 from egrc.evaluation.evaluate import evaluate
@@ -20,7 +19,6 @@ from egrc.evaluation.problems import HANDMADE, VARIABLE, load
 from egrc.experiments.fingerprint import folder_hash
 from egrc.methods.egrc import Compress, Explore
 from egrc.paths import DATA, ROOT
-from egrc.worlds import smol
 from egrc.worlds.smol import INSTRUCTION, PAD, Smol, prompt
 
 REAL = ROOT.parent / "shared" / "benchmarks"
@@ -68,14 +66,6 @@ def test_a_problem_cannot_leave_its_turn(pieces: list[str]) -> None:
     assert (text.count("<|im_start|>"), text.count("<|im_end|>")) == (3, 2)
 
 
-def test_probe_prefixes_stop_halfway() -> None:
-    prefixes, problems = Smol().probe_prefixes(), load(HANDMADE)
-    assert prefixes == Smol(REAL).probe_prefixes()  # the same on any data
-    for prefix, p in zip(prefixes, problems, strict=True):
-        half = prefix.removeprefix(prompt(p.text))
-        assert half != prefix and half and p.solution.startswith(half) and len(half) < 0.8 * len(p.solution)
-
-
 # --- the model ------------------------------------------------------------------------------------
 
 
@@ -107,22 +97,6 @@ class _Saved:
         (folder / "half").write_text("written")
         if self.error:
             raise self.error
-
-
-@pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")])
-def test_conversion_is_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None) -> None:
-    monkeypatch.setenv("EGRC_CACHE", str(tmp_path / "cache"))
-    for loader in (smol.AutoModelForCausalLM, smol.AutoTokenizer):
-        monkeypatch.setattr(loader, "from_pretrained", lambda *_, **__: _Saved(error))
-    if error:
-        with pytest.raises(WriteError, match="No space left.*EGRC_CACHE"):
-            Smol().policy_path()
-        assert not list((tmp_path / "cache").iterdir())
-        return
-    folder = Path(Smol().policy_path())
-    assert list((tmp_path / "cache").iterdir()) == [folder]
-    (folder / "half").write_text("kept")  # a second call converts nothing
-    assert Path(Smol().policy_path()) == folder and (folder / "half").read_text() == "kept"
 
 
 @pytest.mark.e2e

@@ -24,7 +24,7 @@ from egrc.controller import Recipe, replay
 from egrc.entropy import CLASSES, token_entropy
 from egrc.methods.ablations import EntropyBonus
 from egrc.methods.controls import ByLength, Soft
-from egrc.methods.egrc import Compress, Shaped, default_recipe
+from egrc.methods.egrc import Compress, default_recipe
 from egrc.objective import Objective, Rollouts
 from egrc.trainer import EGRCConfig, EGRCTrainer
 
@@ -74,22 +74,6 @@ def test_scores_equal_those_of_trls_fused_head(tmp_path: Path, temperature: floa
     seen = mask[:, -6:].bool()
     for mine, its in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(mine[seen], its[seen], rtol=1e-5, atol=1e-5)
-
-
-def test_group_advantages_equal_trls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer, seen = tiny.trainer(tmp_path, single(Shaped, r=0.1)), []
-    generate = GRPOTrainer._generate_and_score_completions
-
-    def capture(self, inputs):
-        output = generate(self, inputs)
-        seen.append(output["advantages"].clone())
-        return output
-
-    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", capture)
-    trainer.model.train()
-    output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    assert output["advantages"].any()
-    torch.testing.assert_close(output["advantages"], seen[0].unsqueeze(1).expand_as(output["advantages"]))
 
 
 def trained(folder: Path, recipe: Recipe, **settings: Any) -> tuple[EGRCTrainer, dict[str, torch.Tensor]]:
@@ -151,17 +135,6 @@ def test_an_entropy_bonus_is_added_to_the_advantages(tmp_path: Path) -> None:
         torch.testing.assert_close(advantages, expected)
     assert not any(weight.any() for name, weight in weights[0].items() if "lora_B" in name), "B starts at 0"
     assert any(weight.any() for name, weight in weights[1].items() if "lora_B" in name)
-
-
-def test_a_soft_gate_blends_advantages(tmp_path: Path) -> None:
-    recipe = tiny.recipe(gate=Soft, low=0.9, high=1.1)
-    trainer = tiny.trainer(tmp_path, recipe)
-    trainer.train()
-    steps, _, log = records(tmp_path)
-    assert steps["weight_compress"][0] == 1 and 0 < steps["weight_compress"][1] < 1
-    r, (a, b) = trainer._rollouts, log[1]["weights"]
-    compress, explore = (p.advantages(r, p.rewards(r)) for p in recipe.phases)
-    torch.testing.assert_close(trainer._advantages, a * compress + b * explore)
 
 
 def test_the_phase_sets_generation_scoring_and_rewards(run) -> None:
