@@ -77,7 +77,7 @@ def recipe(
 
 
 def trainer(folder: Path, recipe: Recipe, **settings: Any) -> Any:
-    """An EGRCTrainer on the tiny model, unless another is given: 12 problems, 4 a step, 4 rollouts each, in two micro-batches."""
+    """An EGRCTrainer on the tiny model, or another: 12 problems, 4 a step, 4 rollouts each, in two micro-batches."""
     from egrc.trainer import EGRCConfig, EGRCTrainer
 
     parts = ("train_dataset", "processing_class", "correct", "reward_funcs", "peft_config", "callbacks", "eval_dataset")
