@@ -42,6 +42,7 @@ class Squeeze(Objective):
 
     beta: float = 0.1  # DPO's
     length_weight: float = 1.0  # lambda
+    epsilon: float = EPSILON  # nats a token: what a redundant step's absence may cost the rest (source)
     trainer: ClassVar[str | None] = "egrc.methods.tokensqueeze_train:train"
 
     def __post_init__(self) -> None:
