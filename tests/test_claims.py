@@ -135,6 +135,17 @@ def test_what_pulls_on_connectors():
         assert found.estimate == pytest.approx(most) and found.by_seed == pytest.approx((most,) * 2)
 
 
+def test_a_study_is_all_there_at_the_seeds_that_it_asks_for(tmp_path):
+    """The main arms have more seeds than its other arms."""
+    asked = scales.study_runs("pocket", "dilemma")
+    for arm, seed in [("base", 0), *asked]:
+        synthetic.write_run(tmp_path, arm, seed, like=arm.split("-r")[0])
+    write_json(tmp_path / "pocket" / "world.json", {"base_best_temperature": synthetic.BEST})
+    assert not set(claims.verdicts("pocket", 3, tmp_path)["verdict"]) & {"not measured"}
+    shutil.rmtree(paths.run_folder(tmp_path, "pocket", *asked[-1]))
+    assert set(claims.verdicts("pocket", 3, tmp_path)["verdict"]) == {"not measured"}
+
+
 # --- claims 7 and 8: the runs themselves ---
 
 
@@ -289,6 +300,28 @@ def test_the_command_prints_a_line_per_reading_and_json_that_comes_back_the_same
     again = pd.DataFrame(rows, columns=list(COLUMNS)).astype(table.dtypes.to_dict())
     pd.testing.assert_frame_equal(again, table)
     assert table.set_index("reading").loc["1d", ["verdict", "note"]].tolist() == ["not supported", OPPOSITE]
+
+
+def test_in_short_a_claim_is_what_its_deciding_readings_say_together():
+    def line(reading, verdict, note="", primary=True, estimate=2.0):
+        numbers = {"estimate": estimate, "low": estimate - 1, "high": estimate + 1}
+        where = {"claim": int(reading[0]), "reading": reading, "primary": primary, "scale": "pocket"}
+        return where | numbers | {"quantity": f"quantity {reading}", "verdict": verdict, "note": note}
+
+    table = pd.DataFrame(
+        [
+            line("1a", "supported"), line("1b", "not supported", primary=False),
+            line("2a", "supported"), line("2b", "not supported", CROSSES, estimate=0.0),
+            line("3a", "supported"), line("3b", "not measured", "`this` makes it", estimate=np.nan),
+            line("4a", "premise absent", "nothing rose; seeds differ"),
+        ]
+    )  # fmt: skip
+    assert verdicts.sentences(table, dict(enumerate("_abcd"))) == [
+        "Claim 1, a: **supported** at scale pocket (quantity 1a: 2.0 [1.0, 3.0]).",
+        "Claim 2, b: **not supported** at scale pocket (quantity 2a: 2.0 [1.0, 3.0]; quantity 2b: 0.0 [-1.0, 1.0]).",
+        "Claim 3, c: **not measured** at scale pocket (quantity 3a: 2.0 [1.0, 3.0]; `this` makes it).",
+        "Claim 4, d: **premise absent** at scale pocket (nothing rose; quantity 4a: 2.0 [1.0, 3.0]).",
+    ]
 
 
 def test_markdown_has_a_line_per_reading_and_one_for_what_has_no_number(measured):
