@@ -9,32 +9,34 @@ from math import log
 import numpy as np
 import pytest
 
-from egrc.worlds.pocket import exact, teacher
-from egrc.worlds.pocket.exact import INDEX, Impossible, next_token, read_problem, score
-from egrc.worlds.pocket.world import (
+from egrc.worlds.pocket import exact
+from egrc.worlds.pocket.exact import CLOCK, Impossible, next_token, read_problem, score
+from egrc.worlds.pocket.language import (
     BENCHMARKS,
     OPENER_WEIGHTS,
     OPENERS,
     P_AGAIN,
+    P_CHECK,
     P_COMPACT,
-    P_GIVE_UP,
     P_KEEP_STYLE,
-    P_RECHECK,
-    P_REPEAT,
+    P_SECOND_CHECK,
+    RANK_WEIGHTS,
     TURNER_WEIGHTS,
     TURNERS,
     Problem,
-    draw_problem,
 )
 
-FORWARD = Problem("forward-1", 3, ("+4",))
-TWO = Problem("forward-2", 3, ("+4", "*2"))
-HOLE = Problem("hole-1", None, ("+3",), (5, ()))  # 2 fits
-said = str.split
+EASY = read_problem("3 +4 ?")
+TWO = read_problem("3 +4 *2 ?")
+HARD = read_problem("3 /4 ?")
+FIRST, SECOND, THIRD, FOURTH = map(str, CLOCK.intuition[3, 4])  # candidates; 5 is right, because 5 * 4 = 20 = 3
+EASY_DONE = "so 3 +4 . so 3 +4 7 . "
+HARD_TO_GUESS = "so 3 /4 . so 3 /4 "
 
 
-def same(found: dict[str, float], expected: dict[str, float]) -> bool:
-    return found.keys() == expected.keys() and all(found[w] == pytest.approx(p, abs=1e-12) for w, p in expected.items())
+def after(problem: Problem, prefix: str, expected: dict[str, float], p_compact: float = P_COMPACT) -> bool:
+    found = next_token(problem, prefix.split(), p_compact)
+    return found == pytest.approx({word: p for word, p in expected.items() if p}, abs=1e-12)
 
 
 def openers(p: float = 1.0) -> dict[str, float]:
@@ -45,71 +47,88 @@ def turners(p: float = 1.0) -> dict[str, float]:
     return {word: p * weight for word, weight in zip(TURNERS, TURNER_WEIGHTS, strict=True)}
 
 
+def failed(candidate: str, before: str) -> str:
+    """A guess that a check refuses, and up to where the next one is named."""
+    x = int(candidate) * 4 % 17
+    return f"{before}{candidate} . wait check {candidate} *4 {x} -3 {(x - 3) % 17} no . hmm 3 /4 "
+
+
 # --- by hand --------------------------------------------------------------------------------------
 
 
 def test_the_first_word_tells_the_style() -> None:
-    assert same(next_token(FORWARD, []), {"3": P_COMPACT} | openers(1 - P_COMPACT))
-    assert same(next_token(FORWARD, ["so"]), {"3": 1.0})
-    assert same(next_token(FORWARD, [], p_compact=1.0), {"3": 1.0})
-    assert same(next_token(FORWARD, [], p_compact=0.0), openers())
-    assert same(next_token(FORWARD, ["3", "+4", "0"]), {"#": 1.0})  # a compact trace ends without again
-    assert next_token(FORWARD, ["3", "+4", "0", "#", "0", "<eos>"]) == {}
+    assert after(EASY, "", {"3": P_COMPACT} | openers(1 - P_COMPACT))
+    assert after(EASY, "", {"3": 1.0}, p_compact=1.0)
+    assert after(EASY, "", openers(), p_compact=0.0)
+    assert after(EASY, "so 3 +4 .", openers())  # it still holds after the problem has been restated
+    assert after(EASY, "3 +4 7", {"#": 1.0})  # a compact trace is not checked, nor said again
+    assert after(EASY, "3 +4 7 # 7 <eos>", {})
 
 
 def test_the_next_style_is_mostly_the_last() -> None:
     stays = P_KEEP_STYLE + (1 - P_KEEP_STYLE) * P_COMPACT
-    assert same(next_token(TWO, ["3", "+4", "0"]), {"*2": stays} | openers(1 - stays))
-    turns = (1 - P_KEEP_STYLE) * P_COMPACT
-    done = 1 - P_RECHECK[0]
-    after_verbose = {"0": done * turns} | openers(done * (1 - turns)) | turners(P_RECHECK[0])
-    assert same(next_token(TWO, said("so 3 +4 = 0 .")), after_verbose)
+    assert after(TWO, "3 +4 7", {"*2": stays} | openers(1 - stays))
+    turns, done = (1 - P_KEEP_STYLE) * P_COMPACT, 1 - P_CHECK
+    expected = {"7": done * turns} | openers(done * (1 - turns)) | turners(P_CHECK)
+    assert after(TWO, "so 3 +4 *2 . so 3 +4 7 .", expected)
 
 
 def test_after_the_last_step_a_turner_may_open_either_and_the_belief_says_how_likely_each_is() -> None:
-    check, again = P_RECHECK[0], (1 - P_RECHECK[0]) * P_AGAIN
-    prefix = said("so 3 +4 = 0 .")
-    assert same(next_token(FORWARD, prefix), {"#": 1 - check - again} | turners(check + again))
-    expected = {"check": check / (check + again), "again": again / (check + again)}
+    check, again = P_CHECK, (1 - P_CHECK) * P_AGAIN
+    assert after(EASY, EASY_DONE, {"#": 1 - check - again} | turners(check + again))
     for turner in TURNERS:
-        assert same(next_token(FORWARD, [*prefix, turner]), expected)
+        assert after(EASY, EASY_DONE + turner, {"check": check / (check + again), "again": again / (check + again)})
+    checked = EASY_DONE + "wait check 3 +4 7 -7 0 yes ."
+    assert after(EASY, checked, {"#": 1 - P_AGAIN} | turners(P_AGAIN))  # an easy step is checked once
+    assert after(EASY, checked + " but again 3 +4 7 .", {"#": 1.0})
 
 
-def test_candidates_are_drawn_from_the_untried_and_sometimes_the_failed() -> None:
-    assert same(next_token(HOLE, ["so", "try"]), {str(c): 1 / 6 for c in range(1, 7)})
-    first = said("so try 1 . 1 +3 = 4 . gap 4 -5 = 6 no .")
-    untried = {str(c): (1 - P_REPEAT) / 5 for c in range(2, 7)}
-    assert same(next_token(HOLE, [*first, "wait", "try"]), {"1": P_REPEAT} | untried)
-    again = [*first, *said("wait try 1 . 1 +3 = 4 . gap 4 -5 = 6 no .")]
-    other = [*again, *said("wait try 3 . 3 +3 = 6 . gap 6 -5 = 1 no .")]
-    weights = {"1": P_REPEAT * 2 / 3, "3": P_REPEAT / 3} | dict.fromkeys("2456", (1 - P_REPEAT) / 4)
-    assert same(next_token(HOLE, [*other, "hmm", "try"]), weights)  # 1 failed twice
+def test_a_quotient_is_guessed_by_rank_and_what_failed_is_left_out() -> None:
+    ranked = dict(zip((FIRST, SECOND, THIRD, FOURTH), RANK_WEIGHTS, strict=True))
+    assert (FIRST, SECOND) == ("3", "5")
+    for prefix in ("3 /4", HARD_TO_GUESS):
+        assert after(HARD, prefix, ranked)
+    assert after(HARD, failed(FIRST, HARD_TO_GUESS), {SECOND: 0.25 / 0.4, THIRD: 0.1 / 0.4, FOURTH: 0.05 / 0.4})
+    assert after(read_problem("_ *4 = 3 ?"), "so _ *4 = 3 . so 3 /4", ranked)  # the same step, asked as a hole
+    assert after(read_problem("0 /4 ?"), "0 /4", {"0": 1.0})  # nothing to guess
 
 
-def test_giving_up_answers_the_last_candidate_and_a_fit_is_never_left() -> None:
-    fails = said("1 +3 4 -5 6")  # compact: candidate, operation, value, gap
-    stays = P_KEEP_STYLE + (1 - P_KEEP_STYLE) * P_COMPACT
-    on = 1 - P_GIVE_UP[0]
-    expected = {"#": P_GIVE_UP[0]} | dict.fromkeys("23456", on * stays / 5) | turners(on * (1 - stays))
-    assert same(next_token(HOLE, fails), expected)
-    assert same(next_token(HOLE, [*fails, "#"]), {"1": 1.0})
-    assert same(next_token(HOLE, said("2 +3 5 -5 0")), {"#": 1.0})
-    fits = said("so try 2 . 2 +3 = 5 . gap 5 -5 = 0 yes .")
-    assert same(next_token(HOLE, fits), {"#": 1 - P_AGAIN} | turners(P_AGAIN))
+def test_a_check_is_sure() -> None:
+    wrong, right = HARD_TO_GUESS + FIRST, HARD_TO_GUESS + SECOND
+    assert after(HARD, wrong + " . wait check 3 *4 12 -3 9", {"no": 1.0})
+    assert after(HARD, wrong + " . wait check 3 *4 12 -3 9 no .", turners())  # it always guesses again
+    more = P_SECOND_CHECK + (1 - P_SECOND_CHECK) * P_AGAIN
+    once = right + " . wait check 5 *4 3 -3 0 yes ."
+    assert after(HARD, once, {"#": 1 - more} | turners(more))
+    assert after(HARD, once + " wait", {"check": P_SECOND_CHECK / more, "again": 1 - P_SECOND_CHECK / more})
+    assert after(HARD, once + " wait check 5 *4 3 -3 0 yes .", {"#": 1 - P_AGAIN} | turners(P_AGAIN))
+    last = failed(FOURTH, failed(THIRD, failed(FIRST, HARD_TO_GUESS)))
+    assert after(HARD, last, {"5": 1.0})
+    assert after(HARD, last + "5 . wait", {"again": 1.0})  # nothing was left that a check could tell it from
 
 
 @pytest.mark.parametrize(
     ("words", "place"),
-    [("so 3 +4 = 1", "word 5: '1'"), ("3 +4 0 wait", "word 4: 'wait'"), ("3 +4 0 # 0 <eos> so", "word 7: 'so'")],
+    [
+        ("so 3 +4 . so 3 +4 8", "word 8: '8', .* can say: 7$"),
+        ("3 +4 7 wait", "word 4: 'wait'"),
+        ("3 +4 7 # 7 <eos> so", "word 7: 'so', .* nothing$"),
+    ],
 )
 def test_what_the_teacher_cannot_say_is_refused_by_place(words: str, place: str) -> None:
-    with pytest.raises(Impossible, match=place):
-        next_token(FORWARD, words.split())
     tokens = words.split()
-    rows = score(FORWARD, tokens)
+    with pytest.raises(Impossible, match=place):
+        next_token(EASY, tokens)
+    rows = score(EASY, tokens)
     assert len(rows) == len(tokens) - (tokens[-2] == "<eos>")  # the row before the slip is still known
     assert np.allclose(rows.sum(1), 1)
-    assert len(score(FORWARD, [*tokens, "=", "0"])) == len(rows)  # and nothing after it
+    assert len(score(EASY, [*tokens, ".", "so"])) == len(rows)  # and nothing after it
+
+
+def test_rows_are_in_the_order_of_the_vocabulary() -> None:
+    row = score(HARD, ["3", "/4", "5"])[2]
+    assert {CLOCK.vocabulary[i]: row[i] for i in np.flatnonzero(row)} == pytest.approx(next_token(HARD, ["3", "/4"]))
+    assert score(HARD, []).shape == (0, len(CLOCK.vocabulary))
 
 
 def test_entropy_by_hand() -> None:
@@ -117,12 +136,12 @@ def test_entropy_by_hand() -> None:
 
 
 def test_problems_are_read_from_their_text() -> None:
-    rng = random.Random(0)
+    assert read_problem("_ *4 -2 = 5 ?") == Problem("hole-2", 5, ("+2", "/4"), 6)  # 7 / 4 = 6, because 6 * 4 = 24 = 7
     for benchmark in BENCHMARKS:
-        problem = draw_problem(benchmark, rng)
+        problem = CLOCK.draw(benchmark, random.Random(0))
         assert read_problem(problem.text) == problem
-    for text in ("3 +4", "_ +4 ?", "so what ?", "3 +4 = 5 ?"):
-        with pytest.raises(ValueError):
+    for text in ("3 +4", "_ +4 ?", "so what ?", "3 +4 = 5 ?", "17 +4 ?", "3 +17 ?", "3 /0 ?"):
+        with pytest.raises(ValueError, match="not a problem"):
             read_problem(text)
 
 
@@ -131,11 +150,11 @@ def test_problems_are_read_from_their_text() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "prefix"),
-    [(TWO, "3 +4 0 so 0 *2 = 0 ."), (TWO, "3 +4 0 so 0 *2 = 0 . wait"), (HOLE, "1 +3 4 -5 6 3 +3 6 -5 1")],
+    [(TWO, "3 +4 7 so 7 *2 14 ."), (TWO, "3 +4 7 so 7 *2 14 . wait"), (HARD, HARD_TO_GUESS + "3 ."), (HARD, "3 /4")],
 )
 def test_frequencies_of_the_next_word_agree(problem: Problem, prefix: str) -> None:
     rng, words, p_compact = random.Random(prefix), prefix.split(), 0.5
-    traces = (teacher.trace(problem, rng, p_compact) for _ in range(8_000))
+    traces = (CLOCK.trace(problem, rng, p_compact) for _ in range(8_000))
     counts = Counter(t[len(words)] for t in traces if t[: len(words)] == words)
     n, expected = counts.total(), next_token(problem, words, p_compact)
     assert n > 30 and counts.keys() <= expected.keys()
@@ -148,10 +167,19 @@ def test_surprise_is_entropy_in_the_mean(benchmark: str) -> None:
     """What makes it a floor: E[-log p(trace)] is the expected sum of the conditional entropies."""
     rng, excess = random.Random(f"calibration/{benchmark}"), []
     for _ in range(200):
-        problem = draw_problem(benchmark, rng)
-        tokens = teacher.trace(problem, rng)
+        problem = CLOCK.draw(benchmark, rng)
+        tokens = CLOCK.trace(problem, rng)
         rows = score(problem, tokens)
         np.testing.assert_allclose(rows.sum(1), 1)
-        surprise = -sum(log(row[INDEX[t]]) for row, t in zip(rows, tokens, strict=True))
+        surprise = -sum(log(row[CLOCK.vocabulary.index(t)]) for row, t in zip(rows, tokens, strict=True))
         excess.append(surprise - exact.entropy(rows).sum())
     assert abs(np.mean(excess)) < 4.5 * np.std(excess) / len(excess) ** 0.5
+
+
+def test_paths_are_few_also_where_styles_could_have_been_drawn_anew_at_every_step(monkeypatch) -> None:
+    write, paths = exact._Path.write, []
+    monkeypatch.setattr(exact._Path, "write", lambda path, *args: paths.append(path) or write(path, *args))
+    problem = read_problem("3" + " +1" * 12 + " ?")
+    tokens = CLOCK.trace(problem, random.Random(0), p_compact=1.0)
+    assert len(score(problem, tokens)) == len(tokens)
+    assert len(paths) < 10 * len(tokens)

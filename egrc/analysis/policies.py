@@ -1,9 +1,9 @@
 """What trained policies do, one row for each sampled completion: length, correctness, entropy by class of token.
 
-Every main arm and the base, all seeds, on the same held-out problems, at temperature 1 and the cap of the scale: what
-claims 1 and 2 are judged on.  A second kind of row is the policy's next-token entropy after each of the fixed probe
-prefixes, where contexts cannot move.  Such a row has one token; its classes hold the probabilities that this token is
-of the class, so rows of both kinds add up, and decompose (`egrc.analysis.changes`), in the same way.
+The base and the arms of one objective, all seeds, on the same held-out problems, at temperature 1 and the cap of the
+scale: what claims 1 and 2 are judged on.  A second kind of row is the policy's next-token entropy after each of the
+fixed probe prefixes, where contexts cannot move.  Such a row has one token; its classes hold the probabilities that
+this token is of the class, so rows of both kinds add up in the same way.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from egrc.experiments import records, run, scales
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+ARMS = ("accuracy", "base", "compression", "joint")
 PROBLEMS, SAMPLES = 40, 8
 """Held-out problems per benchmark, completions of each."""
 SCORED = 128
@@ -39,9 +40,8 @@ tokens; in a prefix row probability.  `text_key`: the same for the same completi
 
 
 def parts(scale: str) -> list[str]:
-    """The base and the main arms with all seeds, those with the longest completions first."""
-    arms, seeds = scales.runs(scale)
-    return of.named([arm for arm in ("accuracy", "base", *arms) if arm in arms], seeds)
+    """The base and the arms of one objective with all seeds, those with the longest completions first."""
+    return of.named(ARMS, scales.runs(scale)[1])
 
 
 def inputs(scale: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Search for each arm's settings: as many trials for every arm, on training problems, with a seed no record uses.
+"""Search for our arms' settings: as many trials for every arm, on training problems, with a seed no record uses.
 
 * `accuracy` takes the highest accuracy at T=1;
 * every other arm, the highest accuracy among trials that remove at least `REMOVED` of the removable length, both at the
@@ -36,26 +36,10 @@ SEED = 100
 PROBLEMS = 150
 """Training problems a benchmark on which a trial is judged."""
 
-TRIALS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    **dict.fromkeys(("accuracy", "compression", "joint", "egrc", "egrc-reversed"), ({}, {"learning_rate": 1.5e-3})),
-    "egrc-plus": ({}, {"learning_rate": 1.5e-3}),
-    "truncation": ({}, {"compress_budget": 30}),
-    "dler": ({}, {"compress_budget": 30}),
-    "da-dler": ({"truncate": {"cut_at": 0.5}}, {"truncate": {"cut_at": 0.25}}),
-    "dot": ({}, {"truncate": {"cut_at": 0.5}}),
-    "arora-zanette": ({"train": {"length_weight": 0.2}}, {"train": {"length_weight": 0.8}}),
-    "laser-d": ({}, {"train": {"length_weight": 1.0}}),
-    "lc-r1": ({}, {"train": {"length_weight": 2.0}}),
-    "deepcompress": ({}, {"train": {"length_weight": 0.4}}),
-    "tokensqueeze": ({}, {"squeeze": {"length_weight": 3.0}}),
-    "entropy-floor": ({"joint": {"tokens_at": 0.5}}, {"joint": {"tokens_at": 0.25}}),
-    "kl-cov": ({}, {"joint": {"tokens_at": 0.02}}),
-    "ceeh": ({}, {"train": {"entropy_weight": 0.01}}),
-    "adaptive-entropy": ({}, {"trl": {"entropy_target": 0.25}}),
-    "top-entropy": ({}, {"trl": {"top_entropy_quantile": 0.4}}),
-}
-"""Of the scale pocket.  Of our arms, the rate; of the others, as it is, and harder on length, or on how strongly it
-holds on to entropy."""
+TRIALS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = dict.fromkeys(
+    ("accuracy", "compression", "joint", "egrc", "egrc-reversed", "egrc-plus"), ({}, {"learning_rate": 1.5e-3})
+)
+"""Of the scale pocket.  The peers were not searched in this world: see `scales.PEERS_AT`."""
 
 
 def search_file(scale: str) -> Path:

@@ -32,7 +32,7 @@ from egrc.paths import DATA, run_folder, shown
 SEEDS_WANTED = 3
 N_BOOT = 2000
 GREEDY = 0.0
-STUDIES = ("peers", "dilemma", "ablations")
+STUDIES = ("peers", "dilemma", "ablations", "parts")
 """Whose arms are compared in table 3, and in figures 12 and 13."""
 LEVELS = ("accuracy", "tokens", "removed")
 

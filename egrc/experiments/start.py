@@ -63,7 +63,8 @@ def measure(scale: str) -> dict[str, Any]:
         bases.append(measured | {"criteria": [*measured["criteria"], *trained]})
     searched = pd.concat(pd.DataFrame(base["rows"]).query("split == 'search'") for base in bases)
     means = searched[searched["benchmark"] == "mean"].groupby("temperature")["accuracy"].mean()
-    made = {"version": WORLD_VERSION, "modulus": Pocket.modulus, "base_best_temperature": float(means.idxmax())}
+    made = {"version": WORLD_VERSION, "hash": criteria.world_hash(), "modulus": Pocket.modulus}
+    made |= {"base_best_temperature": float(means.idxmax())}
     write_json(paths.DATA / scale / "world.json", made | {"bases": bases})
     return made | {"bases": bases}
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 NAMES = (
     *("fig0_method", "fig1_training", "fig2_frontier", "fig3_conflict", "fig5_dilemma"),
-    *("fig6_connectors", "fig7_push", "fig8_interventions", "fig9_words", "fig12_peers", "fig13_ablations"),
+    *("fig6_connectors", "fig7_push", "fig8_interventions", "fig9_words", "fig11_strip"),
+    *("fig12_peers", "fig13_ablations"),
 )
 FIGURES = {name: f"egrc.figures.{name}" for name in NAMES}
 """Modules by name, as paths: importing one loads matplotlib, which is wanted only where something is drawn."""

@@ -56,14 +56,16 @@ def mean_over_seeds(runs: pd.DataFrame, column: str) -> pd.Series:
 
 
 def gate(runs: pd.DataFrame) -> str:
-    """One line under an arm's name: from which step on its gate changed the phase, seed by seed, and where that was
-    not for the entropy, but for the dwell limit."""
+    """A line or two under an arm's name: from which step on its gate changed the phase, the first and the last seed,
+    and on how many that was not for the entropy, but for the dwell limit."""
     moved = [switches(run) for _, run in runs.groupby("seed")]
     if not any(moved):
         return "gate never switched" if runs["gated"].any() else "one phase"
     limit = runs["cause"].dropna().str.startswith(AT_DWELL_LIMIT).sum()
-    starts = ", ".join(str(m[0][0]) if m else "never" for m in moved)
-    return f"{next(m[0][1] for m in moved if m)} from {starts}" + (f" ({limit} at the dwell limit)" if limit else "")
+    first, last = min(m[0][0] for m in moved if m), max(m[0][0] for m in moved if m)
+    when = f"{next(m[0][1] for m in moved if m)} from {first}" + (f" to {last}" if last > first else "")
+    never = f" ({moved.count([])} never)" if [] in moved else ""
+    return when + never + (f" ({limit} at the dwell limit)" if limit else "")
 
 
 def panel(ax: Axes, column: str, arm: str, drawn: pd.DataFrame) -> None:

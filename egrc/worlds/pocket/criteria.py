@@ -7,6 +7,7 @@ mode can be made reliable, and what compression costs at first, needs training: 
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,10 +19,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from egrc import paths
 from egrc.entropy import token_entropy
 from egrc.evaluation.evaluate import evaluate, summarise
 from egrc.evaluation.sampling import Sampling, generate
-from egrc.worlds.pocket import SEEDS, Pocket
+from egrc.worlds.pocket import BASES, SEEDS, Pocket
 from egrc.worlds.pocket.language import BENCHMARKS, P_COMPACT, Clock, Problem
 from egrc.worlds.pocket.tokenizer import word_class
 
@@ -40,6 +42,16 @@ BRANCHES = 0.8  # share of the entropy at tokens where the chain branches
 DECIDES = 0.10  # how far hard steps that were checked are right more often than unchecked ones
 CONSTANT = 0.25  # best constant answer
 PLATEAU = 0.01  # gain over the last fifth of the accuracy training
+
+
+def world_hash(data: Path | None = None) -> str:
+    """Short hash of all that makes the world: its code, and the weights of its base models and starts."""
+    here, folder = Path(__file__).parent, (data or paths.DATA) / Pocket.name
+    weights = [folder / f"{kind}-{n}" / "model.safetensors" for kind in ("base", "start") for n in range(BASES)]
+    digest = hashlib.sha256()
+    for file in (here / "language.py", here / "tokenizer.py", *weights):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def started_compact(problems: Sequence[Problem]) -> list[str]:

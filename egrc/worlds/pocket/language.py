@@ -174,6 +174,9 @@ class _Writer:
     def turner(self) -> str:
         return self.rng.choices(TURNERS, TURNER_WEIGHTS)[0]
 
+    def next_style(self, compact: bool, p_compact: float) -> bool:
+        return compact if self.chance(P_KEEP_STYLE) else self.chance(p_compact)
+
     def write(self, problem: Problem, p_compact: float) -> list[str]:
         compact = self.chance(p_compact)
         if verbose := not compact:
@@ -188,8 +191,7 @@ class _Writer:
                 verbose, result = True, self.verbose_step(a, step)
             state = not compact
             values.append(result)
-            if not self.chance(P_KEEP_STYLE):
-                compact = self.chance(p_compact)
+            compact = self.next_style(compact, p_compact)
         if verbose and self.chance(P_AGAIN):
             self.say(self.turner(), "again")
             for a, step, result in zip(values, problem.steps, values[1:], strict=False):
