@@ -252,14 +252,15 @@ def test_in_short_a_claim_is_what_its_deciding_readings_say_together():
             line("1a", "supported"), line("1b", "not supported", primary=False),
             line("2a", "supported"), line("2b", "not supported", CROSSES, estimate=0.0),
             line("3a", "supported"), line("3b", "not measured", "`this` makes it", estimate=np.nan),
-            line("4a", "premise absent", "nothing rose; seeds differ"),
+            line("4a", "not measured", "`that` makes it", estimate=np.nan),
+            line("4b", "premise absent", "nothing rose; seeds differ"),
         ]
     )  # fmt: skip
     assert verdicts.sentences(table, dict(enumerate("_abcd"))) == [
         "Claim 1, a: **supported** at scale pocket (quantity 1a: 2.0 [1.0, 3.0]).",
         "Claim 2, b: **not supported** at scale pocket (quantity 2a: 2.0 [1.0, 3.0]; quantity 2b: 0.0 [-1.0, 1.0]).",
         "Claim 3, c: **not measured** at scale pocket (quantity 3a: 2.0 [1.0, 3.0]; `this` makes it).",
-        "Claim 4, d: **premise absent** at scale pocket (nothing rose; quantity 4a: 2.0 [1.0, 3.0]).",
+        "Claim 4, d: **premise absent** at scale pocket (nothing rose; `that` makes it; quantity 4b: 2.0 [1.0, 3.0]).",
     ]
 
 

@@ -73,7 +73,7 @@ def sentences(table: pd.DataFrame, words: Mapping[int, str]) -> list[str]:
     said, worst = [], (NOT_SUPPORTED, ABSENT, NOT_TESTABLE, NOT_MEASURED, SUPPORTED)
     for (scale, claim), lines in _brief(table[table["primary"]]).groupby(["scale", "claim"], sort=False):
         verdict = min(lines["verdict"], key=worst.index)
-        parts = [lines["note"].iloc[0].split("; ")[0]] if verdict == ABSENT else []
+        parts = [note.split("; ")[0] for note in lines.loc[lines["verdict"] == ABSENT, "note"].head(1)]
         for _, line in lines.iterrows():
             parts.append(f"{line['quantity']}: {interval(line)}" if interval(line) else line["note"])
         said.append(f"Claim {claim}, {words[claim]}: **{verdict}** at scale {scale} ({'; '.join(parts)}).")
