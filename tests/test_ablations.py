@@ -96,6 +96,22 @@ def test_what_an_ablation_changes_comes_from_the_settings() -> None:
     assert all(len(ablations.changed("pocket", arm)) for arm in study)
 
 
+def test_a_signal_is_useful_where_it_is_below_half_of_its_start_before_the_length_on_every_seed():
+    """From step 9 on the entropy is 0.  Its means over 8 steps are 1, 7/8, ..., and below 1/2 first with 5 zeros: at
+    step 13.  No connector is said after step 4; the probe is read every tenth step, and is 0 from step 11 on."""
+    steps = pd.DataFrame({"step": range(1, 31)} | dict.fromkeys(ablations.SIGNALS, 1.0))
+    steps.loc[steps["step"] > 8, "entropy"] = 0.0
+    steps.loc[steps["step"] > 10, ["probe_entropy", "tokens_mean"]] = 0.0
+    steps.loc[steps["step"] % 10 != 1, "probe_entropy"] = math.nan
+    steps.loc[steps["step"] > 4, "entropy_connector"] = math.nan
+    runs = [pd.Series({"scale": "pocket", "seed": seed, "steps": of}, dtype=object)
+            for seed, of in enumerate((steps, steps.assign(probe_entropy=1.0)))]  # fmt: skip
+    table = ablations.crossings(runs)
+    assert table["seed 0"].dropna().to_dict() == {"entropy": 13, "probe_entropy": 11, "tokens_mean": 15}
+    assert table["seed 1"].dropna().to_dict() == {"entropy": 13, "tokens_mean": 15}
+    assert table.index[table["useful"]].tolist() == ["entropy"]
+
+
 @pytest.mark.parametrize(
     ("phases", "begins"), [("cccee", [(4, "e")]), ("ccccc", []), ("ceecc", [(2, "e"), (4, "c")]), ("c", [])]
 )

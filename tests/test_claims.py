@@ -92,6 +92,17 @@ def test_the_frontier_of_the_staged_way():
     assert np.isnan(apart.estimate) and apart.note.count("share no length") == 1
 
 
+def test_a_study_is_all_there_at_the_seeds_that_it_asks_for(tmp_path):
+    """The main arms have more seeds than its other arms."""
+    asked = scales.study_runs("pocket", "dilemma")
+    for arm, seed in [("base", 0), *asked]:
+        synthetic.write_run(tmp_path, arm, seed, like=arm.split("-r")[0])
+    write_json(tmp_path / "pocket" / "world.json", {"base_best_temperature": synthetic.BEST})
+    assert not set(claims.verdicts("pocket", 3, tmp_path)["verdict"]) & {"not measured"}
+    shutil.rmtree(paths.run_folder(tmp_path, "pocket", *asked[-1]))
+    assert set(claims.verdicts("pocket", 3, tmp_path)["verdict"]) == {"not measured"}
+
+
 def rollouts(on_top=range(20)):
     """Problems of ten tokens, two of them connectors; two have the highest entropy: the connectors, or two others."""
     nats = {True: [2.0] * 2 + [0.1] * 8, False: [0.1] * 2 + [2.0] * 2 + [0.1] * 6}
@@ -228,6 +239,29 @@ def test_nothing_measured_is_no_verdict_but_names_the_command(tmp_path):
     assert notes["8c"] == "`python -m egrc sweep --scale pocket` makes it"
     for name, reading in {"policies": "1a", "interventions": "4a", "tug": "5a"}.items():
         assert notes[reading] == f"`python -m egrc measure {name} --scale pocket` makes it"
+
+
+def test_in_short_a_claim_is_what_its_deciding_readings_say_together():
+    def line(reading, verdict, note="", primary=True, estimate=2.0):
+        numbers = {"estimate": estimate, "low": estimate - 1, "high": estimate + 1}
+        where = {"claim": int(reading[0]), "reading": reading, "primary": primary, "scale": "pocket"}
+        return where | numbers | {"quantity": f"quantity {reading}", "verdict": verdict, "note": note}
+
+    table = pd.DataFrame(
+        [
+            line("1a", "supported"), line("1b", "not supported", primary=False),
+            line("2a", "supported"), line("2b", "not supported", CROSSES, estimate=0.0),
+            line("3a", "supported"), line("3b", "not measured", "`this` makes it", estimate=np.nan),
+            line("4a", "not measured", "`that` makes it", estimate=np.nan),
+            line("4b", "premise absent", "nothing rose; seeds differ"),
+        ]
+    )  # fmt: skip
+    assert verdicts.sentences(table, dict(enumerate("_abcd"))) == [
+        "Claim 1, a: **supported** at scale pocket (quantity 1a: 2.0 [1.0, 3.0]).",
+        "Claim 2, b: **not supported** at scale pocket (quantity 2a: 2.0 [1.0, 3.0]; quantity 2b: 0.0 [-1.0, 1.0]).",
+        "Claim 3, c: **not measured** at scale pocket (quantity 3a: 2.0 [1.0, 3.0]; `this` makes it).",
+        "Claim 4, d: **premise absent** at scale pocket (nothing rose; `that` makes it; quantity 4b: 2.0 [1.0, 3.0]).",
+    ]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ the number of comparisons: of twenty ablations that change nothing, one is expec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +166,24 @@ def moved(run: Record, phase: str) -> float:
     where the run has no such phase."""
     entropy, window = run.steps.loc[run.steps["phase"] == phase, "entropy"], run.config.recipe.gate.window
     return float(entropy.tail(window).mean() - entropy.head(window).mean())
+
+
+SIGNALS = (
+    *("entropy", "entropy_connector", "entropy_number", "entropy_operator", "entropy_other", "probe_entropy"),
+    "tokens_mean",
+)
+"""Columns of steps.csv that a gate could go by; the last one is the length."""
+
+
+def crossings(runs: Iterable[Record]) -> pd.DataFrame:
+    """Where each signal is first below the gate's `low` of its start: index signal, a column of steps for each seed
+    (empty: nowhere), and `useful`: before the length on every seed.  Smoothed as the gate does, the probe as read."""
+    found = {}
+    for run in runs:
+        gate, steps = scales.SCALES[run.scale].lengths.gate, run.steps.set_index("step")[list(SIGNALS)]
+        smoothed = steps.rolling(gate.window).mean().assign(probe_entropy=steps["probe_entropy"])
+        below = smoothed < gate.low * smoothed.bfill().iloc[0]
+        found[f"seed {run.seed}"] = below.idxmax().where(below.any())
+    table = pd.DataFrame(found)
+    first = table.fillna(np.inf)
+    return table.astype("Int64").assign(useful=first.lt(first.loc["tokens_mean"]).all(axis="columns"))

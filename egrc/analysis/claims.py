@@ -32,7 +32,7 @@ from egrc.analysis import rows as checked
 from egrc.analysis.bounds import NOT_BELOW, REMOVED, WORST
 from egrc.analysis.measure import NotMade
 from egrc.analysis.shown import Shown
-from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, judged, markdown, text
+from egrc.analysis.verdicts import NOT_MEASURED, NOT_TESTABLE, Answer, judged, markdown, sentences, text
 from egrc.checks import ConfigError
 from egrc.evaluation.intervals import N_BOOT, estimate, t_quantile
 from egrc.experiments import records, scales
@@ -84,11 +84,11 @@ def _tug(scale: str, data: Path) -> pd.DataFrame:
 
 
 def _recorded(arms: Iterable[str], scale: str, data: Path, study: str = "") -> list[records.Record]:
-    """The records of some arms, and of all arms of a study, at all seeds of the scale."""
+    """The records of some arms, at all seeds of the scale; without arms, of a study, at those that it asks for."""
     if study and study not in scales.SCALES[scale].studies:
         raise NotMade(f"scale {scale} has no study of it")
-    arms = arms or scales.study(scale, study)
-    folders = [paths.run_folder(data, scale, arm, seed) for arm in arms for seed in scales.runs(scale)[1]]
+    runs = [(arm, seed) for arm in arms for seed in scales.runs(scale)[1]] or scales.study_runs(scale, study)
+    folders = [paths.run_folder(data, scale, arm, seed) for arm, seed in runs]
     if not all((folder / "run.json").is_file() for folder in folders):
         raise NotMade(f"`python -m egrc sweep --scale {scale}{study and f' --study {study}'}` makes it")
     return [records.Record.load(folder) for folder in folders]
@@ -326,3 +326,9 @@ def show(table: pd.DataFrame) -> Shown:
     """`verdicts` for a terminal (its text), a notebook and a file (its Markdown)."""
     words = {number: claim.words for number, claim in CLAIMS.items()}
     return Shown(text(table, words), markdown=markdown(table, words))
+
+
+def in_short(table: pd.DataFrame) -> Shown:
+    """`verdicts` in a sentence for each claim, by its deciding readings: what a page opens with."""
+    said = "\n\n".join(sentences(table, {number: claim.words for number, claim in CLAIMS.items()}))
+    return Shown(said, markdown=said)

@@ -67,6 +67,19 @@ def _brief(table: pd.DataFrame) -> pd.DataFrame:
     return table[~(table["estimate"].isna() & table.duplicated(["scale", "claim", "verdict", "note"]))]
 
 
+def sentences(table: pd.DataFrame, words: Mapping[int, str]) -> list[str]:
+    """A sentence for each claim of each scale, in Markdown: its verdict, which is the worst of its deciding readings',
+    since all have to hold, and their numbers, or why there are none."""
+    said, worst = [], (NOT_SUPPORTED, ABSENT, NOT_TESTABLE, NOT_MEASURED, SUPPORTED)
+    for (scale, claim), lines in _brief(table[table["primary"]]).groupby(["scale", "claim"], sort=False):
+        verdict = min(lines["verdict"], key=worst.index)
+        parts = [note.split("; ")[0] for note in lines.loc[lines["verdict"] == ABSENT, "note"].head(1)]
+        for _, line in lines.iterrows():
+            parts.append(f"{line['quantity']}: {interval(line)}" if interval(line) else line["note"])
+        said.append(f"Claim {claim}, {words[claim]}: **{verdict}** at scale {scale} ({'; '.join(parts)}).")
+    return said
+
+
 def text(table: pd.DataFrame, words: Mapping[int, str]) -> str:
     """The table for a terminal: claims, and under each its readings, a line each; a terminal wraps them."""
     out = ["* decides its claim; where several do, all have to hold.  Intervals: 95% over units, given the seeds."]
