@@ -44,8 +44,8 @@ class Scale:
     hardware: Hardware = Hardware()  # what it asks of a machine; `train --on NAME=VALUE` changes it
 
 
-DILEMMA_R = (0.5, 0.8, 0.95)
-"""Reward of a correct answer of L tokens: less and less pressure; the main arms press harder (0.05)."""
+DILEMMA_R = (0.01, 0.1, 0.2, 0.5, 0.8, 0.95)
+"""Reward of a correct answer of L tokens, from more pressure to hardly any; the main arms have 0.05."""
 FIVE = (0, 1, 2, 3, 4)
 OF_GATE = (
     *("egrc-entropy-bonus", "egrc-hard-more"),
