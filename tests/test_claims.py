@@ -60,7 +60,7 @@ def test_the_bounds_are_those_that_were_fixed():
         **{"2a": "> 0 nats", "2b": "> 0 nats", "2c": "> 0 nats", "2d": "> 0 tokens"},
         **{"3a": "> 0", "3b": "> 0 tokens", "4a": "> 1", "4b": ">= 0.2", "5a": "> 1", "5b": "> 0", "6a": "< 0"},
         **{f"7{letter}": "> 0" for letter in "abcdefgh"},
-        **{"8a": ">= 0.8", "8b": ">= 0", "8c": "< 0.2", "8d": ">= -0.05"},
+        **{"8a": ">= 0.95", "8b": ">= 0", "8c": "> -0.02", "8d": "< 0.2", "8e": ">= -0.05"},
     }
     assert {n: c.deciding for n, c in CLAIMS.items()} == dict.fromkeys(range(1, 7), 1) | {7: 4, 8: 2}
     assert [n for n, c in CLAIMS.items() if not c.of_training] == [4, 5, 6]
@@ -157,42 +157,46 @@ def write_pair(data, correct, tokens):
 @pytest.mark.parametrize(
     ("correct", "tokens", "removed", "gain", "judgement"),
     [
-        (lambda i: i < 6, lambda i: 10, 0.9, 0.1, ("supported", "")),
+        (lambda i: i < 6, lambda i: 4, 0.96, 0.1, ("supported", "")),
         (lambda i: i < 4, lambda i: 30, 0.7, -0.1, ("not supported", OPPOSITE)),
-        (lambda i: i % 2 == 0, lambda i: 40 * (i % 2), 0.8, 0.0, ("not supported", CROSSES)),
+        (lambda i: i % 2 == 0, lambda i: 10 * (i % 2), 0.95, 0.0, ("not supported", CROSSES)),
     ],
 )
 def test_the_headline_of_claim_8(correct, tokens, removed, gain, judgement, tmp_path):
     write_pair(tmp_path, correct, tokens)
-    shorter, right, left, _ = claims.verdicts("pocket", 8, tmp_path).to_dict("records")
+    shorter, right, near, left, _ = claims.verdicts("pocket", 8, tmp_path).to_dict("records")
     assert (shorter["estimate"], right["estimate"]) == (pytest.approx(removed), pytest.approx(gain))
+    assert (near["estimate"], near["predicate"], near["primary"]) == (right["estimate"], "> -0.02", False)
     for line in (shorter, right):
         assert line["verdict"] == judgement[0] and line["note"].startswith(judgement[1])
-        assert (line["n"], line["seeds"], line["primary"]) == (60, 3, True)
+        assert (line["n"], line["seeds"], line["primary"]) == (60, 5, True)
     floor = np.mean(list(tables.floors("pocket", synthetic.BENCHMARKS).values()))
     share = (floor + 100 * (1 - removed)) / (floor + 100)
     assert f"{share:.0%} of the base's tokens are left" in shorter["note"]
-    assert (left["estimate"], left["verdict"]) == (pytest.approx(share), "not supported")  # the floor is above a fifth
+    assert (left["estimate"], left["verdict"]) == (
+        pytest.approx(share),
+        "supported" if share < 0.2 else "not supported",
+    )
     assert left["note"].endswith(f"the compact floor is {floor / (floor + 100):.0%} of the base's tokens")
 
 
 def test_the_worst_benchmark_of_claim_8(tmp_path):
     """Ten of ten problems right instead of five everywhere, but on hole-2 only one, and on one seed none."""
     write_pair(tmp_path, lambda i: True, lambda i: 0)
-    for seed in range(3):
+    for seed in range(5):
         file = paths.run_folder(tmp_path, "pocket", "egrc", seed) / "evaluation.parquet"
         rows = pd.read_parquet(file)
-        lost = (rows["benchmark"] == "hole-2") & ((rows["id"] != "hole-2/0") | (seed == 2))
+        lost = (rows["benchmark"] == "hole-2") & ((rows["id"] != "hole-2/0") | (seed == 4))
         write_parquet(file, rows.assign(correct=rows["correct"] & ~lost))
-    line = claims.verdicts("pocket", 8, tmp_path).set_index("reading").loc["8d"]
-    assert line["estimate"] == pytest.approx(2 / 3 * 0.1 - 0.5)
-    assert (line["n"], line["seeds"], line["verdict"]) == (10, 3, "not supported")
+    line = claims.verdicts("pocket", 8, tmp_path).set_index("reading").loc["8e"]
+    assert line["estimate"] == pytest.approx(4 / 5 * 0.1 - 0.5)
+    assert (line["n"], line["seeds"], line["verdict"]) == (10, 5, "not supported")
     assert line["note"] == f"{OPPOSITE}; the worst is hole-2" and not line["primary"]
 
 
 def test_the_gate_against_its_controls(tmp_path):
     """EGRC is right on the even ones of ten problems, in floor + 20 tokens (0.8 removed); a control never, in + 60.  It
-    lacks the first seed, switches elsewhere on one of the others, and one control is missing."""
+    has two seeds, switches elsewhere on one of them, and one control is missing."""
     write_pair(tmp_path, lambda i: i % 2 == 0, lambda i: 20)
     synthetic.write_run(tmp_path, "egrc", 0, answers(lambda i: True, lambda i: 20))  # has no counterpart
     for arm in claims.CONTROLS:
@@ -208,10 +212,21 @@ def test_the_gate_against_its_controls(tmp_path):
     there = lines.drop(["7c", "7g"])
     assert there["estimate"].tolist() == pytest.approx([0.5] * 3 + [0.4] * 3) and (there["seeds"] == 2).all()
     assert (there["verdict"] == "supported").all() and lines["primary"].tolist() == [True] * 4 + [False] * 4
-    said = "control: fixed schedule, not looking; it switched at another step on"
+    said = "control: fixed step, not looking; it switched at another step on"
     assert lines["note"]["7a"] == f"{said} 1 of 2 seeds" and "stages reversed" in lines["note"]["7d"]
     write_csv(file, steps.assign(phase="compress"))
     assert claims.verdicts("pocket", 7, tmp_path).iloc[0]["note"] == f"{said} 0 of 2 seeds, never on 1"
+    rises = (0.0, 0.1, 0.2, 0.3, 0.4)  # mean 0.2; 2.7764 deviations of 0.1581 by the root of five: 0.1963 to each side
+    for lift, absent in ((0.0, False), (-0.1, True)):
+        for seed, rise in enumerate(rises):
+            file = paths.run_folder(tmp_path, "pocket", "egrc", seed) / "steps.csv"
+            steps = pd.read_csv(file)
+            last = (steps["step"] > 112) & (steps["phase"] == "explore")
+            write_csv(file, steps.assign(entropy=np.where(last, 0.5 + rise + lift, 0.5)))
+        lines = claims.verdicts("pocket", 7, tmp_path).dropna(subset="estimate")
+        assert set(lines["verdict"]) == {"premise absent" if absent else "supported"}
+    assert lines["note"].str.startswith("entropy changed by +0.100 [-0.096, +0.296] nats in phase 2 (over seeds)").all()
+    assert lines["estimate"].tolist() == pytest.approx([0.5] * 3 + [0.4] * 3)  # the numbers stand all the same
 
 
 # --- the table ---
