@@ -1,5 +1,6 @@
 """Measurements: parts, resuming, staleness by name, and what is refused."""
 
+import os
 import subprocess
 import sys
 import types
@@ -9,6 +10,7 @@ import pytest
 
 from egrc import paths
 from egrc.analysis import measure
+from egrc.atomic import write_json, write_parquet
 from egrc.checks import ConfigError
 from egrc.experiments.records import RecordError
 
@@ -41,10 +43,15 @@ def toy(tmp_path, monkeypatch):
     return made
 
 
-def test_reading_a_table_loads_no_model_library():
-    code = "from egrc.analysis import rows; rows.load('policies', 'pocket'); rows.load('words', 'smol')"
+def test_reading_a_table_loads_no_model_library(tmp_path):
+    table = pd.DataFrame({"scale": ["pocket"], "tokenizer": "t", "value": 1.0})
+    file = measure.file("policies", "pocket", tmp_path)
+    write_parquet(file, table)
+    write_json(file.with_suffix(".json"), {"columns": list(table)})
+    code = "from egrc.analysis import rows; rows.load('policies', 'pocket')"
     code += "; import sys; print({'trl', 'transformers'} & set(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT)
+    env = {**os.environ, "EGRC_DATA": str(tmp_path), "PYTHONPATH": str(paths.ROOT)}
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert loaded.stdout.strip() == "set()"
 
 

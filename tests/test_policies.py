@@ -64,10 +64,14 @@ def test_prefix_rows_read_like_the_probe_of_the_trainer() -> None:
     assert set(found["kind"]) == {"prefix"} and set(found["tokens"]) == {1}
 
 
-def test_parts_are_runs() -> None:
+def test_parts_are_runs_and_their_weights_and_models_are_hashed() -> None:
     assert parts.named(["a", "b", "a"], (0, 1)) == ["a/seed-0", "a/seed-1", "b/seed-0", "b/seed-1"]
     names = policies.parts("pocket")
-    assert len(names) == len(set(names)) == 18 and parts.split(names[-1])[1] == 2
+    assert len(names) == len(set(names)) == 30 and parts.split(names[-1]) == ("egrc-reversed", 4)
+    asked = ["base/seed-0", "base/seed-3", "base/seed-1"]  # seeds 0 and 3 have one model
+    assert list(parts.inputs("pocket", asked)) == ["model start-0", "model start-1"]
+    with pytest.raises(records.RecordError, match="egrc/seed-9"):
+        parts.inputs("pocket", ["egrc/seed-9"])
 
 
 # --- reading --------------------------------------------------------------------------------------------------

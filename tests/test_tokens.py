@@ -1,7 +1,6 @@
-"""Which tokens carry the entropy: answers worked by hand, tables that are refused, and the figures that show it."""
+"""Which tokens carry the entropy: answers worked by hand, tables that are refused."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import made_up
@@ -173,31 +172,3 @@ def test_each_seed_alone() -> None:
     for seed in (0, 1):
         alone = tokens.class_entropy(made_up.rollouts(seed)).set_index("class")["mean"]
         assert found[seed].to_dict() == pytest.approx(alone.to_dict())
-
-
-# --- the figures ---
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.write(tmp_path_factory.mktemp("data"))
-
-
-@pytest.mark.parametrize("name", ["fig6_connectors", "fig9_words"])
-def test_the_pocket_column_says_that_it_is_by_construction(name: str, data: Path) -> None:
-    figure, _ = import_module(f"egrc.figures.{name}").draw("pocket", data)
-    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert titles == ["pocket world: by construction", "SmolLM2-135M-Instruct: by word"]
-
-
-def test_words_are_ordered_by_value(data: Path) -> None:
-    figure, drawn = import_module("egrc.figures.fig9_words").draw("pocket", data)
-    for ax, (_, own) in zip(figure.axes, drawn[drawn["ranked"].notna()].groupby("scale", sort=False), strict=True):
-        assert own["mean"].is_monotonic_decreasing and (own["units"] >= tokens.LEAST).all()
-        assert [t.get_text() for t in ax.get_yticklabels()] == own["word"].tolist()
-
-
-def test_every_seed_of_the_pocket_world_is_a_dot(data: Path) -> None:
-    _, drawn = import_module("egrc.figures.fig6_connectors").draw("pocket", data)
-    counts = drawn[drawn["seed"].notna()].groupby(["scale", "class"]).size()
-    assert counts.to_dict() == {("pocket", c): 3 for c in made_up.CLASSES}

@@ -1,4 +1,4 @@
-"""The tug of war: gradients by hand and against autograd, pushes by finite differences, runs that must repeat."""
+"""The two objectives' gradients by hand, pushes by finite differences, intervals by the jackknife."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.entropy import CLASSES, TokenClasses, lexical_classes
 from egrc.evaluation import sampling
-from egrc.experiments import records, run
+from egrc.experiments import run
 from egrc.methods.egrc import accuracy, compress
 
 TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number
@@ -44,7 +44,7 @@ class Coin(nn.Module):
 def take(model: nn.Module, groups: list[tug.Group], classes: TokenClasses, permutations: int, work: Path) -> Any:
     sets = tug.by_class(groups, classes, permutations, 0)
     connectors = classes.ids == CLASSES.index("connector")
-    return tug.take(model, groups, sets, connectors, work).assign(arm="base", seed=0, step=0)
+    return tug.take(model, groups, sets, connectors, work, lambda done, total: None).assign(arm="base", seed=0, step=0)
 
 
 def of_coin(work: Path, completions: list[list[int]], permutations: int = 0, **advantage: list[float]) -> pd.DataFrame:
@@ -167,70 +167,6 @@ def test_advantages_are_those_of_the_arms() -> None:
 def test_a_policy_without_adapter_is_refused() -> None:
     with pytest.raises(ValueError, match="no LoRA adapter"), tug.adapter_gradients(tiny.model(layers=1, width=16)):
         pass
-
-
-def test_a_policy_in_training_is_looked_at_apart(tmp_path: Path) -> None:
-    """Under the real trainer, which changes the forward pass of the model that it trains: hooks must still fire."""
-    world = SimpleNamespace(policy=lambda: (tiny.model(), tiny.tokenizer()))
-    config, norms = Config("pocket", "accuracy", accuracy(LENGTHS)), []
-
-    def observe(step: int, model: Any) -> None:
-        state, own = torch.get_rng_state(), tug.apart(model, world, config)
-        assert not own.training
-        assert all(torch.equal(a, b) for a, b in zip(parameters(own), parameters(model), strict=True))
-        groups = tug.freeze(own, tiny.tokenizer(), PROBLEMS, tiny.even, PHASES, 4, 12, (0, "seen"))
-        table = take(own, groups, lexical_classes(tiny.tokenizer()), 0, tmp_path)
-        norms.append(gradients.summary(table)["norm_compression"].max())
-        assert torch.equal(torch.get_rng_state(), state) and not any(m._forward_hooks for m in own.modules())
-        assert all(p.grad is None for p in own.parameters())
-
-    recipe = accuracy(Lengths(12, 12, 12, 0.1, EntropyGate()))
-    plain, watched = (tiny.trainer(tmp_path / name, recipe, max_steps=2) for name in ("plain", "watched"))
-    watched.add_callback(run.observer(observe))
-    plain.train()
-    watched.train()
-    assert len(norms) == 3 and min(norms) > 0
-    for a, b in zip(parameters(plain.model), parameters(watched.model), strict=True):
-        assert torch.equal(a, b)  # looking changed nothing
-
-
-# --- training again -----------------------------------------------------------------------------------------------
-
-
-def test_every_step_is_looked_at_once_and_a_training_must_repeat(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen, told, recorded = [], {"upto": 30, "loss": "the same"}, tmp_path / "recorded"
-    recorded.mkdir()
-    (recorded / "steps.csv").write_text("step,seconds,loss\n1,2.0,the same\n2,2.0,later\n")
-
-    def train(config: Any, world: Any, work: Path, say: Any, stop_after: int, observe: Any) -> None:
-        for step in range(told["upto"] + 1):
-            observe(step, "the one that trains")
-        if told["upto"] < stop_after:
-            raise KeyboardInterrupt
-        (work / "steps.csv").write_text(f"step,seconds,loss\n1,3.0,{told['loss']}\n2,3.0,later\n")
-
-    def look(model: Any, world: Any, config: Any, step: int, work: Path) -> pd.DataFrame:
-        assert model == "apart"
-        seen.append(step)
-        return pd.DataFrame({"step": [step]})
-
-    monkeypatch.setattr(run, "train", train)
-    monkeypatch.setattr(tug, "apart", lambda model, world, config: "apart")
-    monkeypatch.setattr(tug, "look", look)
-    monkeypatch.setattr(records, "load", lambda *names: SimpleNamespace(path=recorded))
-    measure = ("pocket", "joint/seed-0", tmp_path, lambda done, total: None)
-    with pytest.raises(KeyboardInterrupt):
-        tug.measure(*measure)
-    assert seen == [0, 10, 25]
-    told["upto"] = tug.STEPS[-1]
-    table = tug.measure(*measure)
-    assert seen == list(tug.STEPS) == table["step"].tolist()
-    (tmp_path / "steps.csv").unlink()
-    told["loss"] = "another"
-    with pytest.raises(records.RecordError, match="other steps"):
-        tug.measure(*measure)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

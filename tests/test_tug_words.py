@@ -1,4 +1,4 @@
-"""The tug of war on recorded words: sets by hand, gradients and scores against plain autograd."""
+"""Gradients on recorded words: sets by hand, and rows that the reading functions take."""
 
 from __future__ import annotations
 
@@ -71,26 +71,14 @@ def test_problems_that_were_never_solved_are_left_out() -> None:
         tug_words.problems(table.assign(correct=False))
 
 
-# --- gradients ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model() -> Any:
+def test_the_reading_functions_take_it(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    return get_peft_model(tiny.model(layers=1, width=16), run.lora(scales.config("smol", "accuracy"))).eval()
-
-
-@pytest.fixture(scope="module")
-def table(model: Any, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    model = get_peft_model(tiny.model(layers=1, width=16), run.lora(scales.config("smol", "accuracy"))).eval()
     solved = [problem("a"), problem("b").iloc[::-1]]
     groups = [tug_words.group(rollouts, tiny.tokenizer()) for rollouts in solved]
     sets = [tug_words.classes(r) | tug_words.permuted(r, i, (0, 1)) for i, r in enumerate(solved)]
     mass = tug_words.connector_tokens(tiny.tokenizer())
-    work = tmp_path_factory.mktemp("work")
-    return tug.take(model, groups, sets, mass, work).assign(arm="base", seed=0, step=0)
-
-
-def test_the_reading_functions_take_it(table: pd.DataFrame) -> None:
+    table = tug.take(model, groups, sets, mass, tmp_path, lambda done, total: None).assign(arm="base", seed=0, step=0)
     assert set(tug_words.COLUMNS) - set(table) == {"scale", "tokenizer"}
     a, b = table[(table["token_class"] == "connector") & (table["permutation"] == -1)]["gram_accuracy"]
     assert b.tolist() == pytest.approx([*a, *a], rel=1e-4) and a[0] > 0  # the same rollouts in another order

@@ -3,7 +3,7 @@
 Every main arm and the base, all seeds, on the same held-out problems, at temperature 1 and the cap of the scale: what
 claims 1 and 2 are judged on.  A second kind of row is the policy's next-token entropy after each of the fixed probe
 prefixes, where contexts cannot move.  Such a row has one token; its classes hold the probabilities that this token is
-of the class, so rows of both kinds add up, and decompose (`egrc.analysis.changes`), in the same way.
+of the class, so rows of both kinds add up in the same way.
 """
 
 from __future__ import annotations
