@@ -125,7 +125,7 @@ def test_what_is_damaged_or_missing_is_named(damage, message, tmp_path):
 
 
 def test_all_records_come_in_the_order_of_the_arms_those_of_studies_if_asked_for(tmp_path):
-    for arm, seed in (("egrc", 1), ("egrc", 0), ("base", 0), ("joint", 0), ("joint-grpo", 0), ("egrc", 4)):
+    for arm, seed in (("egrc", 1), ("egrc", 0), ("base", 0), ("joint", 0), ("joint-r0.5", 0), ("egrc-plus", 4)):
         stub_records.write(tmp_path, arm, seed)
     runs = [(r.arm, r.seed) for r in records.load_all("pocket", tmp_path)]
     assert runs == [("base", 0), ("joint", 0), ("egrc", 0), ("egrc", 1)]

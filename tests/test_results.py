@@ -13,7 +13,7 @@ def test_runs_and_evaluations_stand_together(tmp_path):
     assert list(table.columns) == COLUMNS
     assert table["source"].tolist() == ["run"] * 4 + ["evaluation"]
     run, evaluation = table.iloc[0], table.iloc[4]
-    assert (run["top_p"], run["cap"]) == (1, 320) and run[["majority", "accuracy_low"]].isna().all()
+    assert (run["top_p"], run["cap"]) == (1, 240) and run[["majority", "accuracy_low"]].isna().all()
     assert evaluation[["arm", "seed", "benchmark", "temperature", "samples", "cap"]].tolist() == [
         "base", 0, "hole-2", 0.6, 2, 100,
     ]  # fmt: skip
