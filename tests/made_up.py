@@ -15,14 +15,10 @@ from egrc.atomic import write_parquet
 CLASSES = ("connector", "number", "operator", "other")
 WORDS = {"connector": ("so", "then", "wait"), "number": tuple("123456"), "operator": ("+1", "="), "other": (".", "#")}
 SMOL_WORDS = {
-    "connector": (" So", "Therefore", " because", " and"),
-    "number": (" 12", " 3"),
-    "operator": (" +", " ="),
-    "punctuation": (".", ","),
-    "function": (" the", " of"),
-    "content": (" apples", " cake", " children", " recommendations"),
-    "layout": ("\n",),
-}
+    "connector": (" So", "Therefore", " because", " and"), "number": (" 12", " 3"), "operator": (" +", " ="),
+    "punctuation": (".", ","), "function": (" the", " of"),
+    "content": (" apples", " cake", " children", " recommendations"), "layout": ("\n",),
+}  # fmt: skip
 MEAN = {"connector": 1.5, "content": 1.2, "number": 0.3}
 GROUP = 8
 

@@ -1,9 +1,6 @@
 """Ablations: differences, seeds and settings worked out by hand."""
 
-from __future__ import annotations
-
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -35,7 +32,7 @@ def differences(table: pd.DataFrame, n_boot: int = 50) -> pd.DataFrame:
     return ablations.differences(table, FLOOR, n_boot).set_index(["arm", "part", "quantity"]).sort_index()
 
 
-def test_a_difference_is_of_the_seeds_that_both_have() -> None:
+def test_a_difference_is_of_the_seeds_that_both_have():
     table = rows(base=BASE, egrc=EGRC, other={1: (40.0, 0.5), 2: (30.0, 0.5), 7: (0.0, 1.0)}, lonely={7: (0.0, 1.0)})
     found = differences(table).loc["other"]
     assert found["estimate"]["mean", "accuracy"] == pytest.approx(0.5 - 0.75)
@@ -48,7 +45,7 @@ def test_a_difference_is_of_the_seeds_that_both_have() -> None:
     assert alone["removed"].to_dict() == pytest.approx({1: -0.1, 2: -0.2})
 
 
-def test_both_sides_of_a_resample_are_the_same_problems() -> None:
+def test_both_sides_of_a_resample_are_the_same_problems():
     """The same answers on both sides differ by nothing in every resample, however much problems differ."""
     table = rows(base=BASE, egrc=EGRC, other=EGRC)
     assert differences(table)[["estimate", "low", "high"]].abs().to_numpy().max() < 1e-12
@@ -56,7 +53,7 @@ def test_both_sides_of_a_resample_are_the_same_problems() -> None:
         differences(table[(table["arm"] != "other") | (table["id"] != "p3")])
 
 
-def test_the_interval_is_over_problems() -> None:
+def test_the_interval_is_over_problems():
     """One problem in ten is lost: of ten drawn it is from none to about three, on the mean of two benchmarks less."""
     found = differences(rows(base=BASE, egrc={0: (20.0, 0.6)}, other={0: (20.0, 0.5)}), 2000).loc["other"]
     assert found.loc[("forward-3", "accuracy"), ["estimate", "low", "high"]].tolist() == pytest.approx([-0.1, -0.3, 0])
@@ -70,13 +67,10 @@ def test_the_interval_is_over_problems() -> None:
         ((0.3, 0.3, 0.3), True, "lower, beyond the noise of seeds (3 seeds)"),
         ((0.1,), False, "lower, within the noise of seeds (one seed)"),
         ((0.6, 0.6, 0.6), False, "lower, within the noise of seeds (3 seeds)"),
-        ((0.6, 0.8, 0.7), False, "none seen on 3 seeds"),
-        ((0.6,), False, "none seen on one seed"),
+        ((0.6, 0.8, 0.7), False, "none seen on 3 seeds"), ((0.6,), False, "none seen on one seed"),
     ],
-)
-def test_a_difference_is_clear_beyond_its_interval_and_the_seeds(
-    accuracy: tuple[float, ...], clear: bool, said: str
-) -> None:
+)  # fmt: skip
+def test_a_difference_is_clear_beyond_its_interval_and_the_seeds(accuracy, clear, said):
     """egrc: 0.6, 0.8, 0.7, a deviation of 0.1; Student's t of two degrees of freedom is 4.3027, so means of three seeds
     differ by up to 0.35 by chance, single ones by 0.61."""
     table = rows(base=BASE, egrc=EGRC, other={seed: (20.0, a) for seed, a in enumerate(accuracy)})
@@ -85,7 +79,7 @@ def test_a_difference_is_clear_beyond_its_interval_and_the_seeds(
     assert (line["clear"], ablations.in_words(line)) == (clear, said)
 
 
-def test_what_an_ablation_changes_comes_from_the_settings() -> None:
+def test_what_an_ablation_changes_comes_from_the_settings():
     assert ablations.changed("pocket", "egrc-r0.8").to_dict("index") == {"compress: r": {"egrc": 0.05, "here": 0.8}}
     order = ablations.changed("pocket", "egrc-reversed").loc["order of phases"]
     assert order.tolist() == ["compress, explore", "explore, compress"]
@@ -97,11 +91,11 @@ def test_what_an_ablation_changes_comes_from_the_settings() -> None:
 @pytest.mark.parametrize(
     ("phases", "begins"), [("cccee", [(4, "e")]), ("ccccc", []), ("ceecc", [(2, "e"), (4, "c")]), ("c", [])]
 )
-def test_switches_are_read_from_the_phases(phases: str, begins: list[tuple[int, str]]) -> None:
+def test_switches_are_read_from_the_phases(phases, begins):
     assert ablations.switches(pd.DataFrame({"step": range(1, len(phases) + 1), "phase": list(phases)})) == begins
 
 
-def test_what_is_there_is_read_and_the_rest_is_named(tmp_path: Path) -> None:
+def test_what_is_there_is_read_and_the_rest_is_named(tmp_path):
     synthetic.write_runs(tmp_path, ("base",))
     with pytest.raises(RecordError, match="no record of egrc: `python -m egrc sweep --scale pocket --study ablations`"):
         ablations.load("pocket", tmp_path)
@@ -118,7 +112,7 @@ def test_what_is_there_is_read_and_the_rest_is_named(tmp_path: Path) -> None:
     assert math.isnan(ablations.moved(single, "explore"))
 
 
-def test_no_arm_is_another_arm_under_its_name() -> None:
+def test_no_arm_is_another_arm_under_its_name():
     """A control whose gate never acts, or a remedy that never comes into play, would be another arm run twice."""
     runs: dict[tuple[str, int, int], str] = {}
     for run in records.load_all("pocket", studies=True):

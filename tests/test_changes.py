@@ -1,7 +1,5 @@
 """How far a policy moved, in every reading of entropy: by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,13 +30,13 @@ def policies(quantity: str, arm: str = "accuracy") -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("quantity", BY_HAND)
-def test_a_policy_that_moved(quantity: str) -> None:
+def test_a_policy_that_moved(quantity):
     found = changes.change(policies(quantity), "accuracy", quantity, n_boot=50)
     assert found[:3] == pytest.approx([BY_HAND[quantity]] * 3) and (found.n, found.seeds) == (PROBLEMS, len(SEEDS))
     assert found.by_seed == pytest.approx([found.estimate] * len(SEEDS))
 
 
-def test_a_seed_alone_is_compared_with_all_of_the_base() -> None:
+def test_a_seed_alone_is_compared_with_all_of_the_base():
     rows = policies("tokens")
     rows.loc[(rows["arm"] == "accuracy") & (rows["seed"] == 1), "tokens"] -= 10
     rows.loc[(rows["arm"] == "base") & (rows["seed"] == 1), "tokens"] -= 4
@@ -47,7 +45,7 @@ def test_a_seed_alone_is_compared_with_all_of_the_base() -> None:
     assert found.estimate == 8 - 5 + 2
 
 
-def test_entropy_per_token_is_one_sum_by_another() -> None:
+def test_entropy_per_token_is_one_sum_by_another():
     """A problem of 30 tokens at 1 nat and three of 10 at 0: (30 + 0)/60, although benchmarks and problems differ."""
     rows = policies("per_token").query("id in ['0', '1', '2', '4'] and seed == 0")
     mine, long = rows["arm"] == "accuracy", rows["id"] == "1"
@@ -55,7 +53,7 @@ def test_entropy_per_token_is_one_sum_by_another() -> None:
     assert changes.change(rows, "accuracy", "per_token", n_boot=10).estimate == pytest.approx(30 / 60 - 10 / 20)
 
 
-def test_rows_that_cannot_be_compared_are_refused() -> None:
+def test_rows_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="no rows of arm 'egrc'.*accuracy"):
         changes.change(policies("tokens"), "egrc", "tokens")
     with pytest.raises(ValueError, match="not asked the same.*'0'"):

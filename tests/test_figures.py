@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pictures import legible, texts
 from PIL import Image
 
-from egrc.analysis import changes, dilemma, measure, tables, tokens
+from egrc.analysis import changes, dilemma, tables, tokens
 from egrc.controller import AT_DWELL_LIMIT
 from egrc.experiments import shared
 from egrc.experiments.records import RecordError
@@ -48,9 +48,7 @@ def draw(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
 
 
 @pytest.mark.parametrize(("name", "scale"), ALL)
-def test_texts_are_legible_and_files_repeat_and_name_their_data(
-    name: str, scale: str, draw: Callable[..., Drawn], tmp_path: Path
-) -> None:
+def test_texts_are_legible_and_files_repeat_and_name_their_data(name, scale, draw, tmp_path):
     figure, drawn = draw(name, scale)
     assert legible(figure) and "Missing" not in words(figure)
     files = [style.save(*make(name, scale), tmp_path / part / name)
@@ -64,14 +62,14 @@ def test_texts_are_legible_and_files_repeat_and_name_their_data(
     assert b"DejaVuSans" in content and content.count(b"/FontFile2") == content.count(b"/FontDescriptor /")
 
 
-def test_another_number_is_another_hash_and_every_arm_has_its_colour() -> None:
+def test_another_number_is_another_hash_and_every_arm_has_its_colour():
     drawn = pd.DataFrame({"seed": [0, 1]})
     assert style.data_hash(drawn) != style.data_hash(drawn + 1)
     assert set(style.COLOURS) == set(synthetic.ARMS) and len(set(style.COLOURS.values())) == len(style.COLOURS)
 
 
 @pytest.mark.parametrize("name", ["fig1_training", "fig2_frontier"])
-def test_missing_arms_and_few_seeds_are_said(name: str, draw: Callable[..., Drawn], tmp_path: Path) -> None:
+def test_missing_arms_and_few_seeds_are_said(name, draw, tmp_path):
     figure, _ = MODULES[name].draw("pocket", synthetic.write_runs(tmp_path, ("base", "egrc"), seeds=2))
     legible(figure)
     assert "only 2 seeds: " in words(figure) and "no record: accuracy" in words(figure)
@@ -80,13 +78,10 @@ def test_missing_arms_and_few_seeds_are_said(name: str, draw: Callable[..., Draw
 @pytest.mark.parametrize(
     ("name", "remedy"), [("fig2_frontier", "egrc train"), ("fig3_conflict", "policies"), ("fig7_push", "measure tug")]
 )
-def test_nothing_to_draw_names_the_remedy(name: str, remedy: str, tmp_path: Path) -> None:
+def test_nothing_to_draw_names_the_remedy(name, remedy, tmp_path):
     with pytest.raises(RecordError, match=remedy):
         MODULES[name].draw("pocket", tmp_path)
     assert "no record: accuracy" in words(fig1_training.draw("pocket", tmp_path)[0])  # this one says so
-
-
-# --- figures 1 and 2 ----------------------------------------------------------------------------------------------
 
 
 def run(phases: list[str], seed: int = 0) -> pd.DataFrame:
@@ -94,7 +89,7 @@ def run(phases: list[str], seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"arm": "egrc", "seed": seed, "step": steps, "phase": phases, "x": 1.0 + seed, "gated": True})
 
 
-def test_a_gate_that_did_not_follow_entropy_is_reported() -> None:
+def test_a_gate_that_did_not_follow_entropy_is_reported():
     moved = run(["compress", "explore"]).assign(cause=[f"{AT_DWELL_LIMIT}: fell", None])
     both = pd.concat([moved, run(["compress", "compress"], seed=1).assign(cause=None)])
     assert fig1_training.gate(both) == "explore from 2, never (1 at the dwell limit)"
@@ -104,7 +99,7 @@ def test_a_gate_that_did_not_follow_entropy_is_reported() -> None:
     assert fig1_training.gate(still.assign(gated=False)) == "one phase"
 
 
-def test_the_mean_ends_where_the_shortest_seed_ends_and_smoothing_is_centred() -> None:
+def test_the_mean_ends_where_the_shortest_seed_ends_and_smoothing_is_centred():
     both = pd.concat([run(["compress"] * 4), run(["compress"] * 2, seed=1)])
     assert fig1_training.mean_over_seeds(both, "x").to_dict() == {1: 1.5, 2: 1.5}
     spike = fig1_training.smooth(pd.Series([0.0] * 6 + [1.0] + [0.0] * 6))
@@ -112,7 +107,7 @@ def test_the_mean_ends_where_the_shortest_seed_ends_and_smoothing_is_centred() -
     assert spike[spike > 1e-9].index.tolist() == [4, 5, 6, 7, 8]  # no lag
 
 
-def test_every_seed_is_a_line_and_every_switch_is_ruled(draw: Callable[..., Drawn]) -> None:
+def test_every_seed_is_a_line_and_every_switch_is_ruled(draw):
     figure, _ = draw("fig1_training")
     lengths = figure.axes[len(fig1_training.ARMS) + fig1_training.ARMS.index("egrc")]
     widths = [line.get_linewidth() for line in lengths.lines if line.get_color() == style.COLOURS["egrc"]]
@@ -122,7 +117,7 @@ def test_every_seed_is_a_line_and_every_switch_is_ruled(draw: Callable[..., Draw
     assert "T = 1.2" in words(figure)
 
 
-def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_and_counts(draw: Callable[..., Drawn]) -> None:
+def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_and_counts(draw):
     figure, drawn = draw("fig2_frontier")
     left, right = figure.axes
     lines = drawn.dropna(subset="tokens_low").set_index(["benchmark", "arm"])
@@ -136,10 +131,7 @@ def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_and_counts(draw: 
     assert {text.get_text() for text in left.texts} == set(synthetic.ARMS)
 
 
-# --- figures 3 and 5 ----------------------------------------------------------------------------------------------
-
-
-def test_figure_3_has_every_seed_and_interval(draw: Callable[..., Drawn]) -> None:
+def test_figure_3_has_every_seed_and_interval(draw):
     _, ends = draw("fig3_conflict")
     means = ends[ends["seed"].isna()]
     assert len(means) == 4 * 3 and means[["low", "high"]].notna().all(axis=None)
@@ -148,9 +140,7 @@ def test_figure_3_has_every_seed_and_interval(draw: Callable[..., Drawn]) -> Non
     assert means.set_index(["arm", "quantity"])["value"]["joint", "tokens"] == pytest.approx(expected)
 
 
-def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(
-    draw: Callable[..., Drawn],
-) -> None:
+def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(draw):
     figure, numbers = draw("fig5_dilemma")
     settings = numbers[numbers["what"] == "setting"].set_index("arm")
     assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 9 * 3
@@ -167,48 +157,22 @@ def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_ne
     assert f"at equal accuracy: {reading.estimate:+.1f}".replace("-", "−") in words(figure)
 
 
-def test_frontiers_apart_are_said() -> None:
-    lines = pd.DataFrame({"reading": ["3a", "3b"], "reason": ["they share no length", ""], "estimate": [None, -1.25]})
-    lines = lines.assign(low=-2.0, high=3.04)
-    assert fig5_dilemma.title(lines).splitlines() == [
-        "they share no length", "joint − two stages, at equal accuracy: −1.2 [−2.0, +3.0] tokens",
-    ]  # fmt: skip
-
-
-# --- figures 6 to 9 -----------------------------------------------------------------------------------------------
-
-
-def test_the_pocket_column_says_that_it_is_by_construction_and_words_are_ordered(draw: Callable[..., Drawn]) -> None:
-    for name in ("fig6_connectors", "fig9_words"):
-        figure, drawn = draw(name)
-        titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-        assert titles == ["pocket world: by construction", "SmolLM2-135M-Instruct: by word"]
+def test_words_are_ordered_by_value_and_every_seed_of_the_pocket_world_is_a_dot(draw):
+    figure, drawn = draw("fig9_words")
     for ax, (_, own) in zip(figure.axes, drawn[drawn["ranked"].notna()].groupby("scale", sort=False), strict=True):
         assert own["mean"].is_monotonic_decreasing and (own["units"] >= tokens.LEAST).all()
         assert [t.get_text() for t in ax.get_yticklabels()] == own["word"].tolist()
     _, drawn = draw("fig6_connectors")
     counts = drawn[drawn["seed"].notna()].groupby(["scale", "class"]).size()
-    assert counts.to_dict() == {("pocket", c): 3 for c in made_up.CLASSES}  # every seed is a dot
+    assert counts.to_dict() == {("pocket", c): 3 for c in made_up.CLASSES}
 
 
-def test_push_shows_every_seed_and_interval(draw: Callable[..., Drawn]) -> None:
+def test_push_shows_every_seed_and_interval(draw):
     figure, drawn = draw("fig7_push")
     seeds = [line for line in figure.axes[1].lines if line.get_markersize() == dots.SEED["markersize"]]
     assert [len(line.get_xdata()) for line in seeds] == [3] * 2 * 5  # objectives, sets
     means = drawn[drawn["quantity"].isin(["ratio", "push"]) & drawn["seed"].isna()]
     assert len(means) == 2 * (4 + 5) and means[["low", "high"]].notna().all(axis=None)
-
-
-def test_missing_arms_and_few_seeds_of_an_intervention_are_said(tmp_path: Path) -> None:
-    table = made_up.interventions(seeds=2)
-    measure.file("interventions", "pocket", tmp_path).parent.mkdir(parents=True)
-    table[table["arm"] == "base"].to_parquet(measure.file("interventions", "pocket", tmp_path))
-    figure, drawn = MODULES["fig8_interventions"].draw("pocket", tmp_path)
-    assert "Missing: accuracy, compression." in words(figure) and "Only 2 seeds." in words(figure)
-    assert drawn["seed"].nunique() == 2
-
-
-# --- figures 12 and 13 --------------------------------------------------------------------------------------------
 
 
 SWEPT = ("egrc-r0.5", "egrc-r0.8", "egrc-r0.95")
@@ -221,7 +185,7 @@ SWEPT = ("egrc-r0.5", "egrc-r0.8", "egrc-r0.95")
         ("fig13_ablations", ("compression", "egrc-reversed", "egrc-fixed", *SWEPT), "egrc-linear"),
     ],
 )
-def test_arms_are_held_against_egrc(name: str, arms: tuple[str, ...], absent: str, draw: Callable[..., Drawn]) -> None:
+def test_arms_are_held_against_egrc(name, arms, absent, draw):
     """Every difference with all of its seeds; titles count the clear ones; arms without two seeds are named."""
     figure, numbers = draw(name)
     own = numbers.query("what == 'seed' and part == 'mean' and quantity == 'removed'").groupby("arm").size()

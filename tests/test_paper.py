@@ -22,7 +22,6 @@ from egrc.experiments.jobs import JobsError
 from egrc.experiments.records import RecordError
 from egrc.paper import products
 
-
 ARMS, STUDIED = ("base", "joint", "egrc"), "joint-r0.5"
 
 
@@ -128,9 +127,6 @@ def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(monk
     monkeypatch.setitem(sys.modules, "elsewhere", SimpleNamespace(draw=draw, SCALES=("smol",)))
     assert products._figure("fig", "pocket") == products._figure("other", "pocket") == []
     assert capsys.readouterr().out == "egrc: fig is not drawn: no table\n"
-
-
-# --- fresh ---
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The rule that chooses settings, by hand; that the settings in use are the chosen ones; that trials are kept."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd

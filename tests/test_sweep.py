@@ -15,12 +15,11 @@ import stub_records
 from egrc import paths
 from egrc.checks import ConfigError
 from egrc.controller import Reading
-from egrc.experiments import jobs, records, run, scales, sweep
+from egrc.experiments import records, run, scales, sweep
 from egrc.experiments.jobs import Job, JobsError, run_jobs
 from egrc.methods import MAIN, ablations
 from egrc.methods.ablations import Linear
 from egrc.methods.egrc import Compress
-from egrc.worlds import launch
 
 
 def job(tmp_path, name, code, *arguments):
@@ -59,15 +58,6 @@ def test_a_failed_job_is_shown_with_the_end_of_its_log_after_the_others(tmp_path
     assert len(progress) == 2 and progress[0].startswith("1/2 done: bad; ") and progress[1].startswith("2/2 done: last")
 
 
-def test_progress_is_printed_at_the_first_and_last_step(capsys):
-    progress = jobs.Progress("a/b/seed-0", every=1e9)
-    for step in (1, 2, 3):
-        progress("training", step, 3)
-    progress("evaluating", 5, 5)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == ["a/b/seed-0 training 1/3", "a/b/seed-0 training 3/3", "a/b/seed-0 evaluating 5/5"]
-
-
 def descendants(pid):
     """Processes below one, zombies aside."""
     listing = subprocess.run(["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True).stdout.split()
@@ -100,9 +90,6 @@ run_jobs([Job("child", [sys.executable, "-c", {grandchild!r}], Path({str(tmp_pat
     assert all(stat.startswith("Z") for stat in states.stdout.split())
 
 
-# --- which runs ---
-
-
 @pytest.fixture
 def asked(monkeypatch):
     """The calls of `run_jobs`, none of which runs anything."""
@@ -123,15 +110,6 @@ def test_a_sweep_makes_only_what_is_missing_or_stale_the_base_last(tmp_path, ask
     ((wanted, at_once),) = asked
     assert {j.name for j in wanted} == {"joint/seed-1", "egrc/seed-2"} and at_once == os.cpu_count()
     assert all(j.env["EGRC_DATA"] == str(tmp_path) for j in wanted)
-
-
-def test_a_gpu_has_one_run_at_a_time_and_a_machine_without_is_told_once(tmp_path, asked, monkeypatch):
-    with pytest.raises(ConfigError, match="scale gpu needs a GPU"):
-        sweep.sweep("gpu", tmp_path)
-    assert asked == []
-    monkeypatch.setattr(launch, "check", lambda *_: None)
-    sweep.sweep("gpu", tmp_path)
-    assert asked[0][1] == 1
 
 
 def test_runs_that_only_slim_studies_name_keep_steps_and_answers(tmp_path, monkeypatch):
@@ -165,9 +143,6 @@ def test_a_run_goes_on_only_with_the_settings_and_on_the_base_that_it_began_with
     assert [goes_on(config), goes_on(config), goes_on(replace(config, steps=7))] == [False, True, False]
     (base / "weights").touch()
     assert not goes_on(replace(config, steps=7))
-
-
-# --- studies, variants, ablations ---
 
 
 def test_a_study_needs_its_own_arms_at_its_seeds():
