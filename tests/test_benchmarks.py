@@ -182,13 +182,6 @@ def test_doubts_are_said_and_kept(row, doubt, tmp_path, sized, caplog):
     assert f"test.jsonl, {doubt}" in caplog.text
 
 
-def test_missing_and_double_files_say_what_is_there(tmp_path):
-    path = write(tmp_path, "aime24", [])
-    fails("aime25", tmp_path, r"no .*/aime25/test\.jsonl \(or \.json, .*\); benchmarks in that folder: aime24\. .* hub")
-    path.with_name("train.parquet").write_text("")
-    fails("aime24", tmp_path, "test.jsonl and train.parquet could both be meant; keep one")
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list]:
     """Puts a table, or an error, in the place of the hub; returns the calls."""
@@ -263,17 +256,3 @@ def test_a_cached_copy_counts_only_at_the_pinned_revision(held, tmp_path, sized,
     else:
         with pytest.raises(ProblemError, match="its cache holds revision aaaaaaa, and the hub was not reached"):
             load("aime25")
-
-
-def test_a_survey_lists_the_registry_and_checks_local_copies(tmp_path, sized):
-    table, copies = benchmarks.survey()
-    assert table["name"].tolist() == list(REGISTRY) and copies == {}
-    assert table["hub"].tolist() == [f"{b.hub}@{b.revision[:7]}" for b in REGISTRY.values()]
-    for name in ("aime25", "gsm8k"):
-        sized(name)
-    write(tmp_path, "aime25", NATIVE["aime25"][0])
-    write(tmp_path, "gsm8k", [NATIVE["gsm8k"][0][0], {}])
-    table, copies = benchmarks.survey(tmp_path)
-    faults = table.set_index("name")["fault"]
-    assert faults["gsm8k"].endswith("row 2: no column 'question'; found none")
-    assert (faults.drop("gsm8k") == "").all() and list(copies) == ["aime25"]

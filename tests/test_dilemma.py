@@ -2,7 +2,6 @@
 
 import math
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,23 +108,11 @@ def test_settings_that_were_not_asked_alike_are_refused():
             dilemma.readings(table[~((table["arm"] == "egrc") & (table[column] == value))], n_boot=5)
 
 
-def test_rows_of_records(monkeypatch):
-    def study(**settings: Any) -> list[SimpleNamespace]:
-        configs = [scales.config("pocket", arm) for arm in ("joint-r0.8", "truncation")]
-        configs.append(scales.config("pocket", "egrc", **settings))
-        known = {"seed": 0, "evaluation": answers, "meta": {"config_hash": "x"}}
-        return [SimpleNamespace(arm=c.arm, name=c.arm, config=c, **known) for c in configs]
-
-    answers = pd.DataFrame({"benchmark": "hole-2", "id": ["a", "a"], "temperature": [0.6, 1.0], "correct": True,
-                            "tokens": [7, 9], "truncated": False})  # fmt: skip
-    monkeypatch.setattr(dilemma.tables, "compared_at", lambda scale, data: 0.6)
-    monkeypatch.setattr(dilemma.records, "load_study", lambda scale, name, data: study())
-    table = dilemma.load("pocket")
-    assert table[["arm", "r", "tokens"]].to_numpy().tolist() == [
-        ["joint-r0.8", 0.8, 7], ["truncation", 1.0, 7], ["egrc", 0.05, 7],
-    ]  # fmt: skip
-    monkeypatch.setattr(dilemma.records, "load_study", lambda scale, name, data: study(steps=5))
-    with pytest.raises(RecordError, match="not at equal rollouts: {'joint-r0.8': 15360, .* 'egrc': 640}"):
+def test_runs_at_unequal_rollouts_are_refused(monkeypatch):
+    configs = [scales.config("pocket", "joint"), scales.config("pocket", "egrc", steps=5)]
+    runs = [SimpleNamespace(arm=c.arm, name=c.arm, seed=0, config=c) for c in configs]
+    monkeypatch.setattr(dilemma.records, "load_study", lambda scale, name, data: runs)
+    with pytest.raises(RecordError, match="not at equal rollouts: {'joint': 15360, 'egrc': 640}"):
         dilemma.load("pocket")
     with pytest.raises(RecordError, match="scale 'smol' has no study 'dilemma'"):
         dilemma.load("smol")

@@ -14,7 +14,6 @@ from pictures import legible, texts
 from PIL import Image
 
 from egrc.analysis import changes, dilemma, tables, tokens
-from egrc.controller import AT_DWELL_LIMIT
 from egrc.experiments import shared
 from egrc.experiments.records import RecordError
 from egrc.figures import FIGURES, against, dots, fig1_training, fig3_conflict, fig5_dilemma, style
@@ -82,29 +81,6 @@ def test_nothing_to_draw_names_the_remedy(name, remedy, tmp_path):
     with pytest.raises(RecordError, match=remedy):
         MODULES[name].draw("pocket", tmp_path)
     assert "no record: accuracy" in words(fig1_training.draw("pocket", tmp_path)[0])  # this one says so
-
-
-def run(phases: list[str], seed: int = 0) -> pd.DataFrame:
-    steps = range(1, len(phases) + 1)
-    return pd.DataFrame({"arm": "egrc", "seed": seed, "step": steps, "phase": phases, "x": 1.0 + seed, "gated": True})
-
-
-def test_a_gate_that_did_not_follow_entropy_is_reported():
-    moved = run(["compress", "explore"]).assign(cause=[f"{AT_DWELL_LIMIT}: fell", None])
-    both = pd.concat([moved, run(["compress", "compress"], seed=1).assign(cause=None)])
-    assert fig1_training.gate(both) == "explore from 2, never (1 at the dwell limit)"
-    assert fig1_training.gate(moved.assign(cause=["entropy fell", None])) == "explore from 2"
-    still = run(["compress"] * 3).assign(cause=None)
-    assert fig1_training.gate(still) == "gate never switched"
-    assert fig1_training.gate(still.assign(gated=False)) == "one phase"
-
-
-def test_the_mean_ends_where_the_shortest_seed_ends_and_smoothing_is_centred():
-    both = pd.concat([run(["compress"] * 4), run(["compress"] * 2, seed=1)])
-    assert fig1_training.mean_over_seeds(both, "x").to_dict() == {1: 1.5, 2: 1.5}
-    spike = fig1_training.smooth(pd.Series([0.0] * 6 + [1.0] + [0.0] * 6))
-    assert spike.max() == pytest.approx(1 / fig1_training.SMOOTHING)
-    assert spike[spike > 1e-9].index.tolist() == [4, 5, 6, 7, 8]  # no lag
 
 
 def test_every_seed_is_a_line_and_every_switch_is_ruled(draw):

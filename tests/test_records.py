@@ -181,11 +181,3 @@ def test_runs_and_evaluations_stand_together(tmp_path):
     assert evaluation["accuracy"] == 1 / 3 and evaluation["majority"] == 0.5
     assert evaluation["mean_tokens"] == evaluation["thinking_tokens"] + evaluation["answer_tokens"] == 11
     assert evaluation["floor_tokens"] == run["floor_tokens"] or evaluation["floor_tokens"] > 1
-
-
-def test_evaluations_alone_are_enough(tmp_path):
-    write(tmp_path, rows({"a": "r1"}))
-    table = results("smol", tmp_path)
-    assert len(table) == 1 and table["floor_tokens"].isna().all() and table["stale"].isna().all()
-    none = results("gpu", tmp_path)
-    assert none.empty and list(none.columns) == COLUMNS

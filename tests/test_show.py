@@ -113,12 +113,3 @@ def test_numbers_come_back_to_the_last_bit(place):
     kept_once = shared.once(lambda: numbers)
     for _ in range(2):
         pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)
-
-
-def test_a_file_is_handed_on(place, monkeypatch):
-    assert shared.kept("one") is None
-    shared.keep("one", b"bytes")
-    assert shared.kept("one") == b"bytes" and shared.kept("other") is None
-    monkeypatch.delenv(shared.FOLDER)
-    shared.keep("two", b"bytes")  # nobody to hand it to
-    assert shared.kept("one") is None and [file.name for file in place.iterdir()] == ["one"]

@@ -38,16 +38,6 @@ def test_a_bad_rollout_is_refused_by_file_and_row(column, value, tmp_path):
         tokens.load_rollouts("smol", tmp_path)
 
 
-def test_what_is_missing_names_the_remedy(tmp_path):
-    for scale, name in (("pocket", "interventions"), ("smol", "words")):
-        with pytest.raises(RecordError, match=f"egrc measure {name} --scale {scale}"):
-            tokens.load_rollouts(scale, tmp_path)
-    with pytest.raises(RecordError, match="scale gpu"):
-        tokens.load_rollouts("gpu", tmp_path)
-    with pytest.raises(RecordError, match="no rollouts of the base"):
-        tokens.check(made_up.rollouts().iloc[:0], "x")
-
-
 def test_those_at_the_threshold_share_what_room_is_left():
     weights = tokens.top_weights(np.array([2.0, 1.0, 3.0, 2.0, 2.0]), top=0.4)
     assert weights == pytest.approx([1 / 3, 0, 1, 1 / 3, 1 / 3])
