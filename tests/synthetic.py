@@ -84,7 +84,7 @@ def answers(rng: np.random.Generator, length: float, skill: float, problems: int
             columns = {
                 "benchmark": benchmark, "id": np.repeat([f"{benchmark}/{i}" for i in range(problems)], k),
                 "temperature": temperature, "sample": np.tile(range(k), problems),
-                "correct": rng.random(n) < skill - 0.08 * b + 0.15,
+                "correct": rng.random(n) < skill - 0.12 * b + 0.25,
                 "tokens": rng.normal(full, full / 5, n).clip(FLOORS[benchmark]).round().astype(int),
                 "truncated": False, "text": None,
             }  # fmt: skip
