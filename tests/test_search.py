@@ -9,7 +9,7 @@ from egrc.analysis import search
 from egrc.checks import ConfigError
 from egrc.experiments import scales
 from egrc.experiments.jobs import JobsError
-from egrc.methods import MAIN, OURS, PEERS
+from egrc.methods import MAIN, OURS
 
 
 def trials(arm: str, *rows: tuple[float, float]) -> pd.DataFrame:
@@ -35,13 +35,14 @@ def test_the_rule_by_hand(arm, rows, expected):
 def test_the_settings_in_use_are_the_chosen_ones():
     """Every arm had as many trials, planned and made: one that search.csv lacks would be less effort for its arm."""
     table, planned = pd.read_csv(search.search_file("pocket")), search.TRIALS
-    assert {*MAIN[1:], *PEERS, *OURS} == set(planned) and {len(settings) for settings in planned.values()} == {2}
+    assert {*MAIN[1:], *OURS} == set(planned) and {len(settings) for settings in planned.values()} == {2}
     made = table[table["arm"] != "base"][["arm", "trial"]].itertuples(index=False, name=None)
     assert sorted(made) == sorted((arm, k) for arm in planned for k in range(2))
     for arm, options in planned.items():
         first, second = (scales.config("pocket", arm, **settings) for settings in options)
         assert first != second and first.steps * first.prompts_per_step == second.steps * second.prompts_per_step
-        assert (first, second)[search.chosen(table, arm)] == scales.config("pocket", arm)
+        taken = 0 if arm in search.AS_THE_OTHERS else search.chosen(table, arm)
+        assert (first, second)[taken] == scales.config("pocket", arm)
 
 
 def test_the_seed_of_the_search_is_no_records():
@@ -51,18 +52,18 @@ def test_the_seed_of_the_search_is_no_records():
 
 def test_a_trial_that_fails_leaves_the_others_rows(tmp_path, monkeypatch):
     def trial(scale, arm, k):
-        if arm == "dler" and k == 1:
+        if arm == "egrc-plus" and k == 1:
             raise FloatingPointError("diverged")
         return {"arm": arm, "trial": k}
 
     monkeypatch.setattr(search, "search_file", lambda scale: tmp_path / "search.csv")
     monkeypatch.setattr(search, "run_trial", trial)
     monkeypatch.setattr(search, "ProcessPoolExecutor", lambda mp_context: ThreadPoolExecutor(1))
-    with pytest.raises(JobsError, match="dler trial 1 failed: FloatingPointError"):
-        search.search("pocket", ["dler"])
+    with pytest.raises(JobsError, match="egrc-plus trial 1 failed: FloatingPointError"):
+        search.search("pocket", ["egrc-plus"])
     made = pd.read_csv(tmp_path / "search.csv")
-    assert sorted(zip(made["arm"], made["trial"], strict=True)) == [("base", 0), ("dler", 0)]
+    assert sorted(zip(made["arm"], made["trial"], strict=True)) == [("base", 0), ("egrc-plus", 0)]
     monkeypatch.setattr(search, "run_trial", lambda scale, arm, k: {"arm": arm, "trial": k})
-    assert len(search.search("pocket", ["dler"])) == 3  # only what is missing
+    assert len(search.search("pocket", ["egrc-plus"])) == 3  # only what is missing
     with pytest.raises(ConfigError, match="no trials of nonsense"):
         search.search("pocket", ["nonsense"])

@@ -76,17 +76,22 @@ def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Seq
     if unknown := sorted(set(arms or ()) - {arm for arm, _ in known}):
         raise ConfigError(f"no runs of {', '.join(unknown)} at scale {scale!r}: choose from {sorted(dict(known))}")
     runs = [run for run in known if run[0] in arms] if arms else known if everything else main(scale)
+    fresh, models = paths.BUILD / "fresh" / scale, []
     if everything and scales.world(scale).synthetic:
-        say("egrc: training the base models and their starts, about 20 minutes each")
-        train = [sys.executable, "-m", "egrc", "train", "--base", "--scale", scale, "--fresh", "--seed"]
-        logs = paths.BUILD / "logs" / scale
-        run_jobs([Job(f"base {n}", [*train, str(n)], logs / f"base-{n}.log") for n in range(start.BASES)])
-    fresh = paths.BUILD / "fresh" / scale
+        models = [f"{kind}-{n}" for n in range(start.BASES) for kind in ("base", "start")]
     # what is given (models, problem files), but nothing that is about to be made
-    made = shutil.ignore_patterns("runs", "measurements", "*.tmp")
+    made = shutil.ignore_patterns("runs", "measurements", "*.tmp", *models)
     shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
+    if models:
+        say("egrc: training the base models and their starts, about 20 minutes each")
+        logs = paths.BUILD / "logs" / scale
+        train = [sys.executable, "-m", "egrc", "train", "--base", "--scale", scale, "--seed"]
+        run_jobs([Job(f"base {n}", [*train, str(n)], logs / f"base-{n}.log", {"EGRC_DATA": str(fresh)})
+                  for n in range(start.BASES)])  # fmt: skip
     say(f"egrc: training the runs of scale {scale}; logs are in build/logs/{scale}")
     sweep(scale, fresh, runs)
+    for model in models:
+        publish_folder(fresh / scale / model, paths.DATA / scale / model)
     for run in runs:
         publish_folder(*(paths.run_folder(data, scale, *run) for data in (fresh, paths.DATA)))
     shutil.rmtree(fresh)
