@@ -31,7 +31,6 @@ class Reading:
 
     entropy: float  # nats per token at temperature 1
     length: float = math.nan  # mean tokens of a completion
-    connectors: float | None = None  # share of tokens that are connectors; None where that class is not known
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,7 @@ class Rollouts:
     group_size: int
     extra: Tensor | float = 0.0  # float [N]: what the user's own reward functions give
     rows: slice = field(default_factory=lambda: slice(None))  # where this rank's n rollouts are among the N
-    classes: Tensor | None = None  # int [n, T]: class number of each completion token of this rank
-    mask: Tensor | None = None  # [n, T]: 0 is padding
-    class_names: tuple[str, ...] = ()
+    mask: Tensor | None = None  # [n, T], of this rank's completion tokens: 0 is padding
     gather: Callable[[Tensor], Tensor] = lambda x: x  # puts the ranks' tensors [n, ...] together, [N, ...]
 
     def __post_init__(self) -> None:

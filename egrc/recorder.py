@@ -110,7 +110,7 @@ def mean(x: Tensor) -> float:
 def reading(row: dict[str, Any]) -> Reading | None:
     """What the gate reads of a step's numbers; None where no token counted."""
     known = not math.isnan(row["entropy"])
-    return Reading(row["entropy"], row["tokens_mean"], row.get("share_connector")) if known else None
+    return Reading(row["entropy"], row["tokens_mean"]) if known else None
 
 
 def step_warnings(decision: Decision, row: dict[str, Any], r: Rollouts, rewards: Tensor) -> Iterator[str]:

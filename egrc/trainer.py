@@ -121,8 +121,8 @@ class EGRCTrainer(GRPOTrainer):
         # seeded by (seed, step, rank), so that a probe, an evaluation or a callback in between changes nothing
         torch.manual_seed(step_seed(self.args.seed, "rollouts", self.state.global_step, self.accelerator.process_index))
         output = super()._generate_and_score_completions(inputs)
-        r, ids = self._rollouts, output["completion_ids"].cpu()
-        r.classes, r.mask = self.token_classes.ids.cpu()[ids], output["completion_mask"].cpu()
+        r = self._rollouts
+        r.mask = output["completion_mask"].cpu()
         self._rewards = phase.rewards(r)
         self._advantages = phase.advantages(r, self._rewards)
         self._logs["advantages"].extend(self._advantages.tolist())
@@ -156,7 +156,6 @@ class EGRCTrainer(GRPOTrainer):
         self._rollouts = r = Rollouts(
             *(correct.bool(), length, self.num_generations if self.model.training else self.num_generations_eval),
             rows=slice(first, first + len(texts)),
-            class_names=self.token_classes.names,
             gather=self._gather,
         )
         columns = {"prompt": map(text, prompts), "answer": map(str, answer), "text": texts, "token_ids": completion_ids,

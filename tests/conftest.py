@@ -4,6 +4,10 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared", deadline=None)  # a machine that others use, too, is slow at times
+settings.load_profile("shared")
 
 LONG = ("test_notebooks", "test_readme", "test_paper", "test_trainer")
 """Files that take long: they come first, so that no core waits for one of them in the end."""

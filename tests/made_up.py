@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import synthetic
 
 from egrc.analysis import measure
 from egrc.analysis.interventions import CONDITIONS, KEPT, OF_ARM
@@ -14,16 +15,11 @@ from egrc.atomic import write_parquet
 CLASSES = ("connector", "number", "operator", "other")
 WORDS = {"connector": ("so", "then", "wait"), "number": tuple("123456"), "operator": ("+1", "="), "other": (".", "#")}
 SMOL_WORDS = {
-    "connector": (" So", "Therefore", " because", " and"),
-    "number": (" 12", " 3"),
-    "operator": (" +", " ="),
-    "punctuation": (".", ","),
-    "function": (" the", " of"),
-    "content": (" apples", " cake", " children", " recommendations"),
-    "layout": ("\n",),
-}
+    "connector": (" So", "Therefore", " because", " and"), "number": (" 12", " 3"), "operator": (" +", " ="),
+    "punctuation": (".", ","), "function": (" the", " of"),
+    "content": (" apples", " cake", " children", " recommendations"), "layout": ("\n",),
+}  # fmt: skip
 MEAN = {"connector": 1.5, "content": 1.2, "number": 0.3}
-STEPS = (0, 10, 25, 50)
 GROUP = 8
 
 
@@ -67,18 +63,34 @@ def interventions(seeds: int = 3, problems: int = 6) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def policies(arms: dict[str, float]) -> pd.DataFrame:
+    """Rows of `policies`: every arm has its own length, and entropy goes with it."""
+    frames = []
+    for number, (arm, factor) in enumerate(arms.items()):
+        for seed in range(3):
+            rng = np.random.default_rng([seed, number])
+            for kind, names, samples in (("completion", ("forward-3", "hole-2"), 4), ("prefix", ("prefix",), 1)):
+                n = 6 * samples * len(names)
+                tokens = rng.normal(90 * factor, 5, n) if kind == "completion" else np.ones(n)
+                rows = pd.DataFrame({"benchmark": np.repeat(names, 6 * samples), "tokens": tokens, "kind": kind})
+                rows = rows.assign(id=[f"p{i // samples}" for i in range(n)], sample=np.arange(n) % samples)
+                rows = rows.assign(correct=rng.random(n) < 0.7, truncated=False, text_key=rng.integers(0, 3, n))
+                for c in CLASSES:
+                    rows[f"n_{c}"] = tokens / len(CLASSES)
+                    rows[f"entropy_{c}"] = tokens * MEAN.get(c, 0.1) * rng.normal(factor, 0.05, n).clip(0.1)
+                rows["entropy_sum"] = rows[[f"entropy_{c}" for c in CLASSES]].sum(axis=1)
+                frames.append(rows.assign(arm=arm, seed=seed, scale="pocket", tokenizer="t", part=f"{arm}/seed-{seed}"))
+    return pd.concat(frames, ignore_index=True)
+
+
 def tug(scale: str = "pocket", seeds: int = 3, problems: int = 6) -> pd.DataFrame:
     """Rows of `tug`: random gradients, larger on connectors, which both objectives push down."""
-    arms = {"base": (0,), **({} if scale == "smol" else dict.fromkeys(("accuracy", "compression", "joint"), STEPS))}
     lines = []
-    for arm, steps in arms.items():
-        for seed in range(seeds):
-            for step in steps:
-                for permutation in (-1, 0, 1):
-                    for token_class in _sets(scale, permutation):
-                        lines += _set(scale, arm, seed, step, permutation, token_class, problems)
-    table = pd.DataFrame(lines)
-    return table.assign(scores_strict=table["scores"]) if scale == "smol" else table
+    for seed in range(seeds):
+        for permutation in (-1, 0, 1):
+            for token_class in _sets(scale, permutation):
+                lines += _set(scale, seed, permutation, token_class, problems)
+    return pd.DataFrame(lines)
 
 
 def _sets(scale: str, permutation: int) -> tuple[str, ...]:
@@ -89,19 +101,16 @@ def _sets(scale: str, permutation: int) -> tuple[str, ...]:
     return ("connector", *strict) if strict else CLASSES
 
 
-def _set(
-    scale: str, arm: str, seed: int, step: int, permutation: int, token_class: str, problems: int
-) -> list[dict[str, object]]:
-    rng = np.random.default_rng([len(arm), seed, step, permutation + 1, len(token_class)])
-    advantages = np.random.default_rng([len(arm), seed, step]).normal(size=(2, problems, GROUP))
+def _set(scale: str, seed: int, permutation: int, token_class: str, problems: int) -> list[dict[str, object]]:
+    rng = np.random.default_rng([seed, permutation + 1, len(token_class)])
+    advantages = np.random.default_rng(seed).normal(size=(2, problems, GROUP))
     size = 3.0 if permutation < 0 and token_class.startswith(("connector", "all")) else 1.0
     a, c = size * rng.normal(size=(2, problems, 12))
     lines = []
     for i in range(problems):
-        line = {"part": f"{arm}/seed-{seed}", "scale": scale, "tokenizer": "made up", "arm": arm, "seed": seed}
-        line |= {"step": step, "permutation": permutation, "token_class": token_class, "problem": i}
-        line |= {"benchmark": ("forward-3", "hole-2")[i % 2], "id": f"{i} +1 ?", "correct": 4, "tokens": 20}
-        line |= {"entropy": 5.0, "logit_gradient": 3.0, "mass": 2.0}
+        line = {"part": f"base/seed-{seed}", "scale": scale, "tokenizer": "made up", "arm": "base", "seed": seed}
+        line |= {"step": 0, "permutation": permutation, "token_class": token_class, "problem": i}
+        line |= {"benchmark": ("forward-3", "hole-2")[i % 2], "id": f"{i} +1 ?", "tokens": 20}
         line |= {"advantage_accuracy": advantages[0, i] - advantages[0, i].mean()}
         line |= {"advantage_compression": np.abs(advantages[1, i])}
         line |= {"scores": rng.normal(size=GROUP) - 0.5 * advantages[1, i]}
@@ -132,6 +141,7 @@ def write(data: Path, seeds: int = 3) -> Path:
     for name, scale, table in (
         ("interventions", "pocket", interventions(seeds)),
         ("tug", "pocket", tug("pocket", seeds)),
+        ("policies", "pocket", policies(synthetic.LENGTH)),
         ("words", "smol", words()),
         ("tug_words", "smol", tug("smol", 1)),
     ):

@@ -13,15 +13,21 @@ import stub_records
 
 from egrc.atomic import write_csv, write_json, write_parquet, write_text
 
-BENCHMARKS = ("forward-3", "forward-4", "forward-5", "hole-2", "hole-2r", "hole-3")
+BENCHMARKS = ("forward-2", "forward-3", "forward-4", "hole-2", "hole-3", "hole-4")
 FLOORS = dict(zip(BENCHMARKS, (13.0, 17.0, 21.0, 22.0, 26.0, 30.0), strict=True))
 BEST = 0.6
 TEMPERATURES = (1.0, BEST, 0.0)
 STEPS = 120
-PROBLEMS = 40
+PROBLEMS = 15
 ARMS = ("base", "accuracy", "compression", "joint", "egrc", "egrc-reversed")
 LENGTH = dict(zip(ARMS, (1.0, 1.3, 0.25, 0.5, 0.28, 0.45), strict=True))
 SKILL = dict(zip(ARMS, (0.72, 0.82, 0.6, 0.66, 0.8, 0.63), strict=True))
+STUDIES = {
+    "dler": (0.24, 0.76), "deepcompress": (0.8, 0.85), "kl-cov": (0.3, 0.72), "egrc-fixed": (0.27, 0.79),
+    "joint-r0.5": (0.6, 0.7), "joint-r0.8": (0.75, 0.86), "joint-r0.95": (0.9, 0.65),
+    "egrc-r0.5": (0.4, 0.82), "egrc-r0.8": (0.7, 0.85), "egrc-r0.95": (0.85, 0.8),
+}  # fmt: skip
+"""Length and skill of some arms that only studies name, all of the study `dilemma` among them."""
 
 
 def switch_step(arm: str, seed: int) -> int:
@@ -78,7 +84,7 @@ def answers(rng: np.random.Generator, length: float, skill: float, problems: int
             columns = {
                 "benchmark": benchmark, "id": np.repeat([f"{benchmark}/{i}" for i in range(problems)], k),
                 "temperature": temperature, "sample": np.tile(range(k), problems),
-                "correct": rng.random(n) < skill - 0.05 * b + 0.1,
+                "correct": rng.random(n) < skill - 0.12 * b + 0.25,
                 "tokens": rng.normal(full, full / 5, n).clip(FLOORS[benchmark]).round().astype(int),
                 "truncated": False, "text": None,
             }  # fmt: skip
@@ -86,13 +92,16 @@ def answers(rng: np.random.Generator, length: float, skill: float, problems: int
     return pd.concat(frames, ignore_index=True)
 
 
-def write_run(data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None, like: str | None = None) -> Path:
+def write_run(
+    data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None, like: str | None = None, **meta: Any
+) -> Path:
     """One record in the layout of `egrc.experiments.records`, with given evaluation rows or random ones.
 
-    `like`: the arm whose recipe and steps it has, where it is none of `ARMS`; then it has no decisions, as a study's.
+    `like`: the arm whose steps (and random rows) it has, where it is none of `ARMS`; then it has no decisions, as a
+    study's.  `meta`: entries of run.json.
     """
     of = like or arm
-    folder = stub_records.write(data, arm, seed)
+    folder = stub_records.write(data, arm, seed, **meta)
     write_parquet(folder / "evaluation.parquet", evaluation(of, seed) if rows is None else rows)
     if arm != "base":
         write_csv(folder / "steps.csv", steps(of, seed))
@@ -108,4 +117,15 @@ def write_runs(data: Path, arms: Iterable[str] = ARMS, seeds: int = 3) -> Path:
         for seed in range(seeds):
             write_run(data, arm, seed)
     write_json(data / "pocket" / "world.json", {"base_best_temperature": BEST})
+    return data
+
+
+def write_studies(data: Path, arms: Iterable[str] = STUDIES, seeds: int = 3) -> Path:
+    """Records of some of `STUDIES`, 30,000 tokens more with each seed; the gate of egrc-r0.8 never fired."""
+    for arm in arms:
+        for seed in range(seeds):
+            rows = answers(np.random.default_rng([len(arm), seed]), *STUDIES[arm], PROBLEMS, 1)
+            like = "egrc" if arm.startswith("egrc") and arm != "egrc-r0.8" else "compression"
+            meta = {"seconds": 60.0, "training_seconds": 50.0, "generated_tokens": 30_000 * (seed + 1)}
+            write_run(data, arm, seed, rows, like, **meta)
     return data

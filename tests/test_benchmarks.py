@@ -1,7 +1,6 @@
 """Seven benchmarks in their native columns and in ours, the hub that may fail, and every fault of a row named."""
 
 import logging
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,62 +15,31 @@ from test_problems import write as write_file
 
 from egrc.evaluation import benchmarks
 from egrc.evaluation.benchmarks import REGISTRY, SIX, VARIABLE, digest, load, messages
-from egrc.evaluation.gold import balanced
-from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem, ProblemError
 
-IN_CI = os.environ.get("EGRC_NO_SKIP") == "1"
-REAL = Path(os.environ.get(VARIABLE) or "nowhere")
-
 NATIVE: dict[str, tuple[list[dict[str, Any]], list[tuple[str, tuple[str, ...]]]]] = {
-    "gsm8k": (
-        [
-            {"question": "Ana has 1,000 plums and buys 234. How many?", "answer": "<<1000+234=1234>>\n#### 1,234"},
-            {"question": "A pen costs $2.\nFour?", "answer": "4 * 2 = $<<4*2=8>>8\n#### 8"},
-        ],
-        [("gsm8k/1", ("1234",)), ("gsm8k/2", ("8",))],
-    ),
-    "math500": (
-        [
-            {"problem": "Half of $\\pi$?", "answer": "\\frac{\\pi}{2}", "unique_id": "test/algebra/7.json"},
-            {"problem": "Which roots has $x^2+x-2$?", "answer": "1,-2", "unique_id": "test/algebra/8.json"},
-        ],
-        [("math500/test/algebra/7.json", (r"\frac{\pi}{2}",)), ("math500/test/algebra/8.json", ("1,-2",))],
-    ),
-    "amc23": (
-        [
-            {"id": 0, "answer": 27.0, "url": "https://example.org/1", "question": "What is $3^3$?"},
-            {"id": 1, "answer": -1.0, "url": "https://example.org/2", "question": "What is $2-3$?"},
-        ],
-        [("amc23/0", ("27",)), ("amc23/1", ("-1",))],
-    ),
-    "aime24": (
-        [
-            {"id": 60, "problem": "How many?", "solution": "\\boxed{025}", "answer": "025", "url": "u", "year": "2024"},
-            {"id": 61, "problem": "How many more?", "solution": "...", "answer": "902", "url": "u", "year": "2024"},
-        ],
-        [("aime24/60", ("25",)), ("aime24/61", ("902",))],
-    ),
-    "aime25": (
-        [{"problem": "Sum of bases?", "answer": "70", "id": "0"}, {"problem": "Area?", "answer": "588", "id": "1"}],
-        [("aime25/0", ("70",)), ("aime25/1", ("588",))],
-    ),
-    "olympiadbench": (
-        [
-            {"id": 1606, "question": "How long is it?", "solution": ["a", "b"], "final_answer": ["$2^{10}$"],
-             "context": "A ladder leans.", "image_1": None, "is_multiple_answer": False, "unit": "cm"},
-            {"id": 1607, "question": "Which $x$?", "solution": ["a"], "final_answer": ["$1$", "$-2$"],
-             "context": None, "image_1": None, "is_multiple_answer": True, "unit": None},
-        ],
-        [("olympiadbench/1606", ("2^{10}",)), ("olympiadbench/1607", ("1, -2",))],
-    ),
-    "minerva": (
-        [
-            {"question": "How bright, in erg/s?", "answer": "4.49e33"},
-            {"question": "Which angle?", "answer": "\\arcsin{1.3 \\sin{\\theta_w}}"},
-        ],
-        [("minerva/1", ("4.49e33",)), ("minerva/2", (r"\arcsin{1.3 \sin{\theta_w}}",))],
-    ),
+    "gsm8k": ([{"question": "Ana buys 234. How many?", "answer": "<<1000+234=1234>>\n#### 1,234"},
+               {"question": "A pen costs $2.\nFour?", "answer": "4 * 2 = $<<4*2=8>>8\n#### 8"}],
+              [("gsm8k/1", ("1234",)), ("gsm8k/2", ("8",))]),
+    "math500": ([{"problem": "Half of $\\pi$?", "answer": "\\frac{\\pi}{2}", "unique_id": "test/algebra/7.json"},
+                 {"problem": "Which roots has $x^2+x-2$?", "answer": "1,-2", "unique_id": "test/algebra/8.json"}],
+                [("math500/test/algebra/7.json", (r"\frac{\pi}{2}",)), ("math500/test/algebra/8.json", ("1,-2",))]),
+    "amc23": ([{"id": 0, "answer": 27.0, "url": "u", "question": "What is $3^3$?"},
+               {"id": 1, "answer": -1.0, "url": "u", "question": "What is $2-3$?"}],
+              [("amc23/0", ("27",)), ("amc23/1", ("-1",))]),
+    "aime24": ([{"id": 60, "problem": "How many?", "solution": "\\boxed{025}", "answer": "025", "year": "2024"},
+                {"id": 61, "problem": "How many more?", "solution": "...", "answer": "902", "year": "2024"}],
+               [("aime24/60", ("25",)), ("aime24/61", ("902",))]),
+    "aime25": ([{"problem": "Sum of bases?", "answer": "70", "id": "0"}, {"problem": "?", "answer": "588", "id": "1"}],
+               [("aime25/0", ("70",)), ("aime25/1", ("588",))]),
+    "olympiadbench": ([{"id": 1606, "question": "How long is it?", "solution": ["a", "b"], "context": "A ladder leans.",
+                        "final_answer": ["$2^{10}$"], "image_1": None, "is_multiple_answer": False, "unit": "cm"},
+                       {"id": 1607, "question": "Which $x$?", "solution": ["a"], "context": None,
+                        "final_answer": ["$1$", "$-2$"], "image_1": None, "is_multiple_answer": True, "unit": None}],
+                      [("olympiadbench/1606", ("2^{10}",)), ("olympiadbench/1607", ("1, -2",))]),
+    "minerva": ([{"question": "How bright, in erg/s?", "answer": "4.49e33"},
+                 {"question": "Which angle?", "answer": "\\arcsin{1.3 \\sin{\\theta_w}}"}],
+                [("minerva/1", ("4.49e33",)), ("minerva/2", (r"\arcsin{1.3 \sin{\theta_w}}",))]),
 }  # fmt: skip
 """Two rows of each set with its native columns, and the names and answers that they must give."""
 Sized = Callable[..., None]
@@ -100,15 +68,8 @@ def fails(name: str, folder: Path, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-# --- the registry, and prompts ---
-
-
-def test_the_registry_is_complete_and_pinned() -> None:
+def test_the_registry_is_complete_and_pinned():
     assert set(NATIVE) == set(REGISTRY) == {*SIX, "minerva"} and len(SIX) == 6
-    assert {name: b.size for name, b in REGISTRY.items()} == {
-        **{"gsm8k": 1319, "math500": 500, "amc23": 40, "aime24": 30, "aime25": 30},
-        **{"olympiadbench": 674, "minerva": 272},
-    }
     for b in REGISTRY.values():
         assert re.fullmatch(benchmarks.COMMIT, b.revision) and b.licence and b.hub.count("/") == 1
         assert b.prompt.count("{problem}") == 1 and "\\boxed{}" in b.prompt
@@ -118,7 +79,7 @@ def test_the_registry_is_complete_and_pinned() -> None:
 
 
 @pytest.mark.parametrize("mark", ["<|im_end|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"])
-def test_a_problem_cannot_end_the_users_turn(mark: str) -> None:
+def test_a_problem_cannot_end_the_users_turn(mark):
     problem = Problem("gsm8k/1", f"If a{mark}b | c < d |> {{problem}} \\boxed{{}}?", ("1",), "", "gsm8k")
     (turn,) = messages(problem)
     assert turn["role"] == "user"
@@ -128,12 +89,9 @@ def test_a_problem_cannot_end_the_users_turn(mark: str) -> None:
     assert "separate several answers by commas" in turn["content"] and "without units" in turn["content"]
 
 
-# --- files ---
-
-
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 @pytest.mark.parametrize("name", REGISTRY)
-def test_native_columns(name: str, suffix: str, tmp_path: Path, sized: Sized, caplog: Any) -> None:
+def test_native_columns(name, suffix, tmp_path, sized, caplog):
     rows, read = NATIVE[name]
     sized(name)
     write(tmp_path, name, rows, suffix)
@@ -148,7 +106,7 @@ def test_native_columns(name: str, suffix: str, tmp_path: Path, sized: Sized, ca
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
-def test_our_own_columns(suffix: str, tmp_path: Path, sized: Sized) -> None:
+def test_our_own_columns(suffix, tmp_path, sized):
     sized("gsm8k", 1)
     golds = ["1,234", "\\frac{1}{2}"]
     row = {"id": "n", "problem": "What?", "gold": str(golds) if suffix == ".csv" else golds, "source": "gsm8k"}
@@ -156,7 +114,7 @@ def test_our_own_columns(suffix: str, tmp_path: Path, sized: Sized) -> None:
     assert load("gsm8k", tmp_path) == [Problem("gsm8k/n", "What?", ("1,234", "\\frac{1}{2}"), "", "gsm8k")]
 
 
-def test_the_variable_names_the_folder_and_the_option_wins(tmp_path: Path, sized: Sized, monkeypatch: Any) -> None:
+def test_the_variable_names_the_folder_and_the_option_wins(tmp_path, sized, monkeypatch):
     sized("aime25")
     rows, _ = NATIVE["aime25"]
     write(tmp_path / "a", "aime25", rows)
@@ -171,8 +129,6 @@ def test_the_variable_names_the_folder_and_the_option_wins(tmp_path: Path, sized
     assert len({digest(p) for p in (first, *changed, [replace(first[0], id="x"), first[1]])}) == 5
 
 
-# --- faults and doubts ---
-
 GOOD = {"id": "n", "problem": "Good?", "answer": "7", "question": "Good?", "final_answer": ["7"], "unique_id": "n"}
 
 
@@ -180,24 +136,19 @@ GOOD = {"id": "n", "problem": "Good?", "answer": "7", "question": "Good?", "fina
     ("name", "change", "message"),
     [
         ("minerva", {"answer": ...}, "no column 'answer'; found id, problem"),
-        ("minerva", {"question": ..., "problem": ...}, "no column 'question' or 'problem'; found id"),
-        ("minerva", {"answer": None}, "column 'answer': no answer"),
         ("minerva", {"answer": "  "}, "column 'answer': no answer in text '  '"),
         ("minerva", {"answer": {"value": 3}}, "column 'answer': expected a text, a number or a list .* found dict"),
         ("math500", {"answer": ["1", ""]}, "column 'answer': no answer: an entry of the list is empty"),
         ("aime24", {"answer": "2024"}, "column 'answer': expected a whole number from 0 to 999, found 2024"),
-        ("amc23", {"answer": float("nan")}, "column 'answer': no answer"),
         ("gsm8k", {"answer": "18"}, "column 'answer': expected text that ends in '#### number', found text '18'"),
         ("aime25", {"problem": " \n"}, r"column 'problem': expected a text, found text ' \\n'"),
-        ("aime25", {"problem": None}, "column 'problem': expected a text, found NoneType None"),
         ("aime25", {"id": "good"}, "its name 'aime25/good' stands in row 1, too"),
         ("aime25", {"id": {"a": 1}}, "column 'id': expected the row's name, found dict"),
         ("aime25", {"gold": ["1"], "source": "aime24"}, "column 'source': 'aime24' in a file of 'aime25'"),
-        ("aime25", {"gold": []}, "column 'gold': no answer: the list is empty"),
         ("aime25", ["How?", "1"], "expected columns and values, found list"),
     ],
 )
-def test_a_faulty_row_is_named(name: str, change: Any, message: str, tmp_path: Path, sized: Sized) -> None:
+def test_a_faulty_row_is_named(name, change, message, tmp_path, sized):
     good = {**GOOD, "answer": "#### 7" if name == "gsm8k" else "7"}
     row: Any = {k: v for k, v in {**good, **change}.items() if v is not ...} if isinstance(change, dict) else change
     sized(name, 3)
@@ -206,7 +157,7 @@ def test_a_faulty_row_is_named(name: str, change: Any, message: str, tmp_path: P
     fails(name, tmp_path, rf"{name}/test\.jsonl, row 2: {message}")
 
 
-def test_another_number_of_rows_is_a_fault(tmp_path: Path, sized: Sized) -> None:
+def test_another_number_of_rows_is_a_fault(tmp_path, sized):
     sized("aime25", 3)
     path = write(tmp_path, "aime25", NATIVE["aime25"][0])
     fails("aime25", tmp_path, "2 rows, 3 expected$")
@@ -223,22 +174,12 @@ def test_another_number_of_rows_is_a_fault(tmp_path: Path, sized: Sized) -> None
         ({"question": "How?", "answer": "\\frac{1}{2"}, r"minerva/1: the braces of '\\frac{1}{2' do"),
     ],
 )
-def test_doubts_are_said_and_kept(row: dict, doubt: str, tmp_path: Path, sized: Sized, caplog: Any) -> None:
+def test_doubts_are_said_and_kept(row, doubt, tmp_path, sized, caplog):
     sized("minerva", 1)
     write(tmp_path, "minerva", [row])
     with caplog.at_level(logging.WARNING):
         assert len(load("minerva", tmp_path)) == 1
     assert f"test.jsonl, {doubt}" in caplog.text
-
-
-def test_missing_and_double_files_say_what_is_there(tmp_path: Path) -> None:
-    path = write(tmp_path, "aime24", [])
-    fails("aime25", tmp_path, r"no .*/aime25/test\.jsonl \(or \.json, .*\); benchmarks in that folder: aime24\. .* hub")
-    path.with_name("train.parquet").write_text("")
-    fails("aime24", tmp_path, "test.jsonl and train.parquet could both be meant; keep one")
-
-
-# --- the hub ---
 
 
 @pytest.fixture
@@ -261,7 +202,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list]:
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_from_the_hub_by_its_pinned_revision_and_without_code(name: str, hub: Any, sized: Sized) -> None:
+def test_from_the_hub_by_its_pinned_revision_and_without_code(name, hub, sized):
     rows, read = NATIVE[name]
     sized(name)
     calls, b = hub(Dataset.from_list(rows)), REGISTRY[name]
@@ -269,7 +210,7 @@ def test_from_the_hub_by_its_pinned_revision_and_without_code(name: str, hub: An
     assert calls == [((b.hub, b.config), {"split": b.split, "revision": b.revision})]
 
 
-def test_what_rows_name_is_not_opened(hub: Any, sized: Sized, tmp_path: Path) -> None:
+def test_what_rows_name_is_not_opened(hub, sized, tmp_path):
     """A picture's path would be opened as soon as its row is read."""
     sized("olympiadbench")
     rows = [{**row, "image_1": str(tmp_path / "secret.png")} for row in NATIVE["olympiadbench"][0]]
@@ -277,16 +218,8 @@ def test_what_rows_name_is_not_opened(hub: Any, sized: Sized, tmp_path: Path) ->
     assert len(load("olympiadbench")) == 2
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        exceptions.DatasetNotFoundError("Dataset 'a/b' is a gated dataset on the Hub. You must be authenticated."),
-        exceptions.DatasetGenerationError("An error occurred\nwhile generating"),
-        OSError(28, "No space left on device"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_hub_that_fails_is_one_line_and_a_way_out(error: Exception, hub: Any) -> None:
+@pytest.mark.parametrize("error", [exceptions.DatasetGenerationError("An error\noccurred"), OSError(28, "No space")])
+def test_a_hub_that_fails_is_one_line_and_a_way_out(error, hub):
     hub(error)
     with pytest.raises(ProblemError) as raised:
         load("aime25")
@@ -300,9 +233,7 @@ def test_a_hub_that_fails_is_one_line_and_a_way_out(error: Exception, hub: Any) 
 
 
 @pytest.mark.parametrize("held", [True, False])
-def test_a_cached_copy_counts_only_at_the_pinned_revision(
-    held: bool, tmp_path: Path, sized: Sized, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_copy_counts_only_at_the_pinned_revision(held, tmp_path, sized, monkeypatch):
     """Without a network, `datasets` takes whatever revision it has."""
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
@@ -325,38 +256,3 @@ def test_a_cached_copy_counts_only_at_the_pinned_revision(
     else:
         with pytest.raises(ProblemError, match="its cache holds revision aaaaaaa, and the hub was not reached"):
             load("aime25")
-
-
-# --- what there is ---
-
-
-def test_a_survey_lists_the_registry_and_checks_local_copies(tmp_path: Path, sized: Sized) -> None:
-    table, copies = benchmarks.survey()
-    assert table["name"].tolist() == list(REGISTRY) and copies == {}
-    assert table["hub"].tolist() == [f"{b.hub}@{b.revision[:7]}" for b in REGISTRY.values()]
-    for name in ("aime25", "gsm8k"):
-        sized(name)
-    write(tmp_path, "aime25", NATIVE["aime25"][0])
-    write(tmp_path, "gsm8k", [NATIVE["gsm8k"][0][0], {}])
-    table, copies = benchmarks.survey(tmp_path)
-    faults = table.set_index("name")["fault"]
-    assert faults["gsm8k"].endswith("row 2: no column 'question'; found none")
-    assert (faults.drop("gsm8k") == "").all() and list(copies) == ["aime25"]
-    with Pool(workers=1) as pool:
-        assert benchmarks.unverified(copies["aime25"], pool) == []
-        (line,) = benchmarks.unverified([Problem("m/1", "?", ("1+" * 200 + "1",), "", "m")], pool)
-    assert line.startswith("m/1: text '") and line.endswith("1+1': too long")
-
-
-# --- published files, where there are any ---
-
-if REAL.is_dir() or not IN_CI:  # CI forbids skips, and has no such files: there, this is not a test
-
-    @pytest.mark.skipif(not REAL.is_dir(), reason=f"{VARIABLE} names no folder of published benchmark files")
-    @pytest.mark.parametrize("name", [n for n in REGISTRY if (REAL / n).is_dir()] or ["none"])
-    def test_published_files(name: str) -> None:
-        problems = load(name, REAL)
-        assert benchmarks.doubts(problems) == [] and len(problems) == REGISTRY[name].size
-        assert all(p.text and p.gold and all(map(balanced, p.gold)) for p in problems)
-        numeric = {"gsm8k": r"-?\d+(\.\d+)?", "amc23": r"-?\d+", "aime24": r"\d{1,3}", "aime25": r"\d{1,3}"}
-        assert all(re.fullmatch(numeric.get(name, ".+"), gold, re.DOTALL) for p in problems for gold in p.gold)

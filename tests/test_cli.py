@@ -20,14 +20,14 @@ from egrc.trainer import EGRCTrainer
     [
         ("train", "--arm is missing"),
         ("train --arm nonsense", "no arm 'nonsense': choose one of base, accuracy, compression, joint, egrc"),
-        ("results --scale nonsense", "no scale 'nonsense': choose one of pocket, clock, smol"),
+        ("results --scale nonsense", "no scale 'nonsense': choose one of pocket, smol"),
         ("train --arm egrc --set steps=2", "add --out FOLDER"),
         ("train --arm egrc --out x --set steps", "--set steps: write NAME=VALUE"),
         ("train --arm egrc --out x --set stepss=2", "no setting ['stepss']: choose from ['arm', "),
-        ("train --arm egrc --out x --set steps=0", "steps=0: at least 1"),
         ("train --arm egrc --on micro_batch", "--on micro_batch: write NAME=VALUE"),
         ("train --model m --data d.jsonl --out x --fresh", "give another --out"),
-        ("train --base --scale smol", "only pocket and clock train their own"),
+        ("train --base --scale smol", "only pocket trains its own"),
+        ("train --base --seed 3", "no base model 3: a run's seed chooses among 0 to 2"),
         ("search --scale smol", "scale 'smol' has no search"),
     ],
 )
@@ -53,10 +53,8 @@ def test_results_are_tidy_and_their_json_is_all_of_the_output(data, capfd):
     assert main(["results", "--scale", "pocket", "--json"]) == 0
     rows = json.loads(capfd.readouterr().out)
     assert [list(row) for row in rows] == [COLUMNS] * 8
-    first = rows[0]
-    assert (first["arm"], first["seed"], first["benchmark"], first["temperature"]) == ("base", 0, "forward-3", 1.0)
-    assert (first["problems"], first["samples"], first["accuracy"], first["mean_tokens"]) == (2, 2, 0.5, 10.5)
-    assert first["floor_tokens"] > 1
+    first = {"arm": "base", "seed": 0, "benchmark": "forward-3", "temperature": 1.0, "problems": 2, "samples": 2}
+    assert first.items() | {("accuracy", 0.5), ("mean_tokens", 10.5), ("floor_tokens", 10.0)} <= rows[0].items()
     assert {(row["arm"], row["stale"]) for row in rows} == {("base", None), ("egrc", "config changed: cap, steps")}
 
 
@@ -71,9 +69,6 @@ def test_errors_of_users_are_one_line_and_ours_keep_their_traceback(data, monkey
     monkeypatch.setattr("egrc.experiments.records.load_all", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["results"])
-
-
-# --- end to end: runs of a few steps ---
 
 
 def train(out, arm="egrc"):

@@ -12,14 +12,7 @@ import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import (
-    FalconH1Config,
-    FalconH1ForCausalLM,
-    Lfm2Config,
-    Lfm2ForCausalLM,
-    Qwen3NextConfig,
-    Qwen3NextForCausalLM,
-)
+from transformers import Lfm2Config, Lfm2ForCausalLM, Qwen3NextConfig, Qwen3NextForCausalLM
 
 from egrc import scoring
 from egrc.scoring import generating
@@ -86,12 +79,10 @@ SIZES = {
     "vocab_size": len(tiny.VOCABULARY), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
 LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
 MODELS = {
     "adapter": lambda: get_peft_model(tiny.model(), LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")),
     "lfm2": lambda: Lfm2ForCausalLM(Lfm2Config(**SIZES, layer_types=["conv", "full_attention"])),
-    "falcon-h1": lambda: FalconH1ForCausalLM(FalconH1Config(**SIZES, **MAMBA, head_dim=8)),
     "qwen3-next": lambda: Qwen3NextForCausalLM(
         Qwen3NextConfig(**SIZES, **LINEAR, head_dim=8, layer_types=["linear_attention", "full_attention"],
                         mlp_only_layers=[0, 1])

@@ -1,13 +1,15 @@
-"""Entropy, gradient norms and token classes: worked by hand, against autograd, and as properties."""
+"""Entropy, gradient norms, token classes and scores: by hand, against autograd and models' logits, as properties."""
 
 import math
 
 import pytest
 import tiny
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egrc import scoring
 from egrc.entropy import (
     CLASSES,
     TokenClasses,
@@ -18,7 +20,7 @@ from egrc.entropy import (
     probe_entropy,
     token_entropy,
 )
-from egrc.scoring import score_tokens
+from egrc.scoring import Head, score_hidden, score_tokens
 
 logit_rows = st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=40)
 
@@ -27,14 +29,9 @@ def test_by_hand() -> None:
     # Odds 1 : 1 : 2 are probabilities 1/4, 1/4, 1/2: entropy 3/2 log 2.
     logits = torch.log(torch.tensor([1.0, 1.0, 2.0]))
     assert token_entropy(logits).item() == pytest.approx(1.5 * math.log(2))
+    assert token_entropy(torch.tensor([0.0, -torch.inf, -torch.inf])) == 0
     # Of the last token: sqrt(1 - 2/2 + 1/16 + 1/16 + 1/4) = sqrt(3/8).
     assert logit_gradient_norm(logits, torch.tensor(2)).item() == pytest.approx(math.sqrt(3 / 8))
-
-
-def test_certain_is_zero_even_with_forbidden_tokens() -> None:
-    logits = torch.tensor([0.0, -torch.inf, -torch.inf])
-    assert token_entropy(logits).item() == 0
-    assert logit_gradient_norm(logits, torch.tensor(0)).item() == 0
 
 
 @given(logit_rows, st.floats(0.2, 1.0), st.floats(1.0, 5.0))
@@ -103,3 +100,33 @@ def test_probe_is_the_entropy_after_each_prefix() -> None:
     for number, name in enumerate(CLASSES):
         mass = p[:, classes.ids == number].sum(-1)
         assert probe[name] == pytest.approx(((entropy * mass).sum() / mass.sum()).item(), rel=1e-5)
+
+
+SIZES = {
+    "vocab_size": 37, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+MODELS = {
+    "plain": lambda: tiny.model(),
+    "soft cap": lambda: transformers.Gemma2ForCausalLM(transformers.Gemma2Config(**SIZES, final_logit_softcapping=0.5)),
+    "scale": lambda: transformers.Cohere2ForCausalLM(transformers.Cohere2Config(**SIZES, logit_scale=3.0)),
+    "divisor": lambda: transformers.GraniteForCausalLM(transformers.GraniteConfig(**SIZES, logits_scaling=0.25)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("temperature", [1.0, 1.4])
+@pytest.mark.parametrize("chunk", [2**24, 100])
+def test_hidden_states_give_the_models_own_logits(name, temperature, chunk, monkeypatch):
+    monkeypatch.setattr(scoring, "CHUNK", chunk)
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    ids = torch.randint(3, 30, (3, 9))
+    logits = model(ids).logits
+    with torch.no_grad():
+        hidden = model.base_model(ids).last_hidden_state
+    scores = score_hidden(hidden, Head(model), ids, temperature)
+    expected = score_tokens(logits, ids, temperature)
+    for field, value in expected._asdict().items():
+        torch.testing.assert_close(getattr(scores, field), value, rtol=1e-5, atol=1e-6, msg=field)
+    torch.testing.assert_close(scores.entropy, token_entropy(logits), rtol=1e-5, atol=1e-6)

@@ -1,10 +1,7 @@
 """Evaluation: against models and backends whose answers are known by hand; a summary by hand."""
 
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
-import torch
 from datasets import Dataset
 from tiny import model as tiny_model
 from tiny import tokenizer as tiny_tokenizer
@@ -65,7 +62,6 @@ def test_thinking_that_the_prompt_began_is_counted_apart_and_graded_as_thinking(
         ([5, CLOSE, 6, CLOSE, 8, 9, END], True, (7, 4, 3, False)),  # the last one counts
         ([5, 6, 8], True, (3, 3, 0, True)),
         ([5, 6, END], True, (3, 3, 0, False)),  # ended without an answer
-        ([5, CLOSE], True, (2, 2, 0, True)),
         ([], True, (0, 0, 0, True)),
     ],
 )
@@ -85,43 +81,12 @@ def sampled(benchmarks, temperatures=(1.0, 0.0), samples=3, cap=12, seed=0, batc
     return evaluate(MODEL, TOKENIZER, *arguments, batch=batch, **kwargs)
 
 
-class Scripted(torch.nn.Module):
-    """Always says the same tokens; only `generate` is asked of it."""
-
-    device, generation_config = torch.device("cpu"), SimpleNamespace(eos_token_id=[END, 15])
-
-    def __init__(self, said):
-        super().__init__()
-        self.said = TOKENIZER.convert_tokens_to_ids(said.split())
-
-    def generate(self, input_ids, attention_mask, generation_config, **_):
-        said = self.said[: generation_config.max_new_tokens]
-        padding = [0] * (generation_config.max_new_tokens - len(said))
-        return torch.cat([input_ids, torch.tensor([said + padding] * len(input_ids))], 1)
-
-
-@pytest.mark.parametrize(
-    ("said", "cap", "tokens", "truncated", "correct"),
-    [
-        ("= 1 # 1 <eos>", 8, 5, False, True),
-        ("= 1 # 1 <eos>", 5, 5, False, True),
-        ("= 1 # 1 <eos>", 4, 4, True, False),  # it says the right thing, but never ends
-        ("= 1 # 2 <eos>", 8, 5, False, False),
-    ],
-)
-def test_known_answers_are_counted_and_graded(said, cap, tokens, truncated, correct):
-    def right(text, answer):
-        return text.endswith(f"# {answer}")
-
-    rows = evaluate(Scripted(said), TOKENIZER, {"b": problems()}, right, (0.0,), 1, cap, 0)
-    assert list(rows.columns) == list(RUN_COLUMNS)
-    assert rows[["tokens", "truncated", "correct"]].values.tolist() == [[tokens, truncated, correct]] * len(PROMPTS)
-    assert rows["text"].notna().sum() == KEPT_TEXTS
-
-
 def test_each_problem_gets_its_samples_and_greedy_gets_one():
     seen = []
     rows = sampled({"b": problems()}, on_progress=lambda done, total: seen.append((done, total)), cap=7)
+    assert list(rows.columns) == list(RUN_COLUMNS) and rows.loc[rows["text"].notna(), "id"].nunique() == KEPT_TEXTS
+    right = rows["text"].str.split().str.len() % 2 == 0
+    assert (rows["correct"] == right & ~rows["truncated"])[rows["text"].notna()].all()
     assert rows.groupby("temperature").size().to_dict() == {1.0: 15, 0.0: 5}
     assert set(rows.loc[rows["temperature"] == 1.0, "sample"]) == {0, 1, 2}
     assert rows["id"].unique().tolist() == PROMPTS

@@ -13,39 +13,45 @@ from matplotlib.figure import Figure
 from pictures import legible, texts
 from PIL import Image
 
-from egrc.analysis import tables
-from egrc.controller import AT_DWELL_LIMIT
+from egrc.analysis import changes, dilemma, tables, tokens
+from egrc.experiments import shared
 from egrc.experiments.records import RecordError
-from egrc.figures import FIGURES, fig1_training, style
+from egrc.figures import FIGURES, against, dots, fig1_training, fig3_conflict, fig5_dilemma, style
 
 Drawn = tuple[Figure, pd.DataFrame]
-SOME = ("base", "egrc")
-OF_RUNS = ("fig1_training", "fig2_frontier")
-"""Drawn from runs alone; the figures of measurements have tests of their own."""
+MODULES = {name: import_module(module) for name, module in FIGURES.items()}
+ALL = [(name, scale) for name, module in MODULES.items() for scale in ("pocket", "smol")
+       if scale in getattr(module, "SCALES", ("pocket",))]  # fmt: skip
+
+
+def words(figure: Figure) -> str:
+    return " ".join(" ".join(text.get_text() for text in texts(figure)).split())
 
 
 @pytest.fixture(scope="module")
-def draw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Drawn]:
-    """A figure by name, of the records of all arms and three seeds, or of two arms and two seeds; drawn once each."""
-    folder = tmp_path_factory.mktemp("records")
-    data = {
-        True: synthetic.write_runs(folder / "all"),
-        False: synthetic.write_runs(folder / "some", SOME, seeds=2),
-    }
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All measurements; records of the main arms at five seeds, and of `synthetic.STUDIES` at three."""
+    folder = made_up.write(tmp_path_factory.mktemp("data"))
+    return synthetic.write_studies(synthetic.write_runs(folder, seeds=5))
+
+
+@pytest.fixture(scope="module")
+def draw(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Drawn]:
+    """A figure by name and scale, drawn once, with few resamples; numbers are worked out once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "N_BOOT", 50)
+        patch.setenv(shared.FOLDER, str(tmp_path_factory.mktemp("shared")))
+        for module in (tables, dilemma, against, fig3_conflict, fig5_dilemma):
+            patch.setattr(module, "N_BOOT", 50)
         patch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
-        yield cache(lambda name, complete: import_module(FIGURES[name]).draw("pocket", data[complete]))
+        yield cache(lambda name, scale="pocket": MODULES[name].draw(scale, data))
 
 
-@pytest.mark.parametrize("name", OF_RUNS)
-def test_a_second_run_gives_the_same_bytes_and_names_its_data(
-    name: str, draw: Callable[[str, bool], Drawn], tmp_path: Path
-) -> None:
-    files = []
-    for part, make in (("once", draw), ("again", draw.__wrapped__)):
-        figure, drawn = make(name, True)
-        files.append(style.save(figure, drawn, tmp_path / part / name))
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_texts_are_legible_and_files_repeat_and_name_their_data(name, scale, draw, tmp_path):
+    figure, drawn = draw(name, scale)
+    assert legible(figure) and "Missing" not in words(figure)
+    files = [style.save(*make(name, scale), tmp_path / part / name)
+             for part, make in (("once", draw), ("again", draw.__wrapped__))]  # fmt: skip
     for first, second in zip(*files, strict=True):
         assert first.read_bytes() == second.read_bytes()
     pdf, png = files[0]
@@ -53,103 +59,116 @@ def test_a_second_run_gives_the_same_bytes_and_names_its_data(
     content = pdf.read_bytes()
     assert style.data_hash(drawn).encode() in content
     assert b"DejaVuSans" in content and content.count(b"/FontFile2") == content.count(b"/FontDescriptor /")
-    assert style.data_hash(drawn) != style.data_hash(drawn.assign(seed=drawn["seed"] + 1))
 
 
-@pytest.mark.parametrize("name", OF_RUNS)
-@pytest.mark.parametrize("complete", [True, False])
-def test_texts_are_legible_and_missing_arms_and_few_seeds_are_said(
-    name: str, complete: bool, draw: Callable[[str, bool], Drawn]
-) -> None:
-    said = " ".join(t.get_text() for t in legible(draw(name, complete)[0]))
-    said = said.replace("\n", " ")
-    assert ("only 2 seeds: " in said) == ("no record: accuracy" in said) == ("Missing" in said)
-    assert ("Missing" in said) != complete
+def test_another_number_is_another_hash_and_every_arm_has_its_colour():
+    drawn = pd.DataFrame({"seed": [0, 1]})
+    assert style.data_hash(drawn) != style.data_hash(drawn + 1)
+    assert set(style.COLOURS) == set(synthetic.ARMS) and len(set(style.COLOURS.values())) == len(style.COLOURS)
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.write(tmp_path_factory.mktemp("data"))
+@pytest.mark.parametrize("name", ["fig1_training", "fig2_frontier"])
+def test_missing_arms_and_few_seeds_are_said(name, draw, tmp_path):
+    figure, _ = MODULES[name].draw("pocket", synthetic.write_runs(tmp_path, ("base", "egrc"), seeds=2))
+    legible(figure)
+    assert "only 2 seeds: " in words(figure) and "no record: accuracy" in words(figure)
 
 
-@pytest.mark.parametrize("scale", ["pocket", "smol"])
-@pytest.mark.parametrize("name", [name for name in FIGURES if name.split("_")[0] in "fig4 fig6 fig7 fig8 fig9"])
-def test_figures_of_measurements_are_legible_and_repeat(name: str, scale: str, measured: Path, tmp_path: Path) -> None:
-    module = import_module(FIGURES[name])
-    if scale not in module.SCALES:
-        return
-    drawn = [module.draw(scale, measured) for _ in range(2)]
-    assert legible(drawn[0][0])
-    once, again = (style.save(*d, tmp_path / str(i) / name) for i, d in enumerate(drawn))
-    assert [f.read_bytes() for f in once] == [f.read_bytes() for f in again]
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("fig2_frontier", "egrc train"), ("fig3_conflict", "policies"), ("fig7_push", "measure tug")]
+)
+def test_nothing_to_draw_names_the_remedy(name, remedy, tmp_path):
+    with pytest.raises(RecordError, match=remedy):
+        MODULES[name].draw("pocket", tmp_path)
+    assert "no record: accuracy" in words(fig1_training.draw("pocket", tmp_path)[0])  # this one says so
 
 
-def test_colours_differ_and_no_arm_is_without() -> None:
-    assert set(style.COLOURS) == set(synthetic.ARMS)
-    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
-
-
-# --- figure 1 -----------------------------------------------------------------------------------------------------
-
-
-def run(phases: list[str], seed: int = 0) -> pd.DataFrame:
-    steps = range(1, len(phases) + 1)
-    return pd.DataFrame({"arm": "egrc", "seed": seed, "step": steps, "phase": phases, "x": 1.0 + seed, "gated": True})
-
-
-def test_switches_are_read_from_the_phases_and_a_gate_that_did_not_follow_entropy_is_reported() -> None:
-    there_and_back = run(["compress"] * 3 + ["explore"] * 2 + ["compress"])
-    assert fig1_training.switches(there_and_back) == [(4, "explore"), (6, "compress")]
-    moved = run(["compress", "explore"]).assign(cause=[f"{AT_DWELL_LIMIT}: fell", None])
-    both = pd.concat([moved, run(["compress", "compress"], seed=1).assign(cause=None)])
-    assert fig1_training.gate(both) == "explore from 2, never (1 at the dwell limit)"
-    assert fig1_training.gate(moved.assign(cause=["entropy fell", None])) == "explore from 2"
-    still = run(["compress"] * 3).assign(cause=None)
-    assert fig1_training.gate(still) == "gate never switched"
-    assert fig1_training.gate(still.assign(gated=False)) == "one phase"
-
-
-def test_the_mean_ends_where_the_shortest_seed_ends() -> None:
-    both = pd.concat([run(["compress"] * 4), run(["compress"] * 2, seed=1)])
-    assert fig1_training.mean_over_seeds(both, "x").to_dict() == {1: 1.5, 2: 1.5}
-
-
-def test_smoothing_is_centred() -> None:
-    spike = fig1_training.smooth(pd.Series([0.0] * 6 + [1.0] + [0.0] * 6))
-    assert spike.max() == pytest.approx(1 / fig1_training.SMOOTHING)
-    assert spike[spike > 1e-9].index.tolist() == [4, 5, 6, 7, 8]  # no lag
-
-
-def test_every_seed_is_a_line_and_every_switch_is_ruled(draw: Callable[[str, bool], Drawn]) -> None:
-    figure, _ = draw("fig1_training", True)
+def test_every_seed_is_a_line_and_every_switch_is_ruled(draw):
+    figure, _ = draw("fig1_training")
     lengths = figure.axes[len(fig1_training.ARMS) + fig1_training.ARMS.index("egrc")]
     widths = [line.get_linewidth() for line in lengths.lines if line.get_color() == style.COLOURS["egrc"]]
-    assert sorted(widths) == [0.6, 0.6, 0.6, 1.8]
+    assert sorted(widths) == [*[0.6] * 5, 1.8]
     ruled = {line.get_xdata()[0] for line in lengths.lines if line.get_color() == style.GREY}
-    assert ruled == {synthetic.switch_step("egrc", seed) - 0.5 for seed in range(3)}
-    assert "T = 1.2" in " ".join(t.get_text() for t in texts(figure))
+    assert ruled == {synthetic.switch_step("egrc", seed) - 0.5 for seed in range(5)}
+    assert "T = 1.2" in words(figure)
 
 
-# --- figure 2 -----------------------------------------------------------------------------------------------------
-
-
-def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_and_counts(draw: Callable[[str, bool], Drawn]) -> None:
-    figure, drawn = draw("fig2_frontier", True)
+def test_the_frontier_shows_the_mean_and_the_hardest_benchmark_and_counts(draw):
+    figure, drawn = draw("fig2_frontier")
     left, right = figure.axes
     lines = drawn.dropna(subset="tokens_low").set_index(["benchmark", "arm"])
-    assert {b for b, _ in lines.index} == {"mean", "hole-3"} and set(lines["temperature"]) == {synthetic.BEST}
+    assert {b for b, _ in lines.index} == {"mean", "hole-4"} and set(lines["temperature"]) == {synthetic.BEST}
     arms = lines.loc["mean"].drop("base")
     better = ((arms["share_high"] < 1) & (arms["gain_best_low"] > 0)).sum()
-    assert f"{better} of 5 arms" in left.get_title(loc="left") and "hole-3" in right.get_title(loc="left")
-    assert synthetic.FLOORS["hole-3"] in [line.get_xdata()[0] for line in right.lines]
+    assert f"{better} of 5 arms" in left.get_title(loc="left") and "hole-4" in right.get_title(loc="left")
+    assert synthetic.FLOORS["hole-4"] in [line.get_xdata()[0] for line in right.lines]
     own = [ln for ln in right.lines if ln.get_color() == style.COLOURS["egrc"]]
-    assert sorted(len(ln.get_xdata()) for ln in own) == [1, 2, 2, 3]  # the mean, two intervals, a dot a seed
+    assert sorted(len(ln.get_xdata()) for ln in own) == [1, 2, 2, 5]  # the mean, two intervals, a dot a seed
     assert {text.get_text() for text in left.texts} == set(synthetic.ARMS)
 
 
-def test_figure_1_without_any_record_says_so_and_figure_2_names_the_remedy(tmp_path: Path) -> None:
-    figure, drawn = fig1_training.draw("pocket", tmp_path)
-    assert drawn.empty
-    assert "no record: accuracy" in " ".join(t.get_text() for t in texts(figure))
-    with pytest.raises(RecordError, match="egrc train"):
-        import_module(FIGURES["fig2_frontier"]).draw("pocket", tmp_path)
+def test_figure_3_has_every_seed_and_interval(draw):
+    _, ends = draw("fig3_conflict")
+    means = ends[ends["seed"].isna()]
+    assert len(means) == 4 * 3 and means[["low", "high"]].notna().all(axis=None)
+    assert (ends.groupby(["arm", "quantity"])["seed"].nunique() == 3).all()
+    expected = changes.change(made_up.policies(synthetic.LENGTH), "joint", "tokens", 50).estimate
+    assert means.set_index(["arm", "quantity"])["value"]["joint", "tokens"] == pytest.approx(expected)
+
+
+def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(draw):
+    figure, numbers = draw("fig5_dilemma")
+    settings = numbers[numbers["what"] == "setting"].set_index("arm")
+    assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 9 * 3
+    (ax,), fired = figure.axes, settings.drop("egrc-r0.8")
+    markers = [line for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() in "os"]
+    assert [line.get_xdata()[0] for line in markers] == fired["tokens"].tolist()
+    hollow = {line.get_xdata()[0] for line in markers if line.get_markerfacecolor() == "white"}
+    assert hollow == set(fired.loc[(fired["way"] != "control") & ~fired["frontier"].astype(bool), "tokens"])
+    assert hollow and len(hollow) < len(fired) - 1
+    names = sorted(text.get_text() for text in ax.texts)
+    assert names == ["compression", *["r = 0.05"] * 2, *["r = 0.5"] * 2, "r = 0.8", *["r = 0.95"] * 2]
+    assert "its gate never fired: egrc-r0.8" in words(figure)
+    (reading,) = numbers.query("reading == '3b'").itertuples()
+    assert f"at equal accuracy: {reading.estimate:+.1f}".replace("-", "−") in words(figure)
+
+
+def test_words_are_ordered_by_value_and_every_seed_of_the_pocket_world_is_a_dot(draw):
+    figure, drawn = draw("fig9_words")
+    for ax, (_, own) in zip(figure.axes, drawn[drawn["ranked"].notna()].groupby("scale", sort=False), strict=True):
+        assert own["mean"].is_monotonic_decreasing and (own["units"] >= tokens.LEAST).all()
+        assert [t.get_text() for t in ax.get_yticklabels()] == own["word"].tolist()
+    _, drawn = draw("fig6_connectors")
+    counts = drawn[drawn["seed"].notna()].groupby(["scale", "class"]).size()
+    assert counts.to_dict() == {("pocket", c): 3 for c in made_up.CLASSES}
+
+
+def test_push_shows_every_seed_and_interval(draw):
+    figure, drawn = draw("fig7_push")
+    seeds = [line for line in figure.axes[1].lines if line.get_markersize() == dots.SEED["markersize"]]
+    assert [len(line.get_xdata()) for line in seeds] == [3] * 2 * 5  # objectives, sets
+    means = drawn[drawn["quantity"].isin(["ratio", "push"]) & drawn["seed"].isna()]
+    assert len(means) == 2 * (4 + 5) and means[["low", "high"]].notna().all(axis=None)
+
+
+SWEPT = ("egrc-r0.5", "egrc-r0.8", "egrc-r0.95")
+
+
+@pytest.mark.parametrize(
+    ("name", "arms", "absent"),
+    [
+        ("fig12_peers", ("compression", "joint", "dler", "deepcompress", "kl-cov"), "egrc-plus"),
+        ("fig13_ablations", ("compression", "egrc-reversed", "egrc-fixed", *SWEPT), "egrc-linear"),
+    ],
+)
+def test_arms_are_held_against_egrc(name, arms, absent, draw):
+    """Every difference with all of its seeds; titles count the clear ones; arms without two seeds are named."""
+    figure, numbers = draw(name)
+    own = numbers.query("what == 'seed' and part == 'mean' and quantity == 'removed'").groupby("arm").size()
+    assert own[["egrc", *arms]].to_dict() == {a: 3 if a in synthetic.STUDIES else 5 for a in ("egrc", *arms)}
+    lines = numbers.query("what == 'difference' and part == 'hole-4' and quantity == 'accuracy' and arm in @arms")
+    higher, lower = ((lines["clear"].astype(bool) & (side * lines["estimate"] > 0)).sum() for side in (1, -1))
+    title = figure.axes[2].get_title(loc="left")
+    assert title == f"accuracy on hole-4: of {len(arms)}\n{higher} clearly higher, {lower} lower"
+    missing = words(figure).split("Not trained on two seeds: ")[1].rstrip(".").split(", ")
+    assert absent in missing and not set(arms) & set(missing)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import errno
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ import huggingface_hub
 import pytest
 import tiny
 import torch
-from accelerate.commands.config.config_args import ClusterConfig
 from accelerate.commands.launch import launch_command_parser
 from huggingface_hub import errors
 from hypothesis import given
@@ -31,15 +29,10 @@ from egrc.checks import ConfigError
 from egrc.evaluation import benchmarks, sampling
 from egrc.evaluation.problems import Problem
 from egrc.experiments import dryrun, scales
-from egrc.paths import ROOT
-from egrc.settings import EGRCConfig
-from egrc.worlds import deepseek as gpu
 from egrc.worlds import hub, launch
 from egrc.worlds.deepseek import END, PAD, Gpu, prompt
 from egrc.worlds.hub import HubError
 from egrc.worlds.launch import Hardware
-
-# --- the hub ------------------------------------------------------------------------------------------------------
 
 RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co/x"))
 
@@ -64,10 +57,6 @@ def test_what_the_hub_refuses_is_one_line_with_the_way_out(error: Exception, mon
         hub.snapshot("owner/model", "a" * 40)
     said = str(raised.value)
     assert "\n" not in said and f"{type(error).__name__}: {str(error).splitlines()[0]}" in said
-    error = TypeError("a bug of ours")
-    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: (_ for _ in ()).throw(error))
-    with pytest.raises(TypeError):
-        hub.snapshot("owner/model", "a" * 40)
 
 
 def test_only_data_are_fetched_and_what_is_cached_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,18 +67,6 @@ def test_only_data_are_fetched_and_what_is_cached_is_not_asked_for(monkeypatch: 
     names = ["modeling_x.py", "model.bin", "model.pt", "model-1.safetensors", "tokenizer.json", "config.json"]
     fetched = list(huggingface_hub.utils.filter_repo_objects(names, allow_patterns=asked[-1]["allow_patterns"]))
     assert fetched == ["model-1.safetensors", "tokenizer.json", "config.json"]
-
-
-def test_without_network_or_cache_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real library, an empty cache and HF_HUB_OFFLINE."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE.*hf download") as raised:
-        Gpu().policy()
-    assert Gpu.HUB in str(raised.value) and "\n" not in str(raised.value)
-
-
-# --- what the machine must have -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -128,18 +105,9 @@ def test_a_machine_that_will_do_is_asked_no_more(machine: SimpleNamespace, monke
     launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
     machine.vllm = False  # the base is not trained
     launch.check(scales.config("gpu", "base"), scales.hardware("gpu"), Gpu())
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    machine.vllm, machine.gpus = True, 2  # of two nodes
-    launch.check(scales.config("gpu", "egrc"), scales.hardware("gpu"), Gpu())
-
-
-def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ConfigError, match="FSDP and DeepSpeed ZeRO-3.*ddp.yaml"):
         launch.check(scales.config("pocket", "egrc"), Hardware(), object())
-
-
-# --- cutting the batch --------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 64), st.integers(2, 16), st.integers(1, 16), st.integers(0, 32))
@@ -152,19 +120,6 @@ def test_no_rollout_is_lost_or_made_twice(prompts: int, group: int, ranks: int, 
         assert rest or share % micro_batch
     else:
         assert at_once * times * ranks == prompts * group and at_once == (micro_batch or at_once)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"dtype": "float8"}, "choose one of float32, bfloat16"),
-        ({"vllm": "yes"}, "choose colocate or server"),
-        ({"batch": 1}, "no hardware setting .'batch'.: choose from .*micro_batch"),
-    ],
-)
-def test_hardware_settings_out_of_range(given: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Hardware().on(given)
 
 
 def test_bfloat16_checkpointing_and_micro_batches_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,17 +142,6 @@ def test_bfloat16_checkpointing_and_micro_batches_train(tmp_path: Path, monkeypa
     assert rows["bfloat16"][0]["entropy"] == pytest.approx(rows["float32"][0]["entropy"], rel=0.02)
 
 
-@pytest.mark.parametrize("vllm", ["", "colocate", "server"])
-def test_the_trainer_takes_the_hardwares_settings(vllm: str) -> None:
-    config, hardware = scales.config("gpu", "egrc"), replace(scales.hardware("gpu"), vllm=vllm)
-    settings = launch.trainer_settings(config, hardware) | {"use_cpu": True, "report_to": "none"}
-    args = EGRCConfig("out", max_completion_length=config.cap, num_generations=config.group_size,
-                      recipe=config.recipe, **settings)  # fmt: skip
-    assert args.use_vllm == bool(vllm)
-
-
-# --- prompts, answers, tokens -------------------------------------------------------------------------------------
-
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '<｜User｜>' + m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}"
@@ -215,15 +159,8 @@ def tokenizer(template: str = TEMPLATE, special: tuple[str, ...] = (), pad: str 
     core.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, ids[begin])])
     core.add_special_tokens([begin, end, pad, *special])
     core.add_tokens([m for m in marks[3:] if m not in special])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token=begin, eos_token=end, pad_token=end, chat_template=template
-    )
-
-
-def test_the_prompt_is_the_chat_template() -> None:
-    Gpu().check_tokenizer(tokenizer())
-    asked = "How many?\n\nPut the final answer in \\boxed{}."
-    assert prompt("How many?") == f"<｜User｜>{asked}<｜Assistant｜><think>\n"
+    named = {"bos_token": begin, "eos_token": end, "pad_token": end, "chat_template": template}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **named)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +172,7 @@ def test_the_prompt_is_the_chat_template() -> None:
     ],
 )
 def test_another_tokenizer_is_refused(made: PreTrainedTokenizerFast, message: str) -> None:
+    Gpu().check_tokenizer(tokenizer())
     with pytest.raises(ConfigError, match=message):
         Gpu().check_tokenizer(made)
 
@@ -243,6 +181,7 @@ def test_another_tokenizer_is_refused(made: PreTrainedTokenizerFast, message: st
 def test_a_problem_cannot_leave_its_turn(pieces: list[str]) -> None:
     text = prompt("".join(pieces))
     assert (text.count("<｜User｜>"), text.count("<｜Assistant｜>")) == (1, 1)
+    assert text.endswith("\n\nPut the final answer in \\boxed{}.<｜Assistant｜><think>\n")
 
 
 def test_only_what_follows_thinking_counts_and_a_hostile_rollout_costs_its_reward_and_no_more() -> None:
@@ -258,17 +197,6 @@ def test_only_what_follows_thinking_counts_and_a_hostile_rollout_costs_its_rewar
     assert world.correct.batch(list(graded), [["42", "forty-two"]] * len(graded)) == list(graded.values())
     assert world.correct.counts["time limit"] == 1
     world.correct.close()
-
-
-def test_token_classes_reach_to_the_heads_last_row() -> None:
-    made = tokenizer()
-    classes = Gpu().token_classes(made)
-    assert len(classes.ids) == Gpu.VOCABULARY
-    of = {t: classes.names[classes.ids[made.convert_tokens_to_ids(t)]] for t in ("Ġso", "7", "+", "x")}
-    assert of == {"Ġso": "connector", "7": "number", "+": "operator", "x": "other"}
-
-
-# --- problems -----------------------------------------------------------------------------------------------------
 
 
 def test_problems_of_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,28 +219,6 @@ def test_problems_of_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
         world.benchmarks(1, "train")
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ({"question": ["1"], "answer": ["1"]}, "no column problem .it has question, answer"),
-        ({"problem": [""], "answer": ["1"]}, "of 1 rows none has a problem"),
-    ],
-)
-def test_a_training_set_that_cannot_be_used(rows: dict, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_dict(rows))
-    with pytest.raises(ConfigError, match=message):
-        gpu.read_training("owner/set", "rev")
-
-
-# --- the dry run --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "accelerate").glob("*.yaml")), ids=lambda file: file.stem)
-def test_accelerate_reads_the_configs(file: Path) -> None:
-    known = vars(launch_command_parser().parse_args(["script"]))
-    assert set(ClusterConfig.from_yaml_file(str(file)).deepspeed_config or {}) <= known.keys()
-
-
 def parse(line: str) -> None:
     """The launcher's part by its own parser, ours by ours.  Raises SystemExit for an option that one does not know."""
     words = shlex.split(line)
@@ -332,9 +238,6 @@ def test_every_command_is_known_to_the_installed_versions(scale: str) -> None:
     lines = "\n".join(dryrun.commands(scale).values()).splitlines()
     for line in lines:
         parse(line)
-        if " egrc train " in line:
-            with pytest.raises(SystemExit):
-                parse(f"{line} --no-such-option")
     assert all(f"--scale {scale} " in line for line in lines if " egrc train " in line)
     if scale == "pocket":
         return
@@ -342,11 +245,3 @@ def test_every_command_is_known_to_the_installed_versions(scale: str) -> None:
     theirs, world = build_command(ScriptArguments(model=Gpu.HUB)), scales.world(scale)
     assert set(theirs[theirs.index("--weight-transfer-config") :]) <= set(serve), "TRL asks for it so"
     assert {world.HUB, world.REVISION, "127.0.0.1"} <= set(serve) and "trust" not in " ".join(serve)
-
-
-def test_all_scales_side_by_side() -> None:
-    found = dryrun.side_by_side()
-    assert list(found.columns) == list(scales.SCALES)
-    assert found.loc["hardware: vllm", "gpu"] == "colocate" and found.loc["hardware: vllm", "pocket"] == ""
-    one, two = (scales.config(scale, "egrc") for scale in ("gpu", "gpu-7b"))
-    assert replace(two, scale="gpu") == one and scales.hardware("gpu") == scales.hardware("gpu-7b")

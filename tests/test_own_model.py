@@ -9,14 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Lfm2Config,
-    Lfm2ForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from egrc.__main__ import main
 from egrc.checks import ConfigError
@@ -32,7 +25,6 @@ MODELS = {
     "llama": tiny.model,
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, head_dim=8)),
-    "lfm2": lambda: Lfm2ForCausalLM(Lfm2Config(**SIZES, layer_types=["conv", "full_attention"])),
 }
 SMALL = ["max_steps=5", "per_device_train_batch_size=4", "gradient_accumulation_steps=1", "num_generations=2",
          "max_completion_length=8"]  # fmt: skip

@@ -22,6 +22,8 @@ from egrc.experiments.jobs import JobsError
 from egrc.experiments.records import RecordError
 from egrc.paper import products
 
+ARMS, STUDIED = ("base", "joint", "egrc"), "joint-r0.5"
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -29,7 +31,8 @@ def home(tmp_path, monkeypatch):
     for name in ("DATA", "NOTEBOOKS", "FIGURES", "BUILD"):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
-    monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], studies={"dilemma": ("joint-grpo",)}))
+    small = {"arms": ARMS, "seeds": (0, 1, 2), "studies": {"dilemma": (STUDIED,)}, "study_seeds": {}}
+    monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], **small))
     for arm, seed in (*sweep.main("pocket"), *scales.extras("pocket")):
         stub_records.write(paths.DATA, arm, seed)
     monkeypatch.setattr(measure, "MEASUREMENTS", {})
@@ -126,29 +129,27 @@ def test_a_figure_whose_measurement_lacks_is_named_and_the_others_are_drawn(monk
     assert capsys.readouterr().out == "egrc: fig is not drawn: no table\n"
 
 
-# --- fresh ---
-
-
 @pytest.fixture
 def made(home, monkeypatch):
-    """What was trained, by stand-ins that take 99 s: the base model, and each sweep's data folder and runs."""
+    """What was trained, by stand-ins that take 99 s: the base models, and each sweep's data folder and runs."""
     calls = []
 
     def base(jobs):
-        (job,) = jobs
-        folder = paths.BUILD / "fresh" / "pocket" / "pocket" / "base"
-        assert job.env == {"EGRC_DATA": str(paths.BUILD / "fresh" / "pocket")}
-        folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_text("new")
+        for job in jobs:
+            (paths.DATA / "pocket" / f"start-{job.command[-1]}").write_text("new")
         calls.append("base")
 
     def runs(scale, data=None, runs=None):
         calls.append((data, runs))
         for arm, seed in runs if data else ():
+            assert (data / "pocket" / "start-2").read_text() == (data / "problems").read_text() == calls[0]
             stub_records.write(data, arm, seed, seconds=99.0)
             if arm == "egrc" and "stop" in calls:
                 raise JobsError("stopped")
 
+    (paths.DATA / "pocket").mkdir()
+    for name in ("pocket/start-0", "pocket/start-1", "pocket/start-2", "problems"):
+        (paths.DATA / name).write_text("given")
     monkeypatch.setattr(paper, "run_jobs", base)
     monkeypatch.setattr(paper, "sweep", runs)
     return calls
@@ -159,44 +160,36 @@ def seconds(*arms):
     return {json.loads(file.read_text())["seconds"] for file in files}
 
 
-MAIN = scales.SCALES["pocket"].arms
-
-
-@pytest.mark.parametrize(("everything", "of_studies"), [(False, 1.0), (True, 99.0)])
-def test_fresh_replaces_base_and_runs_when_all_are_there(made, everything, of_studies):
-    (paths.DATA / "problems").mkdir()
-    (paths.DATA / "problems" / "given.jsonl").write_text("given")
-    made.append("stop")
+@pytest.mark.parametrize(
+    ("asked", "anew"),
+    [({}, ARMS), ({"everything": True}, (*ARMS, STUDIED)), ({"arms": ["egrc", STUDIED]}, ("egrc", STUDIED))],
+)
+def test_fresh_runs_replace_the_old_ones_when_all_are_there_on_the_models_that_are_given(asked, anew, made):
+    models = "new" if "everything" in asked else "given"
+    (paths.DATA / "problems").write_text(models)
+    made += [models, "stop"]
     with pytest.raises(JobsError):
-        paper.make_fresh("pocket", silent, everything)
-    assert seconds(*MAIN, "joint-grpo") == {1.0}, "the old ones stand"
+        paper.make_fresh("pocket", silent, **asked)
+    assert seconds(*ARMS, STUDIED) == {1.0}, "the old ones stand"
     made.remove("stop")
-    paper.make_fresh("pocket", silent, everything)
-    assert made.count("base") == 1, "it is there by then"
-    assert seconds(*MAIN) == {99.0} and seconds("joint-grpo") == {of_studies}
-    assert (paths.DATA / "pocket" / "base" / "model.safetensors").read_text() == "new"
-    assert (paths.DATA / "problems" / "given.jsonl").read_text() == "given"
+    paper.make_fresh("pocket", silent, **asked)
+    assert ("base" in made) == ("everything" in asked)
+    assert seconds(*anew) == {99.0} and seconds(*({*ARMS, STUDIED} - {*anew})) <= {1.0}
     assert not (paths.BUILD / "fresh" / "pocket").exists()
-
-
-def test_only_the_arms_asked_for_are_made_anew_on_the_same_base(made):
-    (paths.DATA / "pocket" / "base").mkdir(parents=True)
-    paper.make_fresh("pocket", silent, arms=["joint", "joint-grpo"])
-    assert "base" not in made and (paths.DATA / "pocket" / "base").exists()
-    assert seconds("joint", "joint-grpo") == {99.0} and seconds("egrc") == {1.0}
     with pytest.raises(ConfigError, match="no runs of nonsense at scale 'pocket': choose from"):
         paper.make_fresh("pocket", silent, arms=["nonsense"])
 
 
 def test_measurements_and_recorded_runs_of_studies_follow(made, monkeypatch):
     measured, lines = [], []
-    (paths.DATA / "runs/pocket/joint-grpo/seed-1").rename(paths.DATA / "away")
+    made.append("given")
+    (paths.DATA / "runs/pocket" / STUDIED / "seed-1").rename(paths.DATA / "away")
     monkeypatch.setattr(measure, "names", lambda scale: ["a", "b"])
     monkeypatch.setattr(measure, "make", lambda name, scale, fresh: measured.append((name, fresh)))
     monkeypatch.setattr(measure, "missing", lambda scale: ["c"])
     monkeypatch.setattr(products, "make", lambda *given: None)
     paper.paper("pocket", "main", say=lines.append)
-    assert made[-1] == (None, [("joint-grpo", 0), ("joint-grpo", 2)]) and measured == [("a", False), ("b", False)]
+    assert made[-1] == (None, [(STUDIED, 0), (STUDIED, 2)]) and measured == [("a", False), ("b", False)]
     assert "egrc: study dilemma: 2 of 3 runs (`python -m egrc sweep --study dilemma --scale pocket`)" in lines
     assert "egrc: not measured yet: c (`python -m egrc measure c --scale pocket`)" in lines
     paper.follow("pocket", silent, everything=True)

@@ -1,11 +1,13 @@
-"""The pocket world: what is in it by construction is checked against its own stated probabilities."""
+"""The pocket world: its arithmetic and its teacher, worked by hand and held against their stated probabilities."""
 
 from __future__ import annotations
 
 import json
 import random
-import shutil
-from itertools import islice
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,30 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egrc import paths
-from egrc.worlds.pocket import Pocket, criteria, floor_tokens
-from egrc.worlds.pocket.criteria import sizes, started_compact, world_hash
-from egrc.worlds.pocket.teacher import trace
+from egrc.atomic import write_csv
+from egrc.checks import ConfigError
+from egrc.experiments import records, scales, start
+from egrc.worlds.pocket import BASES, Pocket, criteria, language
+from egrc.worlds.pocket.base import padded, stage, train_base
+from egrc.worlds.pocket.criteria import branches, hard_steps, started_compact
+from egrc.worlds.pocket.language import BENCHMARKS, OPENERS, Clock, Problem
 from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
-from egrc.worlds.pocket.world import (
-    BENCHMARKS,
-    CONNECTORS,
-    MODULUS,
-    OPENER_WEIGHTS,
-    OPENERS,
-    OPERATIONS,
-    P_COMPACT,
-    P_GIVE_UP,
-    P_RECHECK,
-    TURNERS,
-    VOCABULARY,
-    Problem,
-    apply,
-    draw_problem,
-    problems,
-    run,
-)
 
-TRACES = 4000
+CLOCK, TOKENIZER = Clock(17), build_tokenizer(Clock(17).vocabulary)
+benchmarks, seeds = st.sampled_from(list(BENCHMARKS)), st.integers(0, 10_000)
 
 
 def near(count: int, n: int, p: float) -> bool:
@@ -44,147 +33,146 @@ def near(count: int, n: int, p: float) -> bool:
     return abs(count / n - p) < 5 * (p * (1 - p) / n) ** 0.5
 
 
-def traces(benchmark: str, n: int = TRACES, **options) -> list[tuple[Problem, list[str]]]:
-    rng = random.Random(f"test/{benchmark}")
-    return [(p, trace(p, rng, **options)) for p in (draw_problem(benchmark, rng) for _ in range(n))]
+def test_arithmetic_and_problems_by_hand() -> None:
+    assert CLOCK.apply(16, "+3") == 2 and CLOCK.apply(1, "-4") == 14 and CLOCK.apply(5, "*4") == 3
+    assert CLOCK.apply(3, "/4") == 5  # 5 * 4 = 20 = 3
+    assert CLOCK.is_hard(3, "/4") and not CLOCK.is_hard(0, "/4") and not CLOCK.is_hard(3, "*4")
+    assert Problem("forward-2", 3, ("/4", "+2"), 7).text == "3 /4 +2 ?"
+    assert Problem("hole-2", 3, ("/4", "+2"), 7).text == "_ -2 *4 = 3 ?"  # 7 - 2 = 5, 5 * 4 = 3
 
 
-def test_arithmetic_by_hand():
-    assert [apply(3, "+6"), apply(1, "-4"), apply(5, "*3")] == [2, 4, 1]
-    assert run(3, ("+4", "*6", "-1")) == [3, 0, 0, 6]
+@given(benchmarks, seeds)
+def test_problems_have_their_divisions_and_their_answer(benchmark: str, seed: int) -> None:
+    problem = CLOCK.draw(benchmark, random.Random(seed))
+    value, hard = problem.start, 0
+    for step in problem.steps:
+        hard += CLOCK.is_hard(value, step)
+        value = CLOCK.apply(value, step)
+    assert (len(problem.steps), hard) == BENCHMARKS[benchmark] and value == problem.answer
 
 
-def test_problems_by_hand():
-    forward = Problem("forward-3", 3, ("+4", "*6", "-1"))
-    assert (forward.text, forward.answers) == ("3 +4 *6 -1 ?", (6,))
-    hole = Problem("hole-2r", None, ("*4", "-2"), (3, ("+5",)))
-    assert (hole.text, hole.target) == ("_ *4 -2 = 3 +5 ?", 1)
-    assert hole.answers == (6,)  # 6 * 4 = 3 (mod 7), 3 - 2 = 1
-
-
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
-def test_every_problem_has_one_answer_and_the_halves_are_disjoint(benchmark):
-    trained = {p.text for p in islice(problems(benchmark, held_out=False, seed=1), 3000)}
-    tested = list(islice(problems(benchmark, held_out=True, seed=1), 3000))
-    assert len({p.text for p in tested}) == len(tested) and not trained & {p.text for p in tested}
-    assert all(len(p.answers) == 1 for p in tested)
-
-
-def test_training_and_probe_problems_are_of_the_training_half():
-    pocket = Pocket()
-    tested = {p for table in pocket.benchmarks(2000).values() for p in table["prompt"]}
-    assert not tested & set(pocket.train_problems(0)["prompt"])
-    assert not tested & {text.partition(" ?")[0] + " ?" for text in pocket.probe_prefixes()}
-
-
-@given(st.integers(0, 10**9), st.sampled_from(BENCHMARKS))
-def test_every_statement_of_a_trace_is_true(seed, benchmark):
-    rng = random.Random(seed)
-    problem = draw_problem(benchmark, rng)
-    words = trace(problem, rng)
-    assert words[-1] == "<eos>" and words[-3] == "#"
-    assert set(words) <= set(VOCABULARY)
-    for i, word in enumerate(words):
-        if word == "=":
-            a, operation, result = words[i - 2], words[i - 1], words[i + 1]
-            assert eval(f"({a} {operation}) % {MODULUS}") == int(result)
-    if problem.start is not None:
-        assert int(words[-2]) in problem.answers
-
-
-def test_forward_traces_are_always_right_and_holes_fail_only_by_giving_up():
-    for benchmark in BENCHMARKS:
-        for problem, words in traces(benchmark, 500):
-            right = int(words[-2]) in problem.answers
-            assert right or problem.start is None
-        assert all(int(w[-2]) in p.answers for p, w in traces(benchmark, 300, patient=True))
-
-
-def test_first_style_and_connectors_follow_their_probabilities():
-    words = [w for _, w in traces("forward-3")]
-    verbose = [w for w in words if w[0] in OPENERS]
-    assert near(len(words) - len(verbose), len(words), P_COMPACT)
-    for connector, weight in zip(OPENERS, OPENER_WEIGHTS, strict=True):
-        assert near(sum(w[0] == connector for w in verbose), len(verbose), weight)
-
-
-def test_rechecks_follow_their_probability():
-    firsts = [w for _, w in traces("forward-3", p_compact=0.0)]  # OPENER a +b = r . | TURNER check ...
-    checked = [w for w in firsts if w[7] == "check"]
-    assert all(w[6] in TURNERS for w in checked)
-    assert near(len(checked), len(firsts), P_RECHECK[0])
-    twice = [w for w in checked if w[15] == "check"]
-    assert near(len(twice), len(checked), P_RECHECK[1])
-
-
-def test_giving_up_follows_its_probabilities():
-    compact = [(p, w) for p, w in traces("hole-2", p_compact=1.0)]  # c +b r *b r -t g: seven tokens a try
-    gave_up, reached = [0] * 6, [0] * 6
-    for problem, words in compact:
-        tries = (len(words) - 3) // 7
-        right = int(words[-2]) in problem.answers
-        for k in range(tries - right):  # failures before the end
-            reached[k] += 1
-        if not right:
-            gave_up[tries - 1] += 1
-    for k in range(4):
-        assert near(gave_up[k], reached[k], P_GIVE_UP[k])
-
-
-def test_compact_floor_by_hand():
-    assert floor_tokens("forward-3") == 1 + 2 * 3 + 3  # start, (operation, value) x 3, # answer <eos>
-    expected = 7 * 3.5 + 3  # 3.5 tries on average, each c (+b r) x 2 -t g
-    assert floor_tokens("hole-2") == pytest.approx(expected, rel=0.02)
-
-
-def test_tokenizer():
-    tokenizer = build_tokenizer()
-    ids = tokenizer("3 +4 ?")["input_ids"]
-    assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "3", "+4", "?"]
-    assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}) == 3
-    assert tokenizer.decode(ids, skip_special_tokens=True) == "3 +4 ?"
-    kinds = {"so": "connector", "5": "number", "*3": "operator", "=": "operator", "check": "other", "<eos>": "other"}
-    assert {word: word_class(word) for word in kinds} == kinds
-    classes = Pocket().token_classes(tokenizer)
-    assert (classes.ids == 0).sum() == len(CONNECTORS) and (classes.ids == 2).sum() == len(OPERATIONS) + 2
+def test_training_and_probe_problems_are_of_the_training_half() -> None:
+    world = Pocket()
+    tested = [p for table in world.benchmarks(300).values() for p in table["prompt"]]
+    searched = {p for table in world.benchmarks(300, "search").values() for p in table["prompt"]}
+    probed = {text.partition(" ?")[0] + " ?" for text in world.probe_prefixes()}
+    assert len(tested) == len(set(tested)) == 300 * len(BENCHMARKS)
+    assert not set(tested) & {*world.train_problems(0)["prompt"], *searched, *probed}
 
 
 @pytest.mark.parametrize(
-    ("completion", "right"), [("3 +4 0 # 0", True), ("# 1", False), ("3 +4 0", False), ("", False), ("# 0 so", False)]
+    ("completion", "right"), [("3 +4 7 # 7", True), ("# 1", False), ("3 +4 7", False), ("", False), ("# 7 so", False)]
 )
-def test_grader(completion, right):
-    assert Pocket().correct(completion, "0") == Pocket().correct(completion, ["zero", "0"]) == right
+def test_grader(completion: str, right: bool) -> None:
+    assert Pocket().correct(completion, "7") == Pocket().correct(completion, ["seven", "7"]) == right
 
 
-def test_started_compact_names_what_is_computed_first():
-    tables = started_compact(Pocket().benchmarks(3))
-    first, *_, started = tables["forward-3"][0]["prompt"].split()
-    assert started == first
-    right_side = tables["hole-2r"][0]["prompt"]
-    assert right_side.split()[-1] == right_side.split("=")[1].split()[0]
+def test_tokens_and_their_classes() -> None:
+    ids = TOKENIZER("3 +4 ?")["input_ids"]
+    assert TOKENIZER.convert_ids_to_tokens(ids) == ["<bos>", "3", "+4", "?"] and len(TOKENIZER) == len(CLOCK.vocabulary)
+    kinds = {"so": "connector", "5": "number", "/3": "operator", "-0": "operator", "=": "operator", "check": "other"}
+    assert {word: word_class(word) for word in kinds} == kinds and word_class("<eos>") == "other"
+    classes = Pocket().token_classes(TOKENIZER).ids
+    assert [int((classes == c).sum()) for c in (0, 1, 2)] == [11, 17, 4 * 16 + 2]  # '-0' and '=' are two more
 
 
-def test_recorded_criteria_are_of_this_world():
-    recorded = json.loads((paths.DATA / "pocket" / "world.json").read_text())
-    assert recorded["hash"] == world_hash(), "the world changed: `python -m egrc measure world`, raise WORLD_VERSION"
-    assert all(criterion["met"] for criterion in recorded["criteria"])
-    table = sizes()
-    assert recorded["sizes"] == table.to_dict("records")
-    assert list(table[table.whole_half].benchmark) == ["hole-2"]  # 18 * 18 * 6 problems in all
+@given(benchmarks, seeds, st.sampled_from([0.0, 0.12, 1.0]))
+def test_traces_keep_to_the_vocabulary_and_a_sure_teacher_is_right(benchmark: str, seed: int, compact: float) -> None:
+    rng = random.Random(seed)
+    problem = CLOCK.draw(benchmark, rng)
+    words = CLOCK.trace(problem, rng, compact, sure=compact == 1)
+    assert {*words, *problem.text.split()} <= set(CLOCK.vocabulary) and words[-3] == "#" and words[-1] == "<eos>"
+    if compact == 1:
+        assert Pocket().correct(" ".join(words[:-1]), str(problem.answer))
+        assert len(words) == 2 * len(problem.steps) + 4  # a value, two tokens a step, '# answer <eos>'
+    for sentence in " ".join(words).split(" . "):
+        if " check " in sentence:
+            *_, r, back, x, minus_a, gap, verdict = sentence.split()
+            assert CLOCK.apply(int(r), back) == int(x)
+            assert (int(x) + int(minus_a)) % 17 == int(gap) and (verdict == "yes") == (gap == "0")
 
 
-def test_a_callers_folder_holds_base_and_criteria(tmp_path, monkeypatch):
-    shutil.copytree(paths.DATA / "pocket" / "base", tmp_path / "pocket" / "base")
-    monkeypatch.setattr(paths, "DATA", tmp_path / "nowhere")  # the package's must not be touched
+def test_the_intuition_ranks_the_right_quotient_as_stated() -> None:
+    found = [ranked.index(CLOCK.apply(a, f"/{b}")) for (a, b), ranked in CLOCK.intuition.items()]
+    assert len(found) == 16 * 16 and all(near(found.count(k), 256, p) for k, p in enumerate(language.RIGHT_AT))
+    assert all(len(set(ranked)) == len(language.RANK_WEIGHTS) for ranked in CLOCK.intuition.values())
+    *failed, left = CLOCK.intuition[3, 4]
+    assert CLOCK.guess(3, "/4", random.Random(0), tuple(failed)) == left
 
-    def made_up(temperatures):
-        rows = [(b, t, 0.5, 60.0) for t in temperatures for b in (*BENCHMARKS, "mean")]
-        return pd.DataFrame(rows, columns=["benchmark", "temperature", "accuracy", "mean_tokens"])
 
-    monkeypatch.setattr(criteria, "evaluate", lambda *asked: next(x for x in asked if isinstance(x, tuple)))
-    monkeypatch.setattr(criteria, "summarise", made_up)
-    result = criteria.measure(n=1, say=lambda line: None, data=tmp_path)
-    kept = json.loads((tmp_path / "pocket" / "world.json").read_text())
-    assert kept["hash"] == result["hash"] and not (tmp_path / "nowhere").exists()
-    with pytest.raises(FileNotFoundError, match="no base model in"):
-        Pocket().policy_path()
+def test_styles_connectors_and_checks_follow_their_probabilities() -> None:
+    n, rng = 3000, random.Random("test")
+    mixed, texts = ([" ".join(CLOCK.trace(CLOCK.draw("forward-2", rng), rng, p)) for _ in range(n)]
+                    for p in (language.P_COMPACT, 0.0))  # fmt: skip
+    firsts = [text.split()[0] for text in mixed]
+    verbose = [word for word in firsts if word in OPENERS]
+    assert near(n - len(verbose), n, language.P_COMPACT)
+    assert all(near(verbose.count(o), len(verbose), w) for o, w in zip(OPENERS, language.OPENER_WEIGHTS, strict=True))
+    assert near(sum(" again " in text for text in texts), n, language.P_AGAIN)
+    steps = [text.split(" . ")[1:4] for text in texts]  # the problem . OPENER a /b r . TURNER check ...
+    assert near(sum(" check " in second for _, second, _ in steps), n, language.P_CHECK)
+    passed = [third for first, second, third in steps if "/" in first and second.endswith("yes")]
+    assert near(sum(" check " in third for third in passed), len(passed), language.P_SECOND_CHECK)
+
+
+def test_batches_by_hand_and_in_their_stages() -> None:
+    inputs, labels = padded([(2, [1, 5, 6, 2]), (1, [1, 2])])
+    assert inputs.tolist() == [[1, 5, 6, 2], [1, 2, 0, 0]]
+    assert labels.tolist() == [[-100, -100, 6, 2], [-100, 2, -100, -100]]
+    assert stage(0, 600, 9, 17) == (1.0, 36, 4) and stage(550, 600, 9, 17) == (1.0, 36, 17)
+    assert stage(600, 600, 9, 17) == (0.5, 32, 17) and stage(609, 600, 9, 17) == (language.P_COMPACT, 32, 17)
+
+
+def test_checks_and_branches_are_counted_in_a_trace_by_hand() -> None:
+    problem = Problem("forward-2", 3, ("+1", "/4"), 1)
+    words = "so 3 +1 4 . so 4 /4 2 . wait check 2 *4 8 -4 4 no . hmm 4 /4 1 . wait again 3 +1 4 . 4 /4 1 . # 1 <eos>"
+    assert hard_steps(CLOCK, problem, words.split()) == [(1, True)]
+    there = [word for word, branch in zip(words.split(), branches(words.split()), strict=True) if branch]
+    assert there == ["so", "3", "so", "4", "2", "wait", "check", "hmm", "4", "1", "wait", "again", "1"]
+    assert started_compact([problem]) == ["3 +1 /4 ? 3"]
+
+
+def test_three_bases_are_recorded_and_a_seed_names_its_own(tmp_path: Path) -> None:
+    world = json.loads((paths.DATA / "pocket" / "world.json").read_text(encoding="utf-8"))
+    assert [base["number"] for base in world["bases"]] == list(range(BASES))
+    assert world["version"] == language.WORLD_VERSION
+    assert [Path(scales.world("pocket", seed=s).policy_path()).name[-1] for s in (0, 1, 3)] == ["0", "1", "0"]
+    assert Path(start.raw_world("pocket", 4).policy_path()).name == "base-1"
+    with pytest.raises(FileNotFoundError, match="train --base --scale pocket"):
+        Pocket(tmp_path).policy_path()
+
+
+def test_a_base_and_its_start_are_made_once_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps of each; whatever comes of it is measured against every criterion."""
+    small = {"steps": 1, "prompts_per_step": 2, "group_size": 2, "cap": 20, "learning_rate": 0.1, "warmup_steps": 0}
+    monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], start=small))
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(start, "train_base", partial(train_base, stages=(2, 1, 1)))
+    folder = start.make("pocket", 1)
+    monkeypatch.setattr(start, "train_base", None)  # both are there
+    assert folder == start.make("pocket", 1) == tmp_path / "data/pocket/start-1"
+    assert len(pd.read_csv(folder / "steps.csv")) == 1 and (tmp_path / "data/pocket/base-1/tokenizer.json").is_file()
+    with pytest.raises(ConfigError, match="no base model 3"):
+        start.make("pocket", 3)
+    monkeypatch.setattr(criteria, "WANTED", 20)
+    monkeypatch.setattr(criteria, "CAP", 8)
+    measured = criteria.measure(Pocket(seed=1), n=2, say=lambda _: None)
+    met = {c["name"]: c["met"] for c in measured["criteria"]}
+    assert met["weights in MB"] and not met["answer read off a right compact trace, worst"] and len(met) == 13
+
+
+def test_the_criteria_of_training_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    write_csv(tmp_path / "pocket/start-0/steps.csv", pd.DataFrame({"accuracy": [0.5] * 6 + [0.6] * 2 + [0.7, 0.8]}))
+    steps = pd.DataFrame({"truncated": [0.5] + [0.0] * 5, "accuracy": [0.0, 0.4, 0.5, 0.6, 0.5, 0.5]})
+    answers = [(b, str(i), 0.3, 0, i < right, 9, False) for b, right in (("x", 3), ("y", 1)) for i in range(4)]
+    names = ["benchmark", "id", "temperature", "sample", "correct", "tokens", "truncated"]
+    record = SimpleNamespace(steps=steps, evaluation=pd.DataFrame(answers, columns=names))
+    monkeypatch.setattr(records, "load", lambda *_: record)
+    rows = [("base", "x", 0.3, 0.5), ("base", "y", 0.3, 0.5), ("base", "mean", 0.3, 0.5), ("start", "mean", 1.0, 0.8)]
+    table = pd.DataFrame(rows, columns=["policy", "benchmark", "temperature", "accuracy"])
+    found = start.of_training("pocket", 0, table.assign(split="test", compact=False), 0.3)
+    # the start still gains 0.75 - 0.6; compression falls from 0.8 to 0.5, and ends at 1/4 on y, the base at 1/2
+    assert [c["value"] for c in found] == pytest.approx([0.15, 0.3, -0.25])
+    assert [c["met"] for c in found] == [False, True, False]

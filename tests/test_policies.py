@@ -1,9 +1,5 @@
 """Rows of the policies' completions and prefixes: sums by hand, one kind like the other, bad tables refused."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +17,7 @@ CLASSED = lexical_classes(tiny.tokenizer())
 PROBLEMS = [{"benchmark": "a", "id": t, "prompt": t, "answer": ""} for t in ("1 + 2 ?", "3 + 4 * 2 ?")]
 
 
-def test_a_row_is_the_sum_over_its_tokens() -> None:
+def test_a_row_is_the_sum_over_its_tokens():
     model, tokenizer = tiny.model(), tiny.tokenizer()
     ask = (model, tokenizer, PROBLEMS, tiny.even, CLASSED, 4, 20)
     answered = policies.completions(*ask, seed=0)
@@ -45,7 +41,7 @@ def test_a_row_is_the_sum_over_its_tokens() -> None:
     assert not policies.completions(*ask, seed=1)["text_key"].equals(answered["text_key"])
 
 
-def test_a_batch_pads_prompts_left_and_completions_right() -> None:
+def test_a_batch_pads_prompts_left_and_completions_right():
     b = sampling.batch([[7], [8, 9]], [[1, 2, 3], [4]], pad=0)
     assert b.input_ids.tolist() == [[0, 7, 1, 2, 3], [8, 9, 4, 0, 0]]
     assert b.attention.tolist() == [[0, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
@@ -53,7 +49,7 @@ def test_a_batch_pads_prompts_left_and_completions_right() -> None:
     assert b.mask.tolist() == [[True] * 3, [True, False, False]]
 
 
-def test_prefix_rows_read_like_the_probe_of_the_trainer() -> None:
+def test_prefix_rows_read_like_the_probe_of_the_trainer():
     model, texts = tiny.model(), ["1 ?", "1 + 2 ? so", "3 ?"]
     found = policies.prefixes(model, tiny.tokenizer(), texts, CLASSED)
     probe = probe_entropy(model, tiny.tokenizer(), texts, CLASSED)
@@ -64,13 +60,14 @@ def test_prefix_rows_read_like_the_probe_of_the_trainer() -> None:
     assert set(found["kind"]) == {"prefix"} and set(found["tokens"]) == {1}
 
 
-def test_parts_are_runs() -> None:
+def test_parts_are_runs_and_their_weights_and_models_are_hashed():
     assert parts.named(["a", "b", "a"], (0, 1)) == ["a/seed-0", "a/seed-1", "b/seed-0", "b/seed-1"]
     names = policies.parts("pocket")
-    assert len(names) == len(set(names)) == 18 and parts.split(names[-1])[1] == 2
-
-
-# --- reading --------------------------------------------------------------------------------------------------
+    assert len(names) == len(set(names)) == 30 and parts.split(names[-1]) == ("egrc-reversed", 4)
+    asked = ["base/seed-0", "base/seed-3", "base/seed-1"]  # seeds 0 and 3 have one model
+    assert list(parts.inputs("pocket", asked)) == ["model start-0", "model start-1"]
+    with pytest.raises(records.RecordError, match="egrc/seed-9"):
+        parts.inputs("pocket", ["egrc/seed-9"])
 
 
 def table() -> pd.DataFrame:
@@ -89,16 +86,9 @@ def table() -> pd.DataFrame:
         (table().drop(columns="entropy_other"), "policies.parquet: no entropy_other"),
     ],
 )
-def test_bad_rows_are_refused_by_file_and_row(spoilt: pd.DataFrame, message: str, tmp_path: Path) -> None:
+def test_bad_rows_are_refused_by_file_and_row(spoilt, message, tmp_path):
     write_parquet(measure.file("policies", "pocket", tmp_path / "whole"), table())
     assert rows.load("policies", "pocket", tmp_path / "whole").equals(table())
     write_parquet(measure.file("policies", "pocket", tmp_path), spoilt)
     with pytest.raises(records.RecordError, match=message):
         rows.load("policies", "pocket", tmp_path)
-
-
-def test_a_scale_that_is_not_measured_says_so(tmp_path: Path) -> None:
-    shown = rows.or_why(lambda: rows.load("policies", "smol", tmp_path))
-    assert repr(shown) == "policies is not measured at scale 'smol', only at pocket"
-    with pytest.raises(ZeroDivisionError):  # only what a reader can mend is said instead of raised
-        rows.or_why(lambda: 1 / 0)

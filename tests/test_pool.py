@@ -1,37 +1,30 @@
 """Nothing in a completion hangs or crashes the pool, no process outlives it, and verdicts are those of `grading`."""
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from egrc.__main__ import main
 from egrc.checks import ConfigError
 from egrc.evaluation.answers import LONGEST, Grade
+from egrc.evaluation.grade_lines import pairs
 from egrc.evaluation.pool import Pool, _graded
 from egrc.paths import ROOT
 
 HOSTILE = {
-    r"\boxed{9^9^9^9}": "too costly",
-    r"\boxed{(10^{400000})!}": "too costly",
-    r"\boxed{100000000!}": "time limit",
-    "#### " + "(" * 10_000 + "5" + ")" * 10_000: "too long",
-    r"\boxed{" + "{" * 100 + "5" + "}" * 101: "time limit",
-    r"\def\x{\x\x}\boxed{\x\x\x}": "not equal as texts",
-    r"\frac{" * 20_000: "no answer",
-    r"\boxed{" * 30_000: "no answer",
-    "a" * 200_000: "no answer",
-    "\n" * 100_000: "no answer",
-    "**a" * 50_000: "no answer",
-    "<answer>" * 30_000: "no answer",
-    "\\boxed{\ud800}": "not equal as texts",
+    r"\boxed{9^9^9^9}": "too costly", r"\boxed{(10^{400000})!}": "too costly", r"\boxed{100000000!}": "time limit",
+    "#### " + "(" * 10_000 + "5" + ")" * 10_000: "too long", r"\boxed{" + "{" * 100 + "5" + "}" * 101: "time limit",
+    r"\def\x{\x\x}\boxed{\x\x\x}": "not equal as texts", r"\frac{" * 20_000: "no answer",
+    r"\boxed{" * 30_000: "no answer", "a" * 200_000: "no answer", "\n" * 100_000: "no answer",
+    "**a" * 50_000: "no answer", "<answer>" * 30_000: "no answer", "\\boxed{\ud800}": "not equal as texts",
     "": "no answer",
-}
+}  # fmt: skip
 RIGHT = (r"so \boxed{\frac{2}{4}}", "1/2")
 
 
@@ -43,16 +36,6 @@ def pool():
 
 def workers(pool):
     return [worker.pid for worker in pool._pool._pool_manager.worker_manager.workers.values()]
-
-
-# --- verdicts ---
-
-
-def test_grades_keep_the_order_of_the_pairs(pool):
-    pairs = [(rf"\boxed{{{n}}}", str(n - n % 3)) for n in range(150)]
-    expected = [Grade(n % 3 == 0, str(n), "not equal" if n % 3 else "equal") for n in range(150)]
-    assert pool.grade(pairs) == expected
-    assert pool.grade([]) == []
 
 
 def test_hostile_completions_are_wrong_for_a_reason_and_counted(pool):
@@ -79,16 +62,8 @@ def test_several_golds_and_what_a_trainer_passes(pool):
         assert within.batch(["5}", "6}"], ["5", "5"]) == [True, False]
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.text(st.characters(codec=None), max_size=60), st.sampled_from(["", "#### ", r"\boxed{", "the answer is "]))
-def test_any_text_gets_a_verdict(pool, text, before):
-    grade = pool.grade([(before + text, "5")])[0]
-    assert grade.correct == (grade.reason == "equal")
-    assert grade.reason in {"equal", "not equal", "not equal as texts", "no answer", "too costly", "too long"}
-
-
-def test_a_stream_reads_no_further_than_it_must_and_hands_over_what_is_graded(pool):
-    read, given_back = 0, []
+def test_a_stream_reads_no_further_than_it_must(pool):
+    read = 0
 
     def pairs():
         nonlocal read
@@ -99,21 +74,6 @@ def test_a_stream_reads_no_further_than_it_must_and_hands_over_what_is_graded(po
     stream = pool.stream(pairs())
     assert next(stream).correct and read <= pool.ahead + 2
     assert sum(grade.correct for grade in stream) == 999
-
-    def answered():
-        for n in range(3):
-            deadline = time.monotonic() + 60
-            while len(given_back) < n:  # the next comes only when there is a verdict on the last
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            yield f"so {n}", "1"
-
-    for grade in pool.stream(answered()):
-        given_back.append(grade.correct)
-    assert given_back == [False, True, False]
-
-
-# --- workers that die, and pools that cannot be used ---
 
 
 def test_a_worker_that_was_killed_costs_no_verdict_and_may_wait_between_answers():
@@ -142,12 +102,6 @@ def test_errors_of_a_comparison_are_verdicts(error, reason, monkeypatch):
     assert _graded("5", ["5"], 10) == Grade(False, None, reason)
 
 
-@pytest.mark.parametrize("settings", [{"workers": 0}, {"limit": 0}, {"limit": float("nan")}, {"memory": 0}])
-def test_settings_that_make_no_sense(settings):
-    with pytest.raises(ConfigError, match=re.escape(f"{next(iter(settings))}={next(iter(settings.values()))}")):
-        Pool(**settings)
-
-
 def test_what_is_no_text_and_a_closed_pool_are_refused(pool):
     with pytest.raises(TypeError, match="found NoneType None"):
         pool.grade([(None, "5")])
@@ -159,8 +113,6 @@ def test_what_is_no_text_and_a_closed_pool_are_refused(pool):
     with pytest.raises(ConfigError, match="closed"):
         other.grade([RIGHT])
 
-
-# --- processes ---
 
 SCRIPT = """
 import signal
@@ -192,9 +144,7 @@ def alive(session):
     return [line for line in listed if line.split() and line.split()[0] == session and "Z" not in line.split()[1]]
 
 
-@pytest.mark.parametrize(
-    ("what", "number"), [("fork", None), ("stuck", signal.SIGINT), ("stuck", signal.SIGKILL)]
-)
+@pytest.mark.parametrize(("what", "number"), [("fork", None), ("stuck", signal.SIGINT), ("stuck", signal.SIGKILL)])
 def test_no_process_outlives_its_caller(what, number, tmp_path):
     """Without a `with`, without a main guard, in the middle of an answer, and whatever ends the caller."""
     script = tmp_path / "script.py"
@@ -218,3 +168,85 @@ def test_no_process_outlives_its_caller(what, number, tmp_path):
     while alive(str(caller.pid)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+LINES = [
+    {"gold": "1/2", "completion": r"so \boxed{\frac{2}{4}}", "ignored": 1},
+    {"gold": ["5", r"\text{five}"], "completion": "<think>4</think>The answer is five."},
+    {"gold": "16 - 3 = 13\n#### 13", "completion": "#### 14"}, {"gold": "5", "completion": "\ud800\x00"},
+    {"gold": "5", "completion": "#### 9^9^9^9"},
+]  # fmt: skip
+VERDICTS = [
+    {"correct": True, "extracted": r"\frac{2}{4}", "reason": "equal"},
+    {"correct": True, "extracted": "five", "reason": "equal"},
+    {"correct": False, "extracted": "14", "reason": "not equal"},
+    {"correct": False, "extracted": None, "reason": "no answer"},
+    {"correct": False, "extracted": "9^9^9^9", "reason": "too costly"},
+]  # fmt: skip
+
+
+def command(*arguments):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    full = [sys.executable, "-m", "egrc", "grade", *arguments]
+    process = subprocess.Popen(full, cwd=ROOT, env=env, text=True, **pipes)
+    patience = threading.Timer(120, process.kill)  # a test that waits for its output fails, instead of waiting on
+    patience.daemon = True
+    patience.start()
+    return process
+
+
+@pytest.mark.e2e
+def test_a_file_is_graded_until_its_first_bad_line(tmp_path, capsys):
+    file = tmp_path / "answers.jsonl"
+    text = "\ufeff" + "\n\n".join(map(json.dumps, LINES)) + '\n{"gold": "5"}\n' + json.dumps(LINES[0])
+    file.write_text(text, encoding="utf-8")
+    assert main(["grade", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert [json.loads(line) for line in out.splitlines()] == VERDICTS
+    assert err.startswith(f"egrc: {file}, line 10: expected an object with 'gold' and") and err.count("\n") == 1
+    assert out.isascii()
+
+
+@pytest.mark.e2e
+def test_standard_input_is_answered_line_by_line_and_summed_up():
+    process = command("-", "--workers", "1")
+    for line, verdict in zip(LINES, VERDICTS, strict=True):
+        process.stdin.write(json.dumps(line) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline()) == verdict  # before anything else is written
+    out, err = process.communicate()
+    assert (out, process.returncode) == ("", 0)
+    assert err == "egrc: 5 graded (2 equal, 1 not equal, 1 no answer, 1 too costly), 0 workers replaced\n"
+
+
+@pytest.mark.e2e
+def test_a_reader_who_has_seen_enough_ends_it_quietly():
+    process = command("-", "--workers", "1")
+    line = json.dumps(LINES[0]) + "\n"
+    process.stdin.write(line)
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline()) == VERDICTS[0]
+    process.stdout.close()
+    process.stdin.write(line)
+    process.stdin.close()
+    assert process.wait(60) == 1
+    assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{", "Expecting property name"), (b"[" * 100_000, "recursion"),
+        (b'{"gold": "\xff"}', "can't decode byte 0xff"),
+        (b"5", "expected an object with 'gold' and 'completion', found 5"),
+        (b'{"completion": "5", "golden": "5"}', "expected an object with 'gold' and 'completion'"),
+        (b'{"gold": "5", "completion": null}', "'completion': expected a text, found null"),
+        (b'{"gold": 5.0, "completion": "5"}', "'gold': expected a text or texts, none empty, found 5.0"),
+        (b'{"gold": [], "completion": "5"}', "'gold': expected a text or texts"),
+        (b'{"gold": " ", "completion": "5"}', "'gold': expected a text or texts"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_says_what_is_wrong(line, message):
+    with pytest.raises(ConfigError, match=f"^file, line 2: .*{message}"):
+        list(pairs([b"\n", line], "file"))

@@ -8,17 +8,16 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import stub_records
+from test_evaluations import rows, write
 
 from egrc import atomic
 from egrc.experiments import fingerprint, records, scales
+from egrc.experiments.results import COLUMNS, results
 
 
 @pytest.fixture
 def folder(tmp_path):
     return stub_records.write(tmp_path)
-
-
-# --- writing ---
 
 
 def full_disk(file):
@@ -83,9 +82,6 @@ def test_hashes_change_with_content_names_and_settings(tmp_path):
     assert len({fingerprint.config_hash(c) for c in others}) == len(others)
 
 
-# --- reading ---
-
-
 def test_a_record_reads_back(folder):
     record = records.Record.load(folder)
     assert record.name == "pocket/egrc/seed-0" and record.config == scales.config("pocket", "egrc", 0)
@@ -125,7 +121,7 @@ def test_what_is_damaged_or_missing_is_named(damage, message, tmp_path):
 
 
 def test_all_records_come_in_the_order_of_the_arms_those_of_studies_if_asked_for(tmp_path):
-    for arm, seed in (("egrc", 1), ("egrc", 0), ("base", 0), ("joint", 0), ("joint-grpo", 0), ("egrc", 4)):
+    for arm, seed in (("egrc", 1), ("egrc", 0), ("base", 0), ("joint", 0), ("joint-r0.5", 0), ("egrc-plus", 4)):
         stub_records.write(tmp_path, arm, seed)
     runs = [(r.arm, r.seed) for r in records.load_all("pocket", tmp_path)]
     assert runs == [("base", 0), ("joint", 0), ("egrc", 0), ("egrc", 1)]
@@ -133,9 +129,6 @@ def test_all_records_come_in_the_order_of_the_arms_those_of_studies_if_asked_for
     assert records.load_all("smol", tmp_path) == []
     with pytest.raises(records.RecordError, match="joint"):
         records.load_study("pocket", "dilemma", tmp_path)
-
-
-# --- slim ---
 
 
 def test_a_slim_record_keeps_what_it_must_and_a_replay_still_agrees(folder, tmp_path):
@@ -155,18 +148,14 @@ def test_a_slim_record_keeps_what_it_must_and_a_replay_still_agrees(folder, tmp_
     assert not record.has_weights
 
 
-# --- staleness ---
-
-
 @pytest.mark.parametrize(
     ("arm", "settings", "reason"),
     [
-        ("egrc", {}, None),
-        ("egrc", {"steps": 7, "momentum": 1}, "config changed: momentum, steps"),
+        ("egrc", {}, None), ("egrc", {"steps": 7, "momentum": 1}, "config changed: momentum, steps"),
         ("base", {"steps": 7}, None),  # depends on evaluation settings only
         ("base", {"eval_samples": 7}, "config changed: eval_samples"),
     ],
-)
+)  # fmt: skip
 def test_changed_settings_are_named_with_the_remedy(arm, settings, reason, tmp_path):
     config = scales.config("pocket", arm).to_dict() | settings
     record = records.Record.load(stub_records.write(tmp_path, arm, config=config))
@@ -176,3 +165,19 @@ def test_changed_settings_are_named_with_the_remedy(arm, settings, reason, tmp_p
             records.require_fresh([record])
     else:
         records.require_fresh([record])
+
+
+def test_runs_and_evaluations_stand_together(tmp_path):
+    stub_records.write(tmp_path, "base", 0)
+    write(tmp_path, rows({"a": "rr5", "b": "111"}, thinking=4), scale="pocket", benchmark="hole-2")
+    table = results("pocket", tmp_path)
+    assert list(table.columns) == COLUMNS
+    assert table["source"].tolist() == ["run"] * 4 + ["evaluation"]
+    run, evaluation = table.iloc[0], table.iloc[4]
+    assert (run["top_p"], run["cap"]) == (1, 240) and run[["majority", "accuracy_low"]].isna().all()
+    assert evaluation[["arm", "seed", "benchmark", "temperature", "samples", "cap"]].tolist() == [
+        "base", 0, "hole-2", 0.6, 2, 100,
+    ]  # fmt: skip
+    assert evaluation["accuracy"] == 1 / 3 and evaluation["majority"] == 0.5
+    assert evaluation["mean_tokens"] == evaluation["thinking_tokens"] + evaluation["answer_tokens"] == 11
+    assert evaluation["floor_tokens"] == run["floor_tokens"] or evaluation["floor_tokens"] > 1

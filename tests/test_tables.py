@@ -1,7 +1,5 @@
 """The numbers of table 1 on rows that can be worked out by hand, and the table itself on random ones."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,7 +42,7 @@ def line(table: pd.DataFrame, benchmark: str, arm: str, temperature: float = 1.0
     return found.iloc[0]
 
 
-def test_numbers_by_hand(by_hand: pd.DataFrame) -> None:
+def test_numbers_by_hand(by_hand):
     table = tables.compare(by_hand, FLOOR, 0.6)
     egrc, mean = line(table, "z", "egrc"), line(table, "mean", "egrc")
     names = ["tokens", "share", "removed", "accuracy", "gain", "gain_best", "seeds", "floor"]
@@ -63,14 +61,14 @@ def test_numbers_by_hand(by_hand: pd.DataFrame) -> None:
     assert table1.cell(egrc, "gain").startswith("+25.0 [")
 
 
-def test_each_run_alone(by_hand: pd.DataFrame) -> None:
+def test_each_run_alone(by_hand):
     runs = tables.by_run(by_hand, FLOOR).query("temperature == 1.0").set_index(["arm", "seed", "benchmark"])
     assert runs.loc[("egrc", 0, "z"), list(tables.LEVELS)].tolist() == [1.0, 20, 1.0]
     assert runs.loc[("egrc", 1, "mean"), list(tables.LEVELS)].tolist() == pytest.approx([0.5, 40, (60 / 80 + 0) / 2])
     assert tables.by_run(by_hand)["removed"].isna().all()  # no floor is known
 
 
-def test_without_base_floor_or_best_temperature_only_what_needs_them_is_empty(by_hand: pd.DataFrame) -> None:
+def test_without_base_floor_or_best_temperature_only_what_needs_them_is_empty(by_hand):
     alone = line(tables.compare(by_hand[by_hand["arm"] == "egrc"], FLOOR, 0.6), "z", "egrc")
     assert alone["tokens"] == 30 and alone[["gain", "gain_best", "share", "removed"]].isna().all()
     unknown = line(tables.compare(by_hand, {"z": np.nan, "a": np.nan}, None), "z", "egrc")
@@ -81,7 +79,7 @@ def test_without_base_floor_or_best_temperature_only_what_needs_them_is_empty(by
     assert tables.best_note(by_hand, 0.3) in table1.notes(by_hand, 0.3) and "0.3" in tables.best_note(by_hand, 0.3)
 
 
-def test_intervals_are_those_of_the_paired_bootstrap() -> None:
+def test_intervals_are_those_of_the_paired_bootstrap():
     base, egrc = (synthetic.evaluation(arm, 0).assign(arm=arm, seed=0) for arm in ("base", "egrc"))
     table = tables.compare(pd.concat([base, egrc]), synthetic.FLOORS, None, ["gain"])
     sides = [side[side["temperature"] == 1.0] for side in (egrc, base)]
@@ -90,13 +88,13 @@ def test_intervals_are_those_of_the_paired_bootstrap() -> None:
     assert expected[1] < expected[0] < expected[2]
 
 
-def test_arms_asked_different_problems_are_refused(by_hand: pd.DataFrame) -> None:
+def test_arms_asked_different_problems_are_refused(by_hand):
     other = by_hand.assign(id=by_hand["id"].where(by_hand["arm"] == "base", by_hand["id"] + "'"))
     with pytest.raises(ValueError, match="different problems"):
         tables.compare(other, FLOOR, None)
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_what_is_missing_is_named(tmp_path):
     present = [("base", s) for s in range(3)] + [("egrc", 0), ("joint", 0), ("joint", 1)]
     lacking = tables.missing(("base", "egrc", "joint", "accuracy"), present)
     assert lacking == "Missing: only 1 seed: egrc; only 2 seeds: joint; no record: accuracy."
@@ -113,7 +111,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         tables.best_temperature("pocket", tmp_path)
 
 
-def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_repeat_and_say_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "N_BOOT", 50)
     monkeypatch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
     data = synthetic.write_runs(tmp_path / "data", ("base", "egrc"), seeds=2)
@@ -128,7 +126,7 @@ def test_files_repeat_and_say_what_is_missing(tmp_path: Path, monkeypatch: pytes
     assert tex.count(r"\begin{longtable}") == tex.count(r"\end{longtable}") == 7
 
 
-def test_a_table_without_rows_says_so_and_latex_swallows_nothing(tmp_path: Path) -> None:
+def test_a_table_without_rows_says_so_and_latex_swallows_nothing(tmp_path):
     table = pd.DataFrame({"arm": ["a_b"], "removed (%)": ["9.0 − 1"]})
     written = typeset.write(tmp_path / "table9", ["100%."], {"95% removed": table, "two": table[:0]})
     text, tex = (file.read_text() for file in written)

@@ -1,8 +1,4 @@
-"""Which tokens carry the entropy: answers worked by hand, tables that are refused, and the figures that show it."""
-
-from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
+"""Which tokens carry the entropy: answers worked by hand, tables that are refused."""
 
 import made_up
 import numpy as np
@@ -26,20 +22,14 @@ def table(*rows: tuple[str, list[float], list[str]]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-# --- reading ---
-
-
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("entropies", lambda nats: [float("nan"), *nats[1:]]),
-        ("entropies", lambda nats: [*nats[:-1], -0.1]),
-        ("entropies", lambda nats: nats[:-1]),
-        ("classes", lambda names: None),
-        ("sample", lambda sample: 1),
+        ("entropies", lambda nats: [float("nan"), *nats[1:]]), ("entropies", lambda nats: [*nats[:-1], -0.1]),
+        ("entropies", lambda nats: nats[:-1]), ("classes", lambda names: None), ("sample", lambda sample: 1),
     ],
-)
-def test_a_bad_rollout_is_refused_by_file_and_row(column: str, value: Callable, tmp_path: Path) -> None:
+)  # fmt: skip
+def test_a_bad_rollout_is_refused_by_file_and_row(column, value, tmp_path):
     rollouts = made_up.words()
     values = rollouts[column].astype(object).tolist()
     values[2] = value(values[2])
@@ -48,27 +38,7 @@ def test_a_bad_rollout_is_refused_by_file_and_row(column: str, value: Callable, 
         tokens.load_rollouts("smol", tmp_path)
 
 
-def test_what_is_missing_names_the_remedy(tmp_path: Path) -> None:
-    for scale, name in (("pocket", "interventions"), ("smol", "words")):
-        with pytest.raises(RecordError, match=f"egrc measure {name} --scale {scale}"):
-            tokens.load_rollouts(scale, tmp_path)
-    with pytest.raises(RecordError, match="scale gpu"):
-        tokens.load_rollouts("gpu", tmp_path)
-    with pytest.raises(RecordError, match="no rollouts of the base"):
-        tokens.check(made_up.rollouts().iloc[:0], "x")
-
-
-def test_the_bases_plain_completions_are_the_pocket_rollouts(tmp_path: Path) -> None:
-    made_up.write(tmp_path)
-    rollouts = tokens.load_rollouts("pocket", tmp_path)
-    assert set(rollouts["arm"]) == {"base"} and set(rollouts["condition"]) == {"none"}
-    assert rollouts["seed"].nunique() == 3
-
-
-# --- the tokens of highest entropy ---
-
-
-def test_those_at_the_threshold_share_what_room_is_left() -> None:
+def test_those_at_the_threshold_share_what_room_is_left():
     weights = tokens.top_weights(np.array([2.0, 1.0, 3.0, 2.0, 2.0]), top=0.4)
     assert weights == pytest.approx([1 / 3, 0, 1, 1 / 3, 1 / 3])
     assert tokens.top_weights(np.zeros(4), top=0.25) == pytest.approx([0.25] * 4)
@@ -82,7 +52,7 @@ def test_those_at_the_threshold_share_what_room_is_left() -> None:
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=1, max_size=40), st.floats(0.01, 0.99))
-def test_the_top_is_a_share_and_no_order_decides(values: list[float], top: float) -> None:
+def test_the_top_is_a_share_and_no_order_decides(values, top):
     weights = tokens.top_weights(np.array(values), top)
     assert weights.sum() == pytest.approx(top * len(values))
     assert (weights >= -1e-9).all() and (weights <= 1 + 1e-9).all()
@@ -92,7 +62,7 @@ def test_the_top_is_a_share_and_no_order_decides(values: list[float], top: float
     assert ranked == sorted(ranked)
 
 
-def test_shares_and_lift_by_hand() -> None:
+def test_shares_and_lift_by_hand():
     """Ten tokens, two of them on top: one of the two connectors, and one of the eight others."""
     nats = [5.0, 1, 1, 1, 1, 4.0, 0, 0, 0, 0]
     classes = ["connector", "connector", *["other"] * 8]
@@ -104,7 +74,7 @@ def test_shares_and_lift_by_hand() -> None:
     assert found.loc["connector", ["share_low", "share_high"]].tolist() == pytest.approx([0, 1])
 
 
-def test_a_resample_is_as_if_its_units_were_there_several_times() -> None:
+def test_a_resample_is_as_if_its_units_were_there_several_times():
     """Five tokens a problem of tied entropies; p twice is what a bootstrap of two problems may draw."""
     p, q = (("p", [2.0, 1, 1, 1, 0], list("ababb")), ("q", [1.0, 1, 1, 0, 0], list("babaa")))
     alone = [tokens.top_share(table(*rows), n_boot=0).set_index("class").loc["a", "share"] for rows in ((p, p), (q, q))]
@@ -114,14 +84,14 @@ def test_a_resample_is_as_if_its_units_were_there_several_times() -> None:
     assert alone[0] == pytest.approx(weights[np.array(list("ababb" * 2)) == "a"].sum() / 2)
 
 
-def test_the_interval_is_that_of_problems_not_of_rollouts() -> None:
+def test_the_interval_is_that_of_problems_not_of_rollouts():
     """The same rollout many times says no more than once."""
     rows = [("p", [2.0, 1, 0, 0, 0], list("aabbb")), ("q", [0.0, 1, 2, 0, 0], list("aabbb"))]
     once, often = tokens.class_entropy(table(*rows)), tokens.class_entropy(table(*rows * 20))
     assert often[["mean", "low", "high"]].to_numpy() == pytest.approx(once[["mean", "low", "high"]].to_numpy())
 
 
-def test_mean_entropy_by_class_by_hand() -> None:
+def test_mean_entropy_by_class_by_hand():
     found = tokens.class_entropy(table(("p", [1.0, 3.0, 0.5], list("aab")), ("q", [2.0], ["a"]))).set_index("class")
     assert found["mean"].to_dict() == {"a": 2.0, "b": 0.5}
     assert found.index.tolist() == ["a", "b"]  # ranked
@@ -130,13 +100,7 @@ def test_mean_entropy_by_class_by_hand() -> None:
     assert found["low"]["a"] <= 2 <= found["high"]["a"]
 
 
-def test_benchmarks_of_different_size_count_by_their_problems() -> None:
-    rows = table(*[(f"p{i}", [1.0], ["a"]) for i in range(3)], ("q", [5.0], ["a"])).assign(benchmark=["b"] * 3 + ["c"])
-    found = tokens.class_entropy(rows).iloc[0]
-    assert found["mean"] == 2 and (found["low"], found["high"]) == (2, 2)  # b holds nothing but 1, c nothing but 5
-
-
-def test_words_are_spelt_alike_counted_and_ranked() -> None:
+def test_words_are_spelt_alike_counted_and_ranked():
     rollouts = table(*[(f"p{i}", [1.0, 3.0, 0.1, 2.0], ["connector", "connector", "other", "other"]) for i in range(5)])
     rollouts["tokens"] = [[" So", "so ", "\n", " so"]] * 5
     found = tokens.by_word(rollouts, least=5, problems=5)
@@ -150,54 +114,9 @@ def test_words_are_spelt_alike_counted_and_ranked() -> None:
         tokens.by_word(rollouts, least=1, problems=6)
 
 
-def test_a_subword_has_the_class_of_its_word() -> None:
+def test_a_subword_has_the_class_of_its_word():
     rollouts = table(("p", [3.0, 1.0], ["connector", "other"]))
     rollouts = rollouts.assign(starts=[[0, 2]], subwords=[["ther", "efore", "x"]], subword_entropies=[[2.0, 1.0, 1.0]])
     long = tokens.units(tokens.by_subword(rollouts))
     assert long["class"].tolist() == ["connector", "connector", "other"]
     assert long["entropy"].tolist() == [2, 1, 1]
-
-
-def test_other_definitions_of_word_entropy_and_connectors_can_be_taken() -> None:
-    readings = tokens.connector_readings(made_up.words()).set_index("reading")
-    assert list(readings.index) == list(tokens.READINGS)
-    assert readings.loc["strict list", "overall"] < readings.loc["as claimed", "overall"]
-    # here a word is one token
-    assert readings.loc["subword tokens", "lift"] == pytest.approx(readings.loc["as claimed", "lift"])
-    assert list(tokens.connector_readings(made_up.rollouts())["reading"]) == ["as claimed"]
-
-
-def test_each_seed_alone() -> None:
-    both = pd.concat([made_up.rollouts(0), made_up.rollouts(1)], ignore_index=True)
-    found = tokens.each_seed(tokens.class_entropy, both).set_index(["seed", "class"])["mean"]
-    for seed in (0, 1):
-        alone = tokens.class_entropy(made_up.rollouts(seed)).set_index("class")["mean"]
-        assert found[seed].to_dict() == pytest.approx(alone.to_dict())
-
-
-# --- the figures ---
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.write(tmp_path_factory.mktemp("data"))
-
-
-@pytest.mark.parametrize("name", ["fig6_connectors", "fig9_words"])
-def test_the_pocket_column_says_that_it_is_by_construction(name: str, data: Path) -> None:
-    figure, _ = import_module(f"egrc.figures.{name}").draw("pocket", data)
-    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert titles == ["pocket world: by construction", "SmolLM2-135M-Instruct: by word"]
-
-
-def test_words_are_ordered_by_value(data: Path) -> None:
-    figure, drawn = import_module("egrc.figures.fig9_words").draw("pocket", data)
-    for ax, (_, own) in zip(figure.axes, drawn[drawn["ranked"].notna()].groupby("scale", sort=False), strict=True):
-        assert own["mean"].is_monotonic_decreasing and (own["units"] >= tokens.LEAST).all()
-        assert [t.get_text() for t in ax.get_yticklabels()] == own["word"].tolist()
-
-
-def test_every_seed_of_the_pocket_world_is_a_dot(data: Path) -> None:
-    _, drawn = import_module("egrc.figures.fig6_connectors").draw("pocket", data)
-    counts = drawn[drawn["seed"].notna()].groupby(["scale", "class"]).size()
-    assert counts.to_dict() == {("pocket", c): 3 for c in made_up.CLASSES}

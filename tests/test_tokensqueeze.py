@@ -20,10 +20,10 @@ from egrc.methods import tokensqueeze_train as squeeze
 from egrc.methods.tokensqueeze import WINDOW, Grammar, Trace, divergence, pairs, rewrite, split
 from egrc.worlds.launch import Hardware
 from egrc.worlds.pocket import Pocket
-from egrc.worlds.pocket.tokenizer import build_tokenizer, word_class
-from egrc.worlds.pocket.world import BENCHMARKS
+from egrc.worlds.pocket.language import BENCHMARKS
+from egrc.worlds.pocket.tokenizer import build_tokenizer
 
-# --- which samples are compared -----------------------------------------------------------------------------------
+TOKENIZER = build_tokenizer(Pocket().clock.vocabulary)
 
 
 def trace(length, correct=True):
@@ -57,58 +57,47 @@ def test_the_shortest_correct_ones_are_held_against_longer_or_wrong_ones():
     assert len(set(some)) == 7
 
 
-# --- steps that say again what was said ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def grammar():
-    words = build_tokenizer().convert_ids_to_tokens(range(len(build_tokenizer())))
-    return Grammar(words, [word_class(w) == "connector" for w in words])
+GRAMMAR = Grammar.of(TOKENIZER, Pocket().token_classes(TOKENIZER))
 
 
 def ids(text):
-    return tuple(build_tokenizer().convert_tokens_to_ids(text.split()))
+    return tuple(TOKENIZER.convert_tokens_to_ids(text.split()))
 
 
-def words(grammar, found):
-    return " ".join(grammar.words[i] for i in found)
+def words(found):
+    return " ".join(GRAMMAR.words[i] for i in found)
 
 
-CHECKED = "so 3 +4 = 0 . wait check 3 +4 = 0 right . then 0 -1 = 6 . # 6 <eos>"
-AGAIN = "so 3 +4 = 0 . then 0 -1 = 6 . hmm again 3 +4 = 0 . 0 -1 = 6 . # 6 <eos>"
-TRIES = "so try 3 . 3 +4 = 0 . gap 0 -5 = 2 no . but try 3 . 3 +4 = 0 . gap 0 -5 = 2 no . wait try 1 . 1 +4 = 5 . "
-TRIES += "gap 5 -5 = 0 yes . # 1 <eos>"
+PLAIN = "so 3 +1 4 . then 4 /4 1 . # 1 <eos>"
+CHECKED = "so 3 +1 4 . wait check 3 +1 4 -4 0 yes . then 4 /4 1 . # 1 <eos>"
+AGAIN = "so 3 +1 4 . then 4 /4 1 . hmm again 3 +1 4 . 4 /4 1 . # 1 <eos>"
 
 
 @pytest.mark.parametrize(
     ("text", "span"),
     [
-        (CHECKED, "wait check 3 +4 = 0 right ."),
-        (AGAIN, "hmm again 3 +4 = 0 . 0 -1 = 6 ."),
-        (TRIES, "but try 3 . 3 +4 = 0 . gap 0 -5 = 2 no ."),
-        ("wait again 3 +4 = 0 . so 0 -1 = 6 . # 6 <eos>", "wait again 3 +4 = 0 ."),
-        ("so 3 +4 = 0 . then 0 -1 = 6 . # 6 <eos>", None),  # every step is needed
-        ("so try 3 . 3 +4 = 0 . gap 0 -5 = 2 no . wait try 1 . 1 +4 = 5 . gap 5 -5 = 0 yes . # 1 <eos>", None),
-        ("so 3 +4 = 0 . wait check 3 +4", None),  # cut inside
+        (CHECKED, "wait check 3 +1 4 -4 0 yes ."),
+        (AGAIN, "hmm again 3 +1 4 . 4 /4 1 ."),
+        ("wait again 3 +1 4 . so 4 /4 1 . # 1 <eos>", "wait again 3 +1 4 ."),
+        ("so 4 /4 2 . but check 2 *4 8 -4 4 no . hmm 4 /4 1 . # 1 <eos>", "but check 2 *4 8 -4 4 no ."),
+        (PLAIN, None),  # every step is needed
+        ("so 3 +1 4 . wait check 3 +1", None),  # cut inside
         ("wait again", None),
         ("", None),
     ],
 )
-def test_redundant_steps(grammar, text, span):
-    found = grammar.redundant(ids(text))
-    assert (found and words(grammar, ids(text)[slice(*found)])) == span
-    assert found is None or grammar.redundant(ids(text)[: found[1]], found[0] + 1) is None  # and is not found twice
-
-
-# --- what is missed -----------------------------------------------------------------------------------------------
+def test_redundant_steps(text, span):
+    found = GRAMMAR.redundant(ids(text))
+    assert (found and words(ids(text)[slice(*found)])) == span
+    assert found is None or GRAMMAR.redundant(ids(text)[: found[1]], found[0] + 1) is None  # and is not found twice
 
 
 class Counting(torch.nn.Module):
     """Predicts token 1 with probability `with_check` where a 'check' was read before, else `without`; two tokens."""
 
-    def __init__(self, grammar, with_check, without):
+    def __init__(self, with_check, without):
         super().__init__()
-        self.check, self.size, self.p = grammar.words.index("check"), len(grammar.words), (without, with_check)
+        self.check, self.size, self.p = GRAMMAR.words.index("check"), len(GRAMMAR.words), (without, with_check)
 
     def forward(self, input_ids, attention_mask, use_cache):
         seen = (input_ids == self.check).long().cumsum(1) > 0
@@ -122,42 +111,44 @@ def kl(p, q):
     return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
 
 
-def test_divergence_by_hand_and_in_a_batch_with_other_lengths(grammar):
-    model, prompt, jobs = Counting(grammar, 0.8, 0.5), ids("3 +4 -1 ?"), []
-    for text in (CHECKED, CHECKED.replace("then 0 -1 = 6 . ", "")):
+def test_divergence_by_hand_and_in_a_batch_with_other_lengths():
+    model, prompt, jobs = Counting(0.8, 0.5), ids("3 +1 /4 ?"), []
+    for text in (CHECKED, CHECKED.replace("then 4 /4 1 . ", "")):
         full = ids(text)
-        begin, end = grammar.redundant(full)
+        begin, end = GRAMMAR.redundant(full)
         jobs.append(([prompt], [full], [full[:begin] + full[end:]], [len(full) - end]))
     both = divergence(model, *(sum(parts, []) for parts in zip(*jobs, strict=True)))
-    assert both.tolist() == pytest.approx([9 * kl(0.8, 0.5) / WINDOW, 3 * kl(0.8, 0.5) / WINDOW], rel=1e-5)
+    assert both.tolist() == pytest.approx([8 * kl(0.8, 0.5) / WINDOW, 3 * kl(0.8, 0.5) / WINDOW], rel=1e-5)
     assert divergence(model, *jobs[0]).tolist() == pytest.approx(both[:1].tolist(), rel=1e-6)
 
 
-def test_what_is_not_missed_is_dropped_and_what_is_missed_stays(grammar):
-    twice = CHECKED.replace("right . then", "right . but check 3 +4 = 0 right . then")
-    prompt, traces = ids("3 +4 -1 ?"), [ids(CHECKED), ids(AGAIN), ids("3 +4 0 -1 6 # 6 <eos>"), ids(twice)]
-    blind, alert = Counting(grammar, 0.5, 0.5), Counting(grammar, 0.9, 0.1)
-    step = 9 * kl(0.9, 0.1) / WINDOW  # 0.031
-    dropped = rewrite(blind, [prompt] * 4, traces, grammar)
-    assert {words(grammar, dropped[i]) for i in (0, 1, 3)} == {"so 3 +4 = 0 . then 0 -1 = 6 . # 6 <eos>"}
-    assert dropped[2] == traces[2]
-    kept = rewrite(alert, [prompt] * 2, traces[:2], grammar, epsilon=0.99 * step)
+def test_what_is_not_missed_is_dropped_and_what_is_missed_stays():
+    twice = CHECKED.replace("yes . then", "yes . but check 3 +1 4 -4 0 yes . then")
+    prompt, traces = ids("3 +1 /4 ?"), [ids(CHECKED), ids(AGAIN), ids("3 +1 4 /4 1 # 1 <eos>"), ids(twice)]
+    step = 8 * kl(0.9, 0.1) / WINDOW  # 0.027
+    dropped = rewrite(Counting(0.5, 0.5), [prompt] * 4, traces, GRAMMAR)
+    assert {words(dropped[i]) for i in (0, 1, 3)} == {PLAIN} and dropped[2] == traces[2]
+    alert = Counting(0.9, 0.1)
+    kept = rewrite(alert, [prompt] * 2, traces[:2], GRAMMAR, epsilon=0.99 * step)
     assert kept[0] == traces[0] and kept[1] == dropped[1]  # this model does not look at 'again'
-    assert rewrite(alert, [prompt], traces[:1], grammar, epsilon=1.01 * step)[0] == dropped[0]
+    assert rewrite(alert, [prompt], traces[:1], GRAMMAR, epsilon=1.01 * step)[0] == dropped[0]
 
 
-def test_the_base_misses_no_re_check_but_would_miss_a_step():
-    """The source's epsilon, on the pocket base: it tells what is redundant from what is not."""
+def test_what_says_nothing_new_is_missed_least():
+    """By the pocket world's start: a passed check, or all again; then a check that found a slip, and a step."""
     model, tokenizer = Pocket().policy()
-    prompt, full = tuple(tokenizer("3 +4 -1 *2 +5 ?")["input_ids"]), ids(
-        "so 3 +4 = 0 . wait check 3 +4 = 0 right . then 0 -1 = 6 . so 6 *2 = 5 . so 5 +5 = 3 . # 3 <eos>"
-    )
-    check, step = full[:6] + full[14:], full[:14] + full[20:]
-    missed = divergence(model, [prompt] * 2, [full] * 2, [check, step], [len(full) - 14, len(full) - 20])
-    assert missed[0] < 0.005 < missed[1]
+    prompt, again = tuple(tokenizer("3 +1 /4 +5 ?")["input_ids"]), "wait again 3 +1 4 . 4 /4 1 . 1 +5 6 ."
+    missed = []
+    for before, dropped, after in (
+        ("so 3 +1 4 .", "wait check 3 +1 4 -4 0 yes .", f"then 4 /4 1 . so 1 +5 6 . {again} # 6 <eos>"),
+        ("so 3 +1 4 . then 4 /4 1 . so 1 +5 6 .", again, "# 6 <eos>"),
+        ("so 3 +1 4 . then 4 /4 2 .", "wait check 2 *4 8 -4 4 no .", "hmm 4 /4 1 . so 1 +5 6 . # 6 <eos>"),
+        ("so 3 +1 4 .", "then 4 /4 1 .", f"so 1 +5 6 . {again} # 6 <eos>"),
+    ):
+        begin, end = ids(f"so 3 +1 /4 +5 . {before}"), ids(after)
+        missed.append(divergence(model, [prompt], [begin + ids(dropped) + end], [begin + end], [len(end)]).item())
+    assert max(missed[:2]) < 0.01 < min(missed[2:])
 
-
-# --- the loss -----------------------------------------------------------------------------------------------------
 
 PROMPT, SHORT, LONG = [1, 3], [4, 2], [3, 4, 4, 3, 4, 2]  # bos 3 | 4 eos | 3 4 4 3 4 eos
 
@@ -168,13 +159,13 @@ def config(**changed):
     return scales.config("pocket", "tokensqueeze", seed=1, **{**small, **changed})
 
 
-def pair_trainer(folder, length_weight, uniform):
-    """One pair; `uniform`: a head of zeros, so that all of the five tokens are equally likely."""
+def pair_trainer(folder, length_weight):
+    """One pair, and a tiny model of five words."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=5, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes))
     with torch.no_grad():
-        model.lm_head.weight.mul_(0 if uniform else 20)
+        model.lm_head.weight.mul_(20)
     args = DPOConfig(
         str(folder), loss_type=["sigmoid", "sft"], loss_weights=[0.5, 0.5], beta=0.2, precompute_ref_log_probs=True,
         max_length=None, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True,
@@ -186,25 +177,13 @@ def pair_trainer(folder, length_weight, uniform):
     )  # fmt: skip
 
 
-def loss(trainer):
-    batch = trainer.data_collator([trainer.train_dataset[0]])
-    return trainer.compute_loss(trainer.model, batch).item()
-
-
-@pytest.mark.parametrize("length_weight", [0.0, 2.0])
-def test_the_loss_before_training_by_hand(length_weight, tmp_path):
-    # policy = base, so only lambda log(6 / 2) is left in the sigmoid, whose -log is log(1 + 3^-lambda); uniform over 5
-    found = loss(pair_trainer(tmp_path, length_weight, uniform=True))
-    assert found == pytest.approx(0.5 * math.log(1 + 3**-length_weight) + 0.5 * math.log(5), rel=1e-5)
-
-
 def log_likelihood(model, completion):
     logp = model(input_ids=torch.tensor([PROMPT + completion])).logits.log_softmax(-1)[0]
     return sum(logp[len(PROMPT) - 1 + i, token].item() for i, token in enumerate(completion))
 
 
 def test_the_loss_of_a_changed_policy_from_plain_logits(tmp_path):
-    trainer = pair_trainer(tmp_path, length_weight=1.5, uniform=False)
+    trainer = pair_trainer(tmp_path, length_weight=1.5)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, weight in trainer.model.named_parameters():
@@ -216,10 +195,8 @@ def test_the_loss_of_a_changed_policy_from_plain_logits(tmp_path):
     ratio = (policy[0] - base[0]) - (policy[1] - base[1])
     assert abs(ratio) > 0.01
     dpo = math.log(1 + math.exp(-(0.2 * ratio + 1.5 * math.log(3))))
-    assert loss(trainer) == pytest.approx(0.5 * dpo + 0.5 * -policy[0] / 2, rel=1e-4)
-
-
-# --- a run --------------------------------------------------------------------------------------------------------
+    loss = trainer.compute_loss(trainer.model, trainer.data_collator([trainer.train_dataset[0]]))
+    assert loss.item() == pytest.approx(0.5 * dpo + 0.5 * -policy[0] / 2, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -237,20 +214,18 @@ def whole(world, tmp_path_factory):
     return work, said
 
 
-def rows_of(problem, *traces):
-    return [{"problem": problem, "prompt_ids": [1, problem], "ids": ids, "correct": ok} for ids, ok in traces]
-
-
-def test_pairs_are_all_used_before_any_comes_again(world, grammar):
+def test_pairs_are_all_used_before_any_comes_again(world):
     base = world.policy()[0]
-    samples = pd.DataFrame(rows_of(3, ([4, 2], True), ([4, 4, 2], True), ([4, 4, 4, 2], True), ([4], False)))
-    found = squeeze.make_pairs(config(steps=1, prompts_per_step=1, group_size=8), base, grammar, samples)  # four wanted
+    columns = ["problem", "prompt_ids", "ids", "correct"]
+    traces = [([4, 2], True), ([4, 4, 2], True), ([4, 4, 4, 2], True), ([4], False)]
+    samples = pd.DataFrame([(3, [1, 3], ids, right) for ids, right in traces], columns=columns)
+    found = squeeze.make_pairs(config(steps=1, prompts_per_step=1, group_size=8), base, GRAMMAR, samples)  # four wanted
     assert len(found) == 4 and (found["accuracy"] == 0.75).all()
     assert found["chosen_ids"].tolist() == [(4, 2)] * 4
     assert {len(ids) for ids in found["rejected_ids"][:3]} == {1, 3, 4}
-    hopeless = rows_of(3, ([4, 2], False), ([4, 4, 2], False)) + rows_of(4, ([4, 2], True), ([5, 2], True))
+    hopeless = samples.assign(correct=False)
     with pytest.raises(ConfigError, match="no sampled problem"):
-        squeeze.make_pairs(config(), base, grammar, pd.DataFrame(hopeless))
+        squeeze.make_pairs(config(), base, GRAMMAR, hopeless)
 
 
 def test_a_run_leaves_a_record_as_every_arm_does(world, whole):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -22,23 +21,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from egrc.checks import ConfigError
 from egrc.controller import Recipe, replay
-from egrc.entropy import CLASSES, TokenClasses, token_entropy
+from egrc.entropy import CLASSES, token_entropy
+from egrc.methods.ablations import EntropyBonus
 from egrc.methods.controls import ByLength, Soft
-from egrc.methods.egrc import Compress, Shaped, default_recipe
-from egrc.methods.entropy_floor import EntropyFloor
-from egrc.methods.kl_cov import KlCov
-from egrc.methods.ours import BriefSteps, Guard
+from egrc.methods.egrc import Compress, default_recipe
 from egrc.objective import Objective, Rollouts
 from egrc.trainer import EGRCConfig, EGRCTrainer
-
-COLUMNS = [
-    *(["step", "phase", "weight_compress", "temperature", "budget", "accuracy", "reward", "advantage_positive_share"]),
-    *(["tokens_mean", "tokens_correct_mean", "truncated", "entropy", "entropy_smoothed", "entropy_sampling"]),
-    *(["entropy_total", "connectors_mean"]),
-    *(f"{what}_{c}" for what in ("entropy", "share", "gradient") for c in CLASSES),
-    *("loss", "probe_entropy", *(f"probe_entropy_{c}" for c in CLASSES)),
-    *("grad_norm", "learning_rate", "generated_tokens", "seconds"),
-]
 
 
 def single(kind: type[Objective] = Objective, **settings: Any) -> Recipe:
@@ -62,9 +50,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[EGRCTrainer, pd.DataF
     return trainer, *records(folder)
 
 
-# --- what it relies on -------------------------------------------------------------------------------------
-
-
 def test_overridden_methods_have_the_signature_of_the_installed_ones() -> None:
     assert trl.__version__.startswith("1.16.")
     for name in ("_calculate_rewards", "_generate_and_score_completions", "_get_grad_norm", "_get_train_sampler",
@@ -74,16 +59,6 @@ def test_overridden_methods_have_the_signature_of_the_installed_ones() -> None:
     method = "_get_per_token_logps_and_entropies"
     ours, theirs = (list(inspect.signature(getattr(c, method)).parameters) for c in (EGRCTrainer, GRPOTrainer))
     assert ours[:-1] == theirs[: len(ours) - 1] and ours[-1] == "options"
-
-
-def test_vllm_is_given_the_phase() -> None:
-    backend = SimpleNamespace(temperature=1.0, max_completion_length=12)
-    trainer = SimpleNamespace(use_vllm=True, vllm_generation=backend, temperature=1.0)
-    EGRCTrainer._enter(trainer, Objective("explore", 7, temperature=1.4))
-    assert (trainer.temperature, backend.temperature, backend.max_completion_length) == (1.4, 1.4, 7)
-
-
-# --- scores, advantages and updates, against TRL's own -----------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.3])
@@ -101,101 +76,65 @@ def test_scores_equal_those_of_trls_fused_head(tmp_path: Path, temperature: floa
         torch.testing.assert_close(mine[seen], its[seen], rtol=1e-5, atol=1e-5)
 
 
-def test_group_advantages_equal_trls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer, seen = tiny.trainer(tmp_path, single(Shaped, r=0.1)), []
-    generate = GRPOTrainer._generate_and_score_completions
-
-    def capture(self, inputs):
-        output = generate(self, inputs)
-        seen.append(output["advantages"].clone())
-        return output
-
-    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", capture)
-    trainer.model.train()
-    output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    assert output["advantages"].any()
-    torch.testing.assert_close(output["advantages"], seen[0].unsqueeze(1).expand_as(output["advantages"]))
-
-
-MANY_STEPS = TokenClasses(("operator", "connector"), torch.arange(len(tiny.VOCABULARY)) % 2)
-"""Every second word opens a step, so that random rollouts of 12 tokens have some."""
-
-
 def trained(folder: Path, recipe: Recipe, **settings: Any) -> tuple[EGRCTrainer, dict[str, torch.Tensor]]:
     """One step of plain gradient descent: a difference of the gradients is one of the weights."""
     plain = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
-    trainer = tiny.trainer(folder, recipe, token_classes=MANY_STEPS, **plain, **settings)
+    trainer = tiny.trainer(folder, recipe, **plain, **settings)
     trainer.train()
     return trainer, {n: p.detach() for n, p in trainer.model.named_parameters() if p.requires_grad}
 
 
-def test_trls_loss_takes_an_advantage_for_each_token(tmp_path: Path) -> None:
-    """With the steps' brevity at weight 0 the advantages are those of the group, spread over the tokens."""
-    ended = {"correct": lambda *_: True}  # whatever ends is correct
-    trainer, by_token = trained(tmp_path / "steps", single(BriefSteps, length_weight=0.0), **ended)
-    advantages, mask = (trainer._micro_batch[name] for name in ("advantages", "completion_mask"))
-    assert advantages.shape == mask.shape
-    _, by_rollout = trained(tmp_path / "group", single(), **ended)
-    for name, weight in by_rollout.items():
-        torch.testing.assert_close(by_token[name], weight, rtol=1e-5, atol=1e-8)
-    _, brief = trained(tmp_path / "brief", single(BriefSteps, length_weight=1.0), **ended)
-    assert not all(torch.equal(brief[name], weight) for name, weight in by_rollout.items())
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """Weights after a step of plain GRPO."""
+    return trained(tmp_path_factory.mktemp("plain"), single())[1]
 
 
-@pytest.mark.parametrize("kind, at", [(KlCov, 0.1), (EntropyFloor, 1.1)])
-def test_left_out_tokens_have_no_gradient(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type, at: float
-) -> None:
-    """Nothing moves where all tokens are left out; all moves as without the rule where none is."""
-    recipe = single(kind, tokens_at=at)
-    start = {n: p.detach().clone() for n, p in tiny.trainer(tmp_path, recipe).model.named_parameters()}
-    _, plain = trained(tmp_path / "plain", single())
-    _, ruled = trained(tmp_path / "ruled", recipe)
-    assert any(not torch.equal(ruled[name], weight) for name, weight in plain.items())
-    for keep, expected in ((False, start), (True, plain)):
-        monkeypatch.setattr(kind, "keep", lambda self, t, k=keep: torch.full_like(t.logp, k, dtype=torch.bool))
-        _, weights = trained(tmp_path / str(keep), recipe)
-        assert all(torch.equal(weight, expected[name]) for name, weight in weights.items())
+@dataclass
+class Partial(Objective):
+    """Plain GRPO: the advantage counts at the first tokens only, and every token takes part with its share."""
+
+    tokens: int = 12
+    share: float = 1.0
+
+    def token_advantages(self, r, advantages):
+        each = super().token_advantages(r, advantages)
+        return each * (torch.arange(each.shape[1]) < self.tokens)
+
+    def keep(self, t):
+        return torch.full_like(t.logp, self.share)
 
 
-def test_a_soft_gate_blends_token_masks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a share of 1/4, a phase that leaves all tokens out takes a quarter of the gradient away."""
-    monkeypatch.setattr(KlCov, "keep", lambda self, t: torch.zeros_like(t.mask, dtype=torch.bool))
+BLENDED = Recipe((Partial("compress", 12, share=0.0), Objective("explore", 12)), Soft())
+
+
+@pytest.mark.parametrize("recipe, share", [(single(Partial), 1.0), (single(Partial, share=0.0), 0.0), (BLENDED, 0.75)])
+def test_tokens_take_part_by_their_share(tmp_path, monkeypatch, plain, recipe: Recipe, share: float) -> None:
+    """Under a soft gate that gives a quarter to a phase that leaves all tokens out, three quarters of the gradient."""
     monkeypatch.setattr(Soft, "weights", (0.25, 0.75))
-    start = {n: p.detach().clone() for n, p in tiny.trainer(tmp_path, single()).model.named_parameters()}
-    _, whole = trained(tmp_path / "whole", Recipe((Objective("compress", 12), Objective("explore", 12)), Soft()))
-    _, masked = trained(tmp_path / "masked", Recipe((KlCov("compress", 12), Objective("explore", 12)), Soft()))
-    moved = {name: weight - start[name] for name, weight in whole.items()}
-    assert any(change.any() for change in moved.values())
-    for name, weight in masked.items():
-        torch.testing.assert_close(weight - start[name], 0.75 * moved[name], rtol=1e-4, atol=1e-7)
+    start = {n: p.detach() for n, p in tiny.trainer(tmp_path, single()).model.named_parameters()}
+    assert any((weight - start[name]).any() for name, weight in plain.items())
+    for name, weight in trained(tmp_path, recipe)[1].items():
+        torch.testing.assert_close(weight - start[name], share * (plain[name] - start[name]), rtol=1e-4, atol=1e-7)
 
 
-def test_a_soft_gate_blends_advantages(tmp_path: Path) -> None:
-    recipe = tiny.recipe(gate=Soft, low=0.9, high=1.1)
-    trainer = tiny.trainer(tmp_path, recipe)
-    trainer.train()
-    steps, _, log = records(tmp_path)
-    assert steps["weight_compress"][0] == 1 and 0 < steps["weight_compress"][1] < 1
-    r, (a, b) = trainer._rollouts, log[1]["weights"]
-    compress, explore = (p.advantages(r, p.rewards(r)) for p in recipe.phases)
-    torch.testing.assert_close(trainer._advantages, a * compress + b * explore)
+def test_trls_loss_takes_an_advantage_for_each_token(tmp_path: Path, plain: dict[str, torch.Tensor]) -> None:
+    _, three = trained(tmp_path, single(Partial, tokens=3))
+    assert not all(torch.equal(three[name], weight) for name, weight in plain.items())
 
 
-def test_a_gate_may_read_something_else(tmp_path: Path) -> None:
-    tiny.trainer(tmp_path, tiny.recipe(gate=ByLength)).train()
-    steps, _, log = records(tmp_path)
-    assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
-
-
-@pytest.mark.parametrize("recipe", [Recipe((BriefSteps("compress", 12),)), tiny.recipe(gate=Guard)])
-def test_token_classes_that_the_recipe_needs_are_asked_for(tmp_path: Path, recipe: Recipe) -> None:
-    classes = TokenClasses(("word",), torch.zeros(len(tiny.VOCABULARY), dtype=torch.long))
-    with pytest.raises(ConfigError, match="operator|connector"):
-        tiny.trainer(tmp_path, recipe, token_classes=classes).train()
-
-
-# --- phases and records ------------------------------------------------------------------------------------
+def test_an_entropy_bonus_is_added_to_the_advantages(tmp_path: Path) -> None:
+    """Nothing is rewarded, so only the bonus moves anything."""
+    weights = []
+    for below in (0.0, 99.0):
+        recipe = single(EntropyBonus, entropy_weight=0.3, below=below)
+        trainer, after = trained(tmp_path / str(below), recipe, correct=lambda *_: False)
+        weights.append(after)
+        scores, advantages = trainer._scores, trainer._micro_batch["advantages"]
+        expected = -0.3 * (scores.logp + scores.entropy_sampling) if below else torch.zeros_like(advantages)
+        torch.testing.assert_close(advantages, expected)
+    assert not any(weight.any() for name, weight in weights[0].items() if "lora_B" in name), "B starts at 0"
+    assert any(weight.any() for name, weight in weights[1].items() if "lora_B" in name)
 
 
 def test_the_phase_sets_generation_scoring_and_rewards(run) -> None:
@@ -208,9 +147,6 @@ def test_the_phase_sets_generation_scoring_and_rewards(run) -> None:
         first = kept[kept["step"] == kept["step"].min()]
         r = Rollouts(torch.tensor(first["correct"].to_numpy()), torch.tensor(first["length"].to_numpy()), 4)
         assert rows["reward"].iloc[0] == pytest.approx(phase.rewards(r).mean().item(), rel=1e-6)
-    explore = trainer.recipe.phases[1]
-    assert trainer.temperature == trainer.generation_config.temperature == explore.temperature
-    assert trainer.generation_config.max_new_tokens == explore.budget
     assert trainer.max_completion_length == 12, "the loss divides by the same constant in every phase"
     assert (steps["entropy_sampling"][:2] == steps["entropy"][:2]).all()
     assert (steps["entropy_sampling"][2:] > steps["entropy"][2:]).all(), "hot sampling is hotter"
@@ -222,13 +158,12 @@ def test_entropies_are_those_of_the_policy_at_temperature_one(run) -> None:
     trainer, steps, rollouts, _ = run
     base, tokenizer = tiny.model(), tiny.tokenizer()
     kept = rollouts[rollouts["step"] == 1]
-    assert len(kept) == 16 and list(steps.columns) == COLUMNS
+    assert len(kept) == 16
     for row in kept.itertuples():
         prompt = tokenizer(row.prompt)["input_ids"]
         logits = base(torch.tensor([[*prompt, *row.token_ids]])).logits[0, len(prompt) - 1 : -1]
         assert row.entropies == pytest.approx(token_entropy(logits).tolist(), rel=1e-4)
-        assert list(row.tokens) == tokenizer.convert_ids_to_tokens(row.token_ids)
-        assert row.length == len(row.token_ids) == len(row.entropies)
+        assert list(row.tokens) == tokenizer.convert_ids_to_tokens(row.token_ids) and row.length == len(row.token_ids)
         assert list(row.classes) == trainer.token_classes.ids[torch.tensor(row.token_ids)].tolist()
     total = sum(e.sum() for e in kept["entropies"])
     assert steps["entropy"][0] == pytest.approx(total / kept["length"].sum(), rel=1e-5)
@@ -263,14 +198,13 @@ def test_records_agree_with_each_other_and_with_trls_log(run) -> None:
     assert list(trainer._logs["advantages"]) == pytest.approx(trainer._advantages.tolist())
 
 
-def test_few_rollouts_are_kept_and_only_when_due(tmp_path: Path) -> None:
-    tiny.trainer(tmp_path, single(), max_steps=5, record_rollouts_every=3, record_rollouts=4).train()
-    _, rollouts, _ = records(tmp_path)
+def test_few_rollouts_are_kept_when_due_and_a_gate_may_read_something_else(tmp_path: Path) -> None:
+    recipe = tiny.recipe(gate=ByLength)
+    tiny.trainer(tmp_path, recipe, max_steps=5, record_rollouts_every=3, record_rollouts=4).train()
+    steps, rollouts, log = records(tmp_path)
     assert rollouts.groupby("step")["prompt"].nunique().to_dict() == {1: 4, 3: 4, 5: 4}, "one of each problem"
     assert len(rollouts) == 12
-
-
-# --- a library -------------------------------------------------------------------------------------------------
+    assert [d["entropy"] for d in log] == list(steps["tokens_mean"]) != list(steps["entropy"])
 
 
 def test_in_a_few_lines_on_a_readers_model_and_data(tmp_path: Path) -> None:
@@ -328,14 +262,6 @@ def test_what_happens_between_steps_changes_nothing(tmp_path: Path) -> None:
     assert math.isfinite(trainer.evaluate()["eval_reward"]) and trainer.gate.state_dict() == before
 
 
-def test_the_entropy_bonus_of_trl_gets_a_gradient(tmp_path: Path) -> None:
-    tiny.trainer(tmp_path, single(Compress), correct=lambda *_: False, entropy_coef=0.1).train()
-    assert (records(tmp_path)[0]["grad_norm"] > 0).all(), "no reward, so only the bonus can push"
-
-
-# --- what it says ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("loss_type", ["dr_grpo", "dapo"])
 def test_a_step_whose_completions_are_all_masked_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, loss_type: str
@@ -355,9 +281,7 @@ def test_a_step_whose_completions_are_all_masked_does_not_end_the_run(
     assert [d.next_phase for d in replay(recipe, [d["entropy"] for d in log])] == [d["next_phase"] for d in log]
 
 
-def test_silent_zero_rewards_and_a_gate_by_the_clock_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_silent_zero_rewards_and_a_gate_by_the_clock_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tiny.trainer(tmp_path, tiny.recipe(dwell=2), correct=lambda *_: False).train()
     assert "step 1: nothing was rewarded;" in caplog.text and "the median length is" in caplog.text
     assert "step 2: the gate left 'compress' at the dwell limit" in caplog.text
@@ -378,8 +302,6 @@ def test_a_models_own_generation_settings_do_not_bend_rollouts(
     assert "sampled with {'top_p': 0.9} but scored without" in caplog.text
 
 
-# --- errors ----------------------------------------------------------------------------------------------------
-
 SUMS = tiny.dataset().to_list()
 
 
@@ -392,9 +314,7 @@ SUMS = tiny.dataset().to_list()
         (tiny.dataset(3).to_iterable_dataset(), "3 training problems, but a step takes 4"),
         (DatasetDict(train=tiny.dataset()), r"is a DatasetDict: .*one of its splits"),
         ([{**row, "completions": ""} for row in SUMS], r"columns \['completions'\]"),
-        ([*SUMS, {"prompt": None, "answer": "1"}], "row 12: the prompt is None"),
         ([*SUMS, {"prompt": "1", "answer": None}], "row 12: the answer is None"),
-        (None, "train_dataset is a NoneType"),
     ],
 )
 def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Any, message: str) -> None:
@@ -405,16 +325,13 @@ def test_data_that_cannot_be_trained_on(tmp_path: Path, data: Any, message: str)
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"num_generations": 1}, "at least 2 generations"),
         ({"num_iterations": 2}, "on-policy"),
         ({"steps_per_generation": 2, "gradient_accumulation_steps": 4}, "on-policy"),
         ({"max_completion_length": 11}, "budget 12 above max_completion_length=11"),
         ({"max_completion_length": None}, "set it to the largest budget"),
         ({"save_total_limit": 1}, "save_total_limit=1"),
-        ({"probe_every": 0}, "probe_every"),
         ({"temperature": 0.7}, "temperature=0.7: each phase has its own"),
         ({"recipe": "egrc"}, "recipe='egrc': give an egrc.controller.Recipe"),
-        ({"recipe": Recipe((Objective("train", 9),), trl={"epsilon_hihg": 1})}, "trl=.'epsilon_hihg'."),
     ],
 )
 def test_settings_that_cannot_be_trained_with(tmp_path: Path, settings: dict, message: str) -> None:
@@ -433,11 +350,7 @@ class Poison(transformers.TrainerCallback):
 
 
 def test_a_number_that_is_none_stops_the_run_before_the_update(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tmp_path / "gradient", single(), callbacks=[Poison()], max_steps=4)
+    trainer = tiny.trainer(tmp_path, single(), callbacks=[Poison()], max_steps=4)
     with pytest.raises(FloatingPointError, match="step 2: the gradient's norm is nan.*Lower learning_rate"):
         trainer.train()
     assert all(p.isfinite().all() for p in trainer.model.parameters())
-    trainer = tiny.trainer(tmp_path / "loss", single())
-    trainer._compute_loss = lambda model, inputs: torch.tensor(math.nan, requires_grad=True)
-    with pytest.raises(FloatingPointError, match="step 1: the loss is nan. Lower learning_rate"):
-        trainer.train()

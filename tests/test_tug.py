@@ -1,4 +1,4 @@
-"""The tug of war: gradients by hand and against autograd, pushes by finite differences, runs that must repeat."""
+"""The two objectives' gradients by hand, pushes by finite differences, intervals by the jackknife."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from egrc.analysis import gradients, tug
+from egrc.analysis import gradients, measure, tug, tug_words
 from egrc.config import Config, Lengths
 from egrc.controller import EntropyGate
 from egrc.entropy import CLASSES, TokenClasses, lexical_classes
 from egrc.evaluation import sampling
-from egrc.experiments import records, run
+from egrc.experiments import run, scales
+from egrc.experiments.records import RecordError
 from egrc.methods.egrc import accuracy, compress
 
 TWO = TokenClasses(CLASSES, torch.tensor([0, 1]))  # a vocabulary of a connector and a number
@@ -44,7 +45,7 @@ class Coin(nn.Module):
 def take(model: nn.Module, groups: list[tug.Group], classes: TokenClasses, permutations: int, work: Path) -> Any:
     sets = tug.by_class(groups, classes, permutations, 0)
     connectors = classes.ids == CLASSES.index("connector")
-    return tug.take(model, groups, sets, connectors, work).assign(arm="base", seed=0, step=0)
+    return tug.take(model, groups, sets, connectors, work, lambda done, total: None).assign(arm="base", seed=0, step=0)
 
 
 def of_coin(work: Path, completions: list[list[int]], permutations: int = 0, **advantage: list[float]) -> pd.DataFrame:
@@ -65,7 +66,7 @@ def opposed(tmp_path: Path) -> pd.DataFrame:
     return of_coin(tmp_path, [[0], [1]], 1, accuracy=[1, 0], compression=[0, 1])
 
 
-def test_opposite_gradients_have_cosine_minus_one(opposed: pd.DataFrame) -> None:
+def test_opposite_gradients_have_cosine_minus_one(opposed):
     # d log p / d B is (1/2, -1/2) for the connector and (-1/2, 1/2) for the number; B = 0 leaves A without a gradient
     found = gradients.summary(opposed).set_index(["permutation", "token_class"])
     assert found.loc[(-1, "all"), "cosine"] == pytest.approx(-1)
@@ -75,7 +76,7 @@ def test_opposite_gradients_have_cosine_minus_one(opposed: pd.DataFrame) -> None
     assert gradients.cosine(opposed) == pytest.approx((-1, -1, -1))
 
 
-def test_a_positive_advantage_takes_mass_from_the_tokens_it_does_not_raise(opposed: pd.DataFrame) -> None:
+def test_a_positive_advantage_takes_mass_from_the_tokens_it_does_not_raise(opposed):
     # M = p(connector) = 1/2, grad M = (1/4, -1/4): s is 1/4 for the connector, -1/4 for the number
     assert one(opposed, "all")["scores"].tolist() == pytest.approx([1 / 4, -1 / 4])
     assert one(opposed, "connector")["scores"].tolist() == pytest.approx([1 / 4, 0])
@@ -86,15 +87,13 @@ def test_a_positive_advantage_takes_mass_from_the_tokens_it_does_not_raise(oppos
     assert gradients.push(opposed, "accuracy")[0] == pytest.approx(1 / 4 / math.sqrt(1 / 2))
 
 
-def test_rewards_that_tell_nothing_push_nothing_beyond_chance(tmp_path: Path) -> None:
+def test_rewards_that_tell_nothing_push_nothing_beyond_chance(tmp_path):
     # every rollout is rewarded alike, and there are more connectors: the raw push is up, the excess is nothing
     table = of_coin(tmp_path, [[0], [0], [1]], accuracy=[0, 0, 0], compression=[1, 1, 1])
     row = one(table, "all")
     assert row["advantage_compression"] @ row["scores"] == pytest.approx(1 / 4)
     assert gradients.push(table, "compression")[0] == pytest.approx(0, abs=1e-7)
 
-
-# --- on a model ---------------------------------------------------------------------------------------------------
 
 LENGTHS = Lengths(30, 20, 10, 0.1, EntropyGate())
 PHASES = {"accuracy": accuracy(LENGTHS).phases[0], "compression": compress(LENGTHS)}
@@ -131,9 +130,7 @@ def log_probabilities(model: Any, g: tug.Group) -> Tensor:
 
 
 @pytest.mark.parametrize("logits", [tug.LOGITS, 1])  # all rollouts in one pass, or one by one
-def test_the_push_is_what_a_small_step_does_to_the_mass(
-    policy: Any, frozen: list[tug.Group], logits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_push_is_what_a_small_step_does_to_the_mass(policy, frozen, logits, tmp_path, monkeypatch):
     monkeypatch.setattr(tug, "LOGITS", logits)
     classes = lexical_classes(tiny.tokenizer())
     table = take(policy, frozen, classes, 0, tmp_path)
@@ -158,82 +155,15 @@ def test_the_push_is_what_a_small_step_does_to_the_mass(
     assert (readings[0] - readings[1]) / (2 * length) == pytest.approx(float(wanted.numpy() @ scores), rel=1e-3)
 
 
-def test_advantages_are_those_of_the_arms() -> None:
+def test_advantages_are_those_of_the_arms():
     found = tug.advantages(PHASES, torch.tensor([True, True, False, False]), torch.tensor([10, 20, 5, 30]))
     assert found["accuracy"].tolist() == pytest.approx([s * 0.5 / (3**-0.5 + 1e-4) for s in (1, 1, -1, -1)])
     assert found["compression"].tolist() == pytest.approx([0.1**0.5, 0.1, 0, 0])
 
 
-def test_a_policy_without_adapter_is_refused() -> None:
+def test_a_policy_without_adapter_is_refused():
     with pytest.raises(ValueError, match="no LoRA adapter"), tug.adapter_gradients(tiny.model(layers=1, width=16)):
         pass
-
-
-def test_a_policy_in_training_is_looked_at_apart(tmp_path: Path) -> None:
-    """Under the real trainer, which changes the forward pass of the model that it trains: hooks must still fire."""
-    world = SimpleNamespace(policy=lambda: (tiny.model(), tiny.tokenizer()))
-    config, norms = Config("pocket", "accuracy", accuracy(LENGTHS)), []
-
-    def observe(step: int, model: Any) -> None:
-        state, own = torch.get_rng_state(), tug.apart(model, world, config)
-        assert not own.training
-        assert all(torch.equal(a, b) for a, b in zip(parameters(own), parameters(model), strict=True))
-        groups = tug.freeze(own, tiny.tokenizer(), PROBLEMS, tiny.even, PHASES, 4, 12, (0, "seen"))
-        table = take(own, groups, lexical_classes(tiny.tokenizer()), 0, tmp_path)
-        norms.append(gradients.summary(table)["norm_compression"].max())
-        assert torch.equal(torch.get_rng_state(), state) and not any(m._forward_hooks for m in own.modules())
-        assert all(p.grad is None for p in own.parameters())
-
-    recipe = accuracy(Lengths(12, 12, 12, 0.1, EntropyGate()))
-    plain, watched = (tiny.trainer(tmp_path / name, recipe, max_steps=2) for name in ("plain", "watched"))
-    watched.add_callback(run.observer(observe))
-    plain.train()
-    watched.train()
-    assert len(norms) == 3 and min(norms) > 0
-    for a, b in zip(parameters(plain.model), parameters(watched.model), strict=True):
-        assert torch.equal(a, b)  # looking changed nothing
-
-
-# --- training again -----------------------------------------------------------------------------------------------
-
-
-def test_every_step_is_looked_at_once_and_a_training_must_repeat(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen, told, recorded = [], {"upto": 30, "loss": "the same"}, tmp_path / "recorded"
-    recorded.mkdir()
-    (recorded / "steps.csv").write_text("step,seconds,loss\n1,2.0,the same\n2,2.0,later\n")
-
-    def train(config: Any, world: Any, work: Path, say: Any, stop_after: int, observe: Any) -> None:
-        for step in range(told["upto"] + 1):
-            observe(step, "the one that trains")
-        if told["upto"] < stop_after:
-            raise KeyboardInterrupt
-        (work / "steps.csv").write_text(f"step,seconds,loss\n1,3.0,{told['loss']}\n2,3.0,later\n")
-
-    def look(model: Any, world: Any, config: Any, step: int, work: Path) -> pd.DataFrame:
-        assert model == "apart"
-        seen.append(step)
-        return pd.DataFrame({"step": [step]})
-
-    monkeypatch.setattr(run, "train", train)
-    monkeypatch.setattr(tug, "apart", lambda model, world, config: "apart")
-    monkeypatch.setattr(tug, "look", look)
-    monkeypatch.setattr(records, "load", lambda *names: SimpleNamespace(path=recorded))
-    measure = ("pocket", "joint/seed-0", tmp_path, lambda done, total: None)
-    with pytest.raises(KeyboardInterrupt):
-        tug.measure(*measure)
-    assert seen == [0, 10, 25]
-    told["upto"] = tug.STEPS[-1]
-    table = tug.measure(*measure)
-    assert seen == list(tug.STEPS) == table["step"].tolist()
-    (tmp_path / "steps.csv").unlink()
-    told["loss"] = "another"
-    with pytest.raises(records.RecordError, match="other steps"):
-        tug.measure(*measure)
-
-
-# --- reading ------------------------------------------------------------------------------------------------------
 
 
 def rows(vectors: dict[int, list[list[float]]], benchmarks: str = "ab", seed: int = 0) -> pd.DataFrame:
@@ -250,7 +180,7 @@ def rows(vectors: dict[int, list[list[float]]], benchmarks: str = "ab", seed: in
     return pd.DataFrame(lines)
 
 
-def test_norms_are_of_the_sum_over_problems() -> None:
+def test_norms_are_of_the_sum_over_problems():
     # (3, 0) + (0, 4) has norm 5; cancelled ones have 0; random sets of norms 1 and 4 have mean 2.5
     table = rows({-1: [[3, 0], [0, 4]], 0: [[1, 0], [0, 0]], 1: [[2, 0], [2, 0]]})
     assert gradients.summary(table)["norm_accuracy"].tolist() == pytest.approx([5, 1, 4])
@@ -260,7 +190,7 @@ def test_norms_are_of_the_sum_over_problems() -> None:
     assert gradients.norm_ratio(cancelled)[0] == 0 and np.isnan(gradients.cosine(cancelled, "connector")).all()
 
 
-def test_problems_are_left_out_within_their_benchmark() -> None:
+def test_problems_are_left_out_within_their_benchmark():
     w = gradients.weights(["a", "b", "a", "a"])
     assert w.tolist() == [[1, 1, 1, 1], [0, 1, 1.5, 1.5], [1, 1, 1, 1], [1.5, 1, 0, 1.5], [1.5, 1, 1.5, 0]]
     table = rows({-1: [[1, 0], [3, 0]], 0: [[1, 0], [1, 0]]}, benchmarks="aa")
@@ -279,6 +209,86 @@ def test_problems_are_left_out_within_their_benchmark() -> None:
         (lambda t: pd.concat([t, t.assign(seed=1, id="q")]), "different problems"),
     ],
 )
-def test_rows_that_do_not_fit_together_are_refused(spoil: Any, message: str) -> None:
+def test_rows_that_do_not_fit_together_are_refused(spoil, message):
     with pytest.raises(ValueError, match=message):
         gradients.cosine(spoil(rows({-1: [[3, 0], [0, 4]]})), "connector")
+
+
+SO, NUMBER, PLUS, AGAIN = (tiny.VOCABULARY.index(word) for word in ("so", "3", "+", "again"))
+PAIR = ("connector", tug_words.STRICT)
+
+
+def rollout(ids: list[int], starts: list[int], classes: list[str], strict: list[str], **facts: Any) -> dict[str, Any]:
+    return {
+        "benchmark": "handmade", "id": "p", "prompt": "3 + 4 ?", "correct": True, "length": len(ids),
+        "subword_ids": np.array(ids), "starts": np.array(starts), "classes": classes, "classes_strict": strict,
+        "advantage_accuracy": 0.0, "advantage_compression": 0.0, **facts,
+    }  # fmt: skip
+
+
+def problem(name: str = "p") -> pd.DataFrame:
+    """Two rollouts, of which one is correct; the first word of the second has two tokens."""
+    good = rollout(
+        [SO, NUMBER, AGAIN, 2], [0, 1, 2, 3], ["connector", "number", "connector", "layout"],
+        ["connector", "number", "function", "layout"], advantage_accuracy=0.7, advantage_compression=0.5,
+    )  # fmt: skip
+    bad = rollout(
+        [SO, AGAIN, PLUS], [0, 2], ["connector", "operator"], ["connector", "operator"],
+        advantage_accuracy=-0.7, correct=False,
+    )  # fmt: skip
+    return pd.DataFrame([good, bad]).assign(id=name)
+
+
+def test_classes_by_hand():
+    found = {name: mask.int().tolist() for (_, name), mask in tug_words.classes(problem()).items()}
+    assert found["connector"] == [[1, 0, 1, 0], [1, 1, 0, 0]]
+    assert found["other"] == [[0, 0, 0, 1], [0, 0, 0, 0]]
+    assert found[tug_words.STRICT] == [[1, 0, 0, 0], [1, 1, 0, 0]]
+    assert found["all"] == np.sum([found[name] for name in CLASSES], axis=0).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+def test_random_sets_are_as_large_and_differ():
+    found = tug_words.permuted(problem(), 0, range(5))
+    assert list(found) == [(k, name) for k in range(5) for name in PAIR]
+    for name, size in zip(PAIR, (4, 3), strict=True):
+        masks = [found[k, name] for k in range(5)]
+        assert {int(mask.sum()) for mask in masks} == {size} and not any(mask[1, 3] for mask in masks)
+        assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 1
+    again = tug_words.permuted(problem(), 0, [3])  # a part's draws do not depend on what else it draws
+    assert torch.equal(again[3, "connector"], found[3, "connector"])
+    assert not all(torch.equal(mask, found[key]) for key, mask in tug_words.permuted(problem(), 1, range(5)).items())
+    drawn = [k for part in tug_words.parts("smol")[1:] for k in tug_words.PERMUTATIONS[part]]
+    assert drawn == list(range(len(drawn))) and len(drawn) >= 3
+
+
+def test_problems_that_were_never_solved_are_left_out():
+    table = pd.concat([problem("a"), problem("b").assign(correct=False), problem("c")])
+    assert [rows["id"].iloc[0] for rows in tug_words.problems(table)] == ["a", "c"]
+    with pytest.raises(RecordError, match="no rollout is correct"):
+        tug_words.problems(table.assign(correct=False))
+
+
+def test_the_reading_functions_take_it(tmp_path):
+    torch.manual_seed(0)
+    model = get_peft_model(tiny.model(layers=1, width=16), run.lora(scales.config("smol", "accuracy"))).eval()
+    solved = [problem("a"), problem("b").iloc[::-1]]
+    groups = [tug_words.group(rollouts, tiny.tokenizer()) for rollouts in solved]
+    sets = [tug_words.classes(r) | tug_words.permuted(r, i, (0, 1)) for i, r in enumerate(solved)]
+    mass = tug_words.connector_tokens(tiny.tokenizer())
+    table = tug.take(model, groups, sets, mass, tmp_path, lambda done, total: None).assign(arm="base", seed=0, step=0)
+    assert set(tug_words.COLUMNS) - set(table) == {"scale", "tokenizer"}
+    a, b = table[(table["token_class"] == "connector") & (table["permutation"] == -1)]["gram_accuracy"]
+    assert b.tolist() == pytest.approx([*a, *a], rel=1e-4) and a[0] > 0  # the same rollouts in another order
+    for name in PAIR:
+        estimate, low, high = gradients.norm_ratio(table, token_class=name)
+        assert low <= estimate <= high and estimate > 0
+    for objective in tug.OBJECTIVES:
+        whole = gradients.push(table, objective)[0]
+        parts = [gradients.push(table, objective, name)[0] for name in CLASSES]
+        assert sum(parts) == pytest.approx(whole, rel=1e-3, abs=1e-6)
+
+
+def test_measure_needs_the_rollouts(monkeypatch, tmp_path):
+    monkeypatch.setattr(measure.paths, "DATA", tmp_path)
+    with pytest.raises(RecordError, match="measure words --scale smol"):
+        tug_words.inputs("smol")

@@ -77,11 +77,11 @@ def recipe(
 
 
 def trainer(folder: Path, recipe: Recipe, **settings: Any) -> Any:
-    """An EGRCTrainer on the tiny model: 12 problems, 4 a step, 4 rollouts each, in two micro-batches."""
+    """An EGRCTrainer on the tiny model, or another: 12 problems, 4 a step, 4 rollouts each, in two micro-batches."""
     from egrc.trainer import EGRCConfig, EGRCTrainer
 
     parts = ("train_dataset", "processing_class", "correct", "reward_funcs", "peft_config", "callbacks", "eval_dataset")
-    parts += ("token_classes",)
+    parts += ("token_classes", "model", "probe_prefixes")
     given = {name: settings.pop(name) for name in parts if name in settings}
     args = EGRCConfig(
         str(folder / "out"),
@@ -106,14 +106,6 @@ def trainer(folder: Path, recipe: Recipe, **settings: Any) -> Any:
             **settings,
         },
     )
-    return EGRCTrainer(
-        model(),
-        args=args,
-        probe_prefixes=["3 + 4 ?", "3 + 4 * 2 ? so"],
-        **{
-            "train_dataset": dataset(),
-            "processing_class": tokenizer(),
-            "correct": even,
-            **given,
-        },
-    )
+    rest = {"train_dataset": dataset(), "processing_class": tokenizer(), "correct": even}
+    rest |= {"probe_prefixes": ["3 + 4 ?", "3 + 4 * 2 ? so"], **given}
+    return EGRCTrainer(rest.pop("model", None) or model(), args=args, **rest)

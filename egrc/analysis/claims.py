@@ -156,6 +156,7 @@ def gates(scale: str, data: Path) -> list[Answer | str]:
     steps = {(run.arm, run.seed): ablations.switches(run.steps) for run in runs if run.arm != "base"}
     rise, low, high = of_mean([ablations.moved(run, "explore") for run in runs if run.arm == ablations.WHOLE])
     absent = "" if low > 0 else f"entropy changed by {rise:+.3f} [{low:+.3f}, {high:+.3f}] nats in phase 2 (over seeds)"
+    absent = "fewer than two seeds came to phase 2" if np.isnan(rise) else absent
     answers: list[Answer | str] = []
     for quantity, arm in product(("accuracy", "removed"), CONTROLS):
         if (quantity, "mean", arm) not in lines.index:

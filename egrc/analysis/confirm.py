@@ -2,10 +2,9 @@
 
 The first test problems of each benchmark have been looked at with every run, so they cannot confirm a choice.  Here
 come the next `PROBLEMS` of the same stream, asked at the base's best temperature, of every seed of the deciding arms
-(`Scale.deciding`) and of the base.  `egrc-plus` was chosen on training problems before; arms that joined later are
-asked the same, and nothing may be chosen by the answers: another choice needs problems after these.
+(`Scale.deciding`) and of the base.  Nothing may be chosen by the answers: another choice needs problems after these.
 
-What has to hold was fixed before any of it was asked [ours]: the bounds of `analysis.fronts`, and that no other arm of
+What has to hold was fixed before any of it was asked [ours]: the bounds of `analysis.bounds`, and that no other arm of
 those asked stands above.
 """
 
@@ -66,7 +65,7 @@ def unseen(scale: str) -> dict[str, Any]:
 
 
 def compared(scale: str) -> pd.DataFrame:
-    """`tables.compare` of a scale's answers, for `fronts.bounds` to judge.  Raises RecordError if there are none."""
+    """`tables.compare` of a scale's answers, for `bounds.bounds` to judge.  Raises RecordError if there are none."""
     rows, at = measurements.load("confirm", scale), tables.compared_at(scale)
     floor, columns = tables.floors(scale, rows["benchmark"].unique()), ("accuracy", "gain_best", "share", "removed")
     return tables.compare(rows.assign(temperature=at), floor, at, columns, N_BOOT)

@@ -12,7 +12,8 @@ ordered by length, straight in between.  The readings, fixed before the runs [ou
     3a  accuracy of the staged frontier minus the joint one, mean over the lengths that both have, > 0   (primary)
     3b  tokens of the joint frontier minus the staged one, mean over the accuracies that both have, > 0
 
-All is at the temperature that suits the base best.  Intervals are over problems, all settings resampled together,
+A staged setting whose gate never fired is compression alone, and is left out.  All is at the temperature that suits the
+base best.  Intervals are over problems, all settings resampled together,
 seeds averaged first; each resample has frontiers of its own.  One whose frontiers share no length (accuracy) has no
 number, and counts as the worst for the lower end of the interval and as the best for the upper one.
 """
@@ -56,13 +57,20 @@ def load(scale: str, data: Path | None = None) -> pd.DataFrame:
         raise RecordError(f"scale {scale!r} has no study {STUDY!r}: nothing is swept there")
     runs = records.load_study(scale, STUDY, data)
     both = set.intersection(*({run.seed for run in runs if run.arm == arm} for arm in {run.arm for run in runs}))
-    runs = [run for run in runs if run.seed in both]  # the main arms have more
+    still = never_fired(runs)
+    runs = [run for run in runs if run.seed in both and run.arm not in still]  # the main arms have more seeds
     configs = {run.name: run.config for run in runs}
     budgets = {name: c.steps * c.prompts_per_step * c.group_size for name, c in configs.items()}
     if len(set(budgets.values())) > 1:
         raise RecordError(f"not at equal rollouts: {budgets}; train them alike")
     rows = tables.rows_at(runs, tables.compared_at(scale, data or DATA))
     return rows.assign(r=rows["arm"].map({run.arm: getattr(run.config.recipe.phases[0], "r", 1.0) for run in runs}))
+
+
+def never_fired(runs: list[records.Record]) -> list[str]:
+    """Staged settings that stayed in one phase on every seed: they are compression alone, and are left out."""
+    fired = {run.arm for run in runs if run.arm != "base" and run.steps["phase"].nunique() > 1}
+    return sorted({run.arm for run in runs if way(run.arm) == "staged"} - fired)
 
 
 def way(arm: str) -> str:

@@ -21,9 +21,10 @@ def split(part: str) -> tuple[str, int]:
 
 
 def inputs(scale: str, names: Iterable[str]) -> dict[str, str]:
-    """Hashes of the adapters of these parts' runs, and of the models under them.  Raises RecordError if a run is
-    missing."""
-    runs = [records.load(scale, *split(name)) for name in names]
-    weights = {run.name: fingerprint.folder_hash(str(run.path / records.WEIGHTS)) for run in runs if run.arm != "base"}
-    under = {scales.world(scale, seed=run.seed).policy_path() for run in runs}
+    """Hashes of the adapters of these parts' runs (the base has none), and of the models under them.  Raises
+    RecordError if a trained run is missing."""
+    parts = [split(name) for name in names]
+    runs = [records.load(scale, arm, seed) for arm, seed in parts if arm != "base"]
+    weights = {run.name: fingerprint.folder_hash(str(run.path / records.WEIGHTS)) for run in runs}
+    under = {scales.world(scale, seed=seed).policy_path() for _, seed in parts}
     return weights | {f"model {Path(path).name}": fingerprint.folder_hash(path) for path in sorted(under)}

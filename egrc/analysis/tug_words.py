@@ -45,7 +45,7 @@ def inputs(scale: str) -> dict[str, str]:
     measurements.load("words", scale)
     rollouts = fingerprint.digest(measurements.file("words", scale).read_bytes())
     settings = fingerprint.config_hash(scales.config(scale, "accuracy", SEED))
-    return of.inputs(scale, ()) | {"words": rollouts, "accuracy": settings}
+    return of.inputs(scale, ["base/seed-0"]) | {"words": rollouts, "accuracy": settings}
 
 
 def measure(scale: str, part: str, work: Path, say: tug.Say) -> pd.DataFrame:

@@ -64,7 +64,7 @@ def parts(scale: str) -> list[str]:
 
 def inputs(scale: str) -> dict[str, str]:
     """Hashes of the weights, of the problems, and of the settings of both objectives."""
-    hashes = of.inputs(scale, ()) | {"problems": fingerprint.folder_hash(str(problems.HANDMADE.parent))}
+    hashes = of.inputs(scale, ["base/seed-0"]) | {"problems": fingerprint.folder_hash(str(problems.HANDMADE.parent))}
     return hashes | {arm: fingerprint.config_hash(scales.config(scale, arm)) for arm in OBJECTIVES}
 
 

@@ -18,10 +18,10 @@ from egrc.evaluation import intervals
 from egrc.evaluation.evaluate import COLUMNS
 from egrc.experiments.records import RecordError, read
 
-PROTOCOL = ("benchmark", "samples", "temperature", "top_p", "cap", "seed", "asked", "prompts")
+PROTOCOL = ("model", "benchmark", "samples", "temperature", "top_p", "cap", "seed", "asked", "prompts")
 """Of the settings: what two evaluations must share to be compared."""
 KEYS = (
-    *("scale", "who", "problems", "dtype", "backend", "batch", "model", "weights", "adapter", "template", "versions"),
+    *("scale", "who", "problems", "dtype", "backend", "batch", "weights", "adapter", "template", "versions"),
     *("seconds", "status", *PROTOCOL),
 )
 """All settings: `model` and its `weights` (a hub's commit, or a hash), the `adapter`'s hash, `template` of the prompt,

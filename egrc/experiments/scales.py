@@ -44,8 +44,8 @@ class Scale:
     hardware: Hardware = Hardware()  # what it asks of a machine; `train --on NAME=VALUE` changes it
 
 
-DILEMMA_R = (0.5, 0.8, 0.95)
-"""Reward of a correct answer of L tokens: less and less pressure; the main arms press harder (0.05)."""
+DILEMMA_R = (0.01, 0.1, 0.2, 0.5, 0.8, 0.95)
+"""Reward of a correct answer of L tokens, from more pressure to hardly any; the main arms have 0.05."""
 FIVE = (0, 1, 2, 3, 4)
 OF_GATE = (
     *("egrc-entropy-bonus", "egrc-hard-more"),
@@ -58,6 +58,9 @@ PEERS_AT: dict[str, dict[str, Any]] = {
     "entropy-floor": {"joint": {"tokens_at": 0.25}},
     "arora-zanette": {"train": {"length_weight": 0.8}},
     "lc-r1": {"train": {"length_weight": 2.0}},
+    # at the source's 0.005 next to nothing is dropped here: what a passed check's absence costs is about that, and a
+    # needed step's more than 0.05
+    "tokensqueeze": {"squeeze": {"epsilon": 0.02}},
 }
 """Settings of peers that are not their files' defaults: the harder on length of two, which a search in an
 earlier version of this world preferred.  No trial of a peer was made in this one, where our own arms had two each."""

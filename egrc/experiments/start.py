@@ -13,6 +13,7 @@ import pandas as pd
 
 from egrc import paths
 from egrc.atomic import publish_folder, write_json
+from egrc.checks import require
 from egrc.evaluation.evaluate import summarise
 from egrc.experiments import records, run, scales
 from egrc.experiments.run import OnProgress
@@ -29,7 +30,11 @@ UNCUT, WINDOW = 0.05, 5
 
 
 def make(scale: str, number: int, fresh: bool = False, on_progress: OnProgress | None = None) -> Path:
-    """Base model and start policy of this number, as `data/<scale>/base-<n>` and `start-<n>`; returns the latter."""
+    """Base model and start policy of this number, as `data/<scale>/base-<n>` and `start-<n>`; returns the latter.
+
+    Raises ConfigError for a number that no run asks for.
+    """
+    require(0 <= number < BASES, f"no base model {number}: a run's seed chooses among 0 to {BASES - 1}")
     raw = raw_world(scale, number)
     work = paths.BUILD / "work" / scale / f"start-{number}"
     if fresh:

@@ -58,8 +58,8 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
         handles = [Patch(color=tint, label=name) for name, tint in TINTS.items()]
         figure.axes[1].legend(handles=handles, loc="lower right", frameon=False, fontsize=7)
         bottom = style.caption(figure, [
-            f"One rollout of each recorded step (seed 0), of a problem with {STEPS} operations: the one whose length is "
-            "nearest to the median of such rollouts; the problems differ from step to step. Beside each: tokens, grade."
+            f"One rollout of each recorded step (seed 0), of a problem with {STEPS} operations: the one whose length "
+            "is nearest to the median of such rollouts; the problems differ. Beside each: its tokens, and the grade."
         ])  # fmt: skip
         figure.subplots_adjust(left=0.06, right=0.985, top=0.92, bottom=bottom, wspace=0.05)
     return figure, pd.concat(

@@ -24,12 +24,6 @@ GAPS = {"3a": ("two stages − joint, at equal length: {} points of accuracy", 1
         "3b": ("joint − two stages, at equal accuracy: {} tokens", 1)}  # fmt: skip
 
 
-def never_fired(runs: list[records.Record]) -> list[str]:
-    """Staged settings that stayed in one phase on every seed."""
-    fired = {run.arm for run in runs if run.arm != "base" and run.steps["phase"].nunique() > 1}
-    return sorted({run.arm for run in runs if dilemma.way(run.arm) == "staged"} - fired)
-
-
 def title(readings: pd.DataFrame) -> str:
     """Both readings with their intervals, or why there is none."""
     said = []
@@ -43,14 +37,13 @@ def title(readings: pd.DataFrame) -> str:
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records of the study.  Raises RecordError."""
     rows, at = dilemma.load(scale, data), tables.compared_at(scale, data)
-    still = never_fired(records.load_study(scale, dilemma.STUDY, data))
+    still = dilemma.never_fired(records.load_study(scale, dilemma.STUDY, data))
     every, readings = dilemma.points(rows, N_BOOT), dilemma.readings(rows, N_BOOT)
     seeds = tables.by_run(rows.assign(temperature=at)).query("benchmark == 'mean'")
-    shown = every[~every["arm"].isin(still)]
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.9))
         ax = figure.subplots()
-        for _, p in shown.iterrows():
+        for _, p in every.iterrows():
             beaten = p["way"] != "control" and not p["frontier"]
             tint = COLOURS[p["way"]]
             dots.point(ax, p, "tokens", "accuracy", tint, seeds[seeds["arm"] == p["arm"]],
@@ -62,15 +55,15 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             ax.plot(line["tokens"], line["accuracy"], color=COLOURS[way], linewidth=1.3, zorder=1, label=NAMES[way])
         ax.legend(loc="lower right", frameon=False, fontsize=7.5)
         ax.set_title(title(readings), loc="left")
-        left_out = f" Not drawn, its gate never fired: {', '.join(still)}; lines and title count it." * bool(still)
+        left_out = f" Left out, its gate never fired: {', '.join(still)}." * bool(still)
         bottom = style.caption(figure, [
             f"Held-out problems at T = {at:g}, all settings at equal rollouts; means over benchmarks and seeds with "
             "95% intervals (bootstrap over problems); small dots: one seed. Lines: the frontiers; hollow: beaten by "
             f"another r; squares: controls. Title: means over what both frontiers have.{left_out}"
         ])  # fmt: skip
         figure.subplots_adjust(left=0.07, right=0.985, top=0.89, bottom=bottom)
-        names = [p.arm if p.way == "control" else f"r = {p.r:g}" for p in shown.itertuples()]
-        points = zip(shown["tokens"], shown["accuracy"], names, shown["way"].map(COLOURS), strict=True)
+        names = [p.arm if p.way == "control" else f"r = {p.r:g}" for p in every.itertuples()]
+        points = zip(every["tokens"], every["accuracy"], names, every["way"].map(COLOURS), strict=True)
         dots.name_points(ax, points)
     drawn = {"setting": every, "seed": seeds, "reading": readings}
     return figure, pd.concat([part.assign(what=name) for name, part in drawn.items()], ignore_index=True)

@@ -77,7 +77,7 @@ SWITCH_STEP, SWITCH_LENGTH = 77, 0.21
 A signal that is set to switch there differs from the entropy in WHEN each run does (a test compares both)."""
 
 SWITCH_SHUFFLED = 0.86
-"""Fraction of its start below which the shuffled entropy is to fall, which lags behind: of 0.80, 0.81, ... the one at
+"""Fraction of its start below which the shuffled entropy is to fall, which lags behind: of 0.60, 0.61, ... the one at
 which it would have switched nearest to `SWITCH_STEP` in the recorded runs of `compression` (a test computes it)."""
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -48,7 +48,7 @@ class Fixed(EntropyGate):
 
 @dataclass
 class Soft(EntropyGate):
-    """Blends the phases' rewards, advantages and token masks: 'compress' weighs
+    """Blends the phases' rewards, advantages, token masks and bonuses: 'compress' weighs
     clip((smoothed - low start)/((high - low) start), 0, 1).  Temperature and budget are those of the heavier phase."""
 
     shares: list[float] | None = field(default=None, init=False)
@@ -74,7 +74,7 @@ class Soft(EntropyGate):
 
 @dataclass
 class Blend(Objective):
-    """The phases' rewards, advantages and token masks, each with its share."""
+    """The phases' rewards, advantages, token masks and bonuses, each with its share."""
 
     parts: Sequence[tuple[float, Objective]] = ()
 
@@ -92,3 +92,7 @@ class Blend(Objective):
         if all(keep is None for _, keep in kept):
             return None
         return sum(w * (1.0 if keep is None else keep.float()) for w, keep in kept)
+
+    def bonus(self, t: Tokens) -> Tensor | None:
+        given = [w * bonus for w, p in self.parts if (bonus := p.bonus(t)) is not None]
+        return sum(given) if given else None

@@ -6,10 +6,9 @@ briefly as leaves what follows as it was: the divergence between the policy's pr
 epsilon.  A positive is paired with longer or wrong samples, at most 64 pairs a problem.
 
 Differs [ours]: one positive at least where any sample is correct, since always solved, q = 0 would leave nothing; the
-source samples 64 rewritings of a step, the one here drops a step that says again what was said (a re-check, a
-repetition of the whole, another try of a number that failed), and none where a vocabulary lacks these words; the
-divergence is exact, token by token, and averaged over the source's window of 512 tokens, into which all that follows
-fits.
+source samples 64 rewritings of a step, the one here drops a step that says again what was said (a check, or a
+repetition of the whole), and none where a vocabulary lacks these words; the divergence is exact, token by token, and
+averaged over the source's window of 512 tokens, into which all that follows fits.
 """
 
 from __future__ import annotations
@@ -43,6 +42,7 @@ class Squeeze(Objective):
 
     beta: float = 0.1  # DPO's
     length_weight: float = 1.0  # lambda
+    epsilon: float = EPSILON  # nats a token: what a redundant step's absence may cost the rest (source)
     trainer: ClassVar[str | None] = "egrc.methods.tokensqueeze_train:train"
 
     def __post_init__(self) -> None:
@@ -96,24 +96,15 @@ class Grammar:
     def redundant(self, ids: Sequence[int], start: int = 0) -> tuple[int, int] | None:
         """The first span [begin, end) from `start` on that says again what was said, or None.
 
-        'CONNECTOR check ... .', 'CONNECTOR again ...' up to the next connector or the answer, and 'CONNECTOR try c ...
-        gap ... .' where c was tried before.
+        'CONNECTOR check ... .', and 'CONNECTOR again ...' up to the next connector or the answer.
         """
         words = [self.words[i] for i in ids]
-
-        def after(word: str, begin: int) -> int:
-            """The place behind the next `word`; 0 without one."""
-            return words.index(word, begin) + 1 if word in words[begin:] else 0
-
         for begin in (i for i in range(start, len(ids) - 2) if self.connector[ids[i]]):
             kind, rest, end = words[begin + 1], range(begin + 1, len(words)), 0
             if kind == "check":
-                end = after(".", begin + 1)
+                end = next((i + 1 for i in rest if words[i] == "."), 0)
             elif kind == "again":
                 end = next((i for i in rest if self.connector[ids[i]] or words[i] == "#"), 0)
-            elif kind == "try" and words[begin + 2] in {words[i + 1] for i in range(begin) if words[i] == "try"}:
-                gap = after("gap", begin + 1)
-                end = gap and after(".", gap)
             if end:
                 return begin, end
         return None

@@ -107,7 +107,8 @@ def make_pairs(config: Config, model: Any, grammar: Grammar, samples: pd.DataFra
         traces = [Trace(tuple(ids), ok) for ids, ok in zip(rows["ids"], rows["correct"], strict=True)]
         problems.append((tuple(rows["prompt_ids"].iloc[0]), *split(traces), rows["correct"].mean()))
     whole = [(prompt, t.ids) for prompt, best, *_ in problems for t in best]
-    shorter = iter(rewrite(model, [x for x, _ in whole], [y for _, y in whole], grammar))
+    epsilon = config.recipe.phases[0].epsilon
+    shorter = iter(rewrite(model, [x for x, _ in whole], [y for _, y in whole], grammar, epsilon))
     every = [
         (prompt, *pair, accuracy)
         for prompt, best, others, accuracy in problems
