@@ -38,6 +38,7 @@ def test_a_seed_on_the_other_side_is_told():
     found = Answer(-1, -2, -0.5, 9, 3, by_seed=(-2.0, 0.5, -1.5), note="by construction")
     assert judged(found, "< 0") == ("supported", "seeds differ: -2, 0.5, -1.5; by construction")
     assert judged(found._replace(by_seed=(-2.0, -0.5)), "< 0")[1] == "by construction"
+    assert judged(found._replace(by_seed=(0.5, np.nan)), "< 0")[1] == "seeds differ: 0.5; by construction"
 
 
 @pytest.mark.parametrize("ends", [(np.nan, np.nan), (-np.inf, np.inf), (1, 2)])

@@ -43,7 +43,7 @@ def judged(answer: Answer, predicate: str) -> tuple[str, str]:
     if there and not all(inside):
         notes = ["the interval crosses the bound" if any(inside) else "the opposite holds"]
     alone = [x for x in answer.by_seed if not math.isnan(x)]
-    if len({holds(predicate, x) for x in alone}) > 1:
+    if there and len({holds(predicate, x) for x in (answer.estimate, *alone)}) > 1:
         notes.append(f"seeds differ: {', '.join(f'{x:.3g}' for x in alone)}")
     notes += [answer.note] if answer.note else []
     if answer.absent:
