@@ -73,9 +73,9 @@ class HardMore(Explore):
 
 
 SWITCH_STEP, SWITCH_LENGTH = 77, 0.23
-"""Where the recorded `egrc` runs switched: the mean step, and the highest smoothed length as a fraction of its start (at
-the mean fraction the gate of some runs would never act).  A signal that is set to switch there differs from the entropy
-in WHEN each run does (a test compares both)."""
+"""Where the recorded `egrc` runs switched: the mean step, and the highest smoothed length as a fraction of its start
+(at the mean fraction the gate of some runs would never act).  A signal that is set to switch there differs from the
+entropy in WHEN each run does (a test compares both)."""
 
 SWITCH_SHUFFLED = 0.86
 """Fraction of its start below which the shuffled entropy is to fall, which lags behind: of 0.60, 0.61, ... the one at
