@@ -16,7 +16,7 @@ from PIL import Image
 from egrc.analysis import changes, dilemma, tables, tokens
 from egrc.experiments import shared
 from egrc.experiments.records import RecordError
-from egrc.figures import FIGURES, against, dots, fig1_training, fig3_conflict, fig5_dilemma, style
+from egrc.figures import FIGURES, against, dots, fig1_training, fig3_conflict, fig4_dilemma, style
 
 Drawn = tuple[Figure, pd.DataFrame]
 MODULES = {name: import_module(module) for name, module in FIGURES.items()}
@@ -40,7 +40,7 @@ def draw(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     """A figure by name and scale, drawn once, with few resamples; numbers are worked out once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(shared.FOLDER, str(tmp_path_factory.mktemp("shared")))
-        for module in (tables, dilemma, against, fig3_conflict, fig5_dilemma):
+        for module in (tables, dilemma, against, fig3_conflict, fig4_dilemma):
             patch.setattr(module, "N_BOOT", 50)
         patch.setattr(tables, "floors", lambda scale, benchmarks: synthetic.FLOORS)
         yield cache(lambda name, scale="pocket": MODULES[name].draw(scale, data))
@@ -75,7 +75,7 @@ def test_missing_arms_and_few_seeds_are_said(name, draw, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"), [("fig2_frontier", "egrc train"), ("fig3_conflict", "policies"), ("fig7_push", "measure tug")]
+    ("name", "remedy"), [("fig2_frontier", "egrc train"), ("fig3_conflict", "policies"), ("fig6_push", "measure tug")]
 )
 def test_nothing_to_draw_names_the_remedy(name, remedy, tmp_path):
     with pytest.raises(RecordError, match=remedy):
@@ -117,7 +117,7 @@ def test_figure_3_has_every_seed_and_interval(draw):
 
 
 def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(draw):
-    figure, numbers = draw("fig5_dilemma")
+    figure, numbers = draw("fig4_dilemma")
     settings = numbers[numbers["what"] == "setting"].set_index("arm")
     assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 9 * 3
     (ax,), fired = figure.axes, settings.drop("egrc-r0.8")
@@ -134,17 +134,17 @@ def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_ne
 
 
 def test_words_are_ordered_by_value_and_every_seed_of_the_pocket_world_is_a_dot(draw):
-    figure, drawn = draw("fig9_words")
+    figure, drawn = draw("fig8_words")
     for ax, (_, own) in zip(figure.axes, drawn[drawn["ranked"].notna()].groupby("scale", sort=False), strict=True):
         assert own["mean"].is_monotonic_decreasing and (own["units"] >= tokens.LEAST).all()
         assert [t.get_text() for t in ax.get_yticklabels()] == own["word"].tolist()
-    _, drawn = draw("fig6_connectors")
+    _, drawn = draw("fig5_connectors")
     counts = drawn[drawn["seed"].notna()].groupby(["scale", "class"]).size()
     assert counts.to_dict() == {("pocket", c): 3 for c in made_up.CLASSES}
 
 
 def test_push_shows_every_seed_and_interval(draw):
-    figure, drawn = draw("fig7_push")
+    figure, drawn = draw("fig6_push")
     seeds = [line for line in figure.axes[1].lines if line.get_markersize() == dots.SEED["markersize"]]
     assert [len(line.get_xdata()) for line in seeds] == [3] * 2 * 5  # objectives, sets
     means = drawn[drawn["quantity"].isin(["ratio", "push"]) & drawn["seed"].isna()]
@@ -157,8 +157,8 @@ SWEPT = ("egrc-r0.5", "egrc-r0.8", "egrc-r0.95")
 @pytest.mark.parametrize(
     ("name", "arms", "absent"),
     [
-        ("fig12_peers", ("compression", "joint", "dler", "deepcompress", "kl-cov"), "egrc-plus"),
-        ("fig13_ablations", ("compression", "egrc-reversed", "egrc-fixed", *SWEPT), "egrc-linear"),
+        ("fig9_peers", ("compression", "joint", "dler", "deepcompress", "kl-cov"), "egrc-plus"),
+        ("fig10_ablations", ("compression", "egrc-reversed", "egrc-fixed", *SWEPT), "egrc-linear"),
     ],
 )
 def test_arms_are_held_against_egrc(name, arms, absent, draw):

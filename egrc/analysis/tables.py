@@ -1,4 +1,4 @@
-"""Arms against the base on every benchmark, with intervals: tables 1 and 3, figures 2, 12 and 13.
+"""Arms against the base on every benchmark, with intervals: tables 1 and 3, figures 2, 9 and 10.
 
 For an arm and the base, both means over samples and seeds, benchmark by benchmark:
 
@@ -33,7 +33,7 @@ SEEDS_WANTED = 3
 N_BOOT = 2000
 GREEDY = 0.0
 STUDIES = ("peers", "dilemma", "ablations", "parts")
-"""Whose arms are compared in table 3, and in figures 12 and 13."""
+"""Whose arms are compared in table 3, and in figures 9 and 10."""
 LEVELS = ("accuracy", "tokens", "removed")
 
 

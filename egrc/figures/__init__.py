@@ -6,9 +6,9 @@ A module with `SCALES` is drawn at those scales only: elsewhere there is nothing
 from __future__ import annotations
 
 NAMES = (
-    *("fig0_method", "fig1_training", "fig2_frontier", "fig3_conflict", "fig5_dilemma"),
-    *("fig6_connectors", "fig7_push", "fig8_interventions", "fig9_words", "fig11_strip"),
-    *("fig12_peers", "fig13_ablations"),
+    *("fig0_method", "fig1_training", "fig2_frontier", "fig3_conflict", "fig4_dilemma"),
+    *("fig5_connectors", "fig6_push", "fig7_interventions", "fig8_words", "fig11_strip"),
+    *("fig9_peers", "fig10_ablations"),
 )
 FIGURES = {name: f"egrc.figures.{name}" for name in NAMES}
 """Modules by name, as paths: importing one loads matplotlib, which is wanted only where something is drawn."""

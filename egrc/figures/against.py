@@ -1,6 +1,6 @@
 """Rows of arms, columns of quantities: each arm minus `egrc`, with intervals, every seed, and the noise of seeds.
 
-What figures 12 and 13 are made of; the numbers are `egrc.analysis.ablations`'.
+What figures 9 and 10 are made of; the numbers are `egrc.analysis.ablations`'.
 """
 
 from __future__ import annotations

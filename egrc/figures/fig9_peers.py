@@ -1,4 +1,4 @@
-"""Figure 12: what a reader would pick instead of EGRC, as differences from EGRC at the same budget of rollouts."""
+"""Figure 9: what a reader would pick instead of EGRC, as differences from EGRC at the same budget of rollouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure 6: which classes of tokens carry the entropy, and their share among the tokens of highest entropy.
+"""Figure 5: which classes of tokens carry the entropy, and their share among the tokens of highest entropy.
 
 The pocket world beside the real model: in the pocket world connectors are uncertain by
 construction, so only the other column can say anything about language.

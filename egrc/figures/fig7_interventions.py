@@ -1,4 +1,4 @@
-"""Figure 8: what becomes of length, entropy and accuracy when connectors are taken away or asked for at decoding.
+"""Figure 7: what becomes of length, entropy and accuracy when connectors are taken away or asked for at decoding.
 
 Rows are conditions, columns quantities; the dashed lines are each arm's plain decoding.
 """

@@ -1,4 +1,4 @@
-"""Figure 7: which tokens' gradient reaches the adapter, and where each objective pushes the connectors.
+"""Figure 6: which tokens' gradient reaches the adapter, and where each objective pushes the connectors.
 
 The base policy, by class of token: the gradient's norm over that of random sets of as many tokens, and the push on the
 connectors' probability mass (`egrc.analysis.gradients`).

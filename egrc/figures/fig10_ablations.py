@@ -1,4 +1,4 @@
-"""Figure 13: EGRC with one thing changed at a time, as differences from EGRC (`egrc.analysis.ablations`)."""
+"""Figure 10: EGRC with one thing changed at a time, as differences from EGRC (`egrc.analysis.ablations`)."""
 
 from __future__ import annotations
 

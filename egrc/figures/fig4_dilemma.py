@@ -1,4 +1,4 @@
-"""Figure 5: one joint objective against two stages, both swept over the same shaping r, and the controls beside them.
+"""Figure 4: one joint objective against two stages, both swept over the same shaping r, and the controls beside them.
 
 Settings in the plane of length and accuracy, with both frontiers; the two readings of what lies between these
 (`egrc.analysis.dilemma`) are its title.  A staged setting whose gate never fired is compression alone, and not drawn.

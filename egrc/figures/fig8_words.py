@@ -1,4 +1,4 @@
-"""Figure 9: the most uncertain words, ordered by mean entropy; a dot with its interval, and no area that misleads.
+"""Figure 8: the most uncertain words, ordered by mean entropy; a dot with its interval, and no area that misleads.
 
 Rule, fixed before the rollouts were recorded: words that occur at least `tokens.LEAST` times, in at least
 `tokens.IN_PROBLEMS` problems; of these the first `MOST`.  [ours]
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from egrc.analysis import tokens
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
-from egrc.figures.fig6_connectors import TITLES, columns
+from egrc.figures.fig5_connectors import TITLES, columns
 from egrc.paths import DATA
 
 SCALES = ("pocket", "smol")
