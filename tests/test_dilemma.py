@@ -89,7 +89,7 @@ def test_frontiers_apart_have_no_number_and_a_reason():
     found = dilemma.readings(rows(JOINT | {"egrc": (40, 0.7), "egrc-r0.2": (50, 0.9)}), n_boot=50).set_index("reading")
     assert math.isnan(found.loc["3a", "estimate"]) and found.loc["3a", "apart"] == 1
     assert found.loc["3a", ["low", "high"]].tolist() == [-np.inf, np.inf]
-    assert found.loc["3a", "reason"] == "the frontiers share no length: the staged one lies wholly above the joint one"
+    assert found.loc["3a", "reason"] == "the frontiers share no length: the staged one is longer throughout"
     assert "share no accuracy" in found.loc["3b", "reason"]
 
 

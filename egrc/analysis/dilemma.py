@@ -38,6 +38,8 @@ STUDY = "dilemma"
 WAYS = {"joint": "joint", "staged": "egrc"}
 """A way's name to the arm whose settings are swept."""
 READINGS = ("3a", "3b")
+SIDES = (("shorter", "longer"), ("less accurate", "more accurate"))
+"""By reading: what the staged frontier is where the two have nothing in common."""
 
 
 class Frontier(NamedTuple):
@@ -162,8 +164,8 @@ def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
         start, end = shared(joint, staged)
         low, high = bounds(drawn[1:, i])
         line = {"reading": name, "estimate": drawn[0, i], "low": low, "high": high, "from": start, "to": end}
-        side = "below" if staged[-1] < joint[0] else "above"
-        reason = f"the frontiers share no {('length', 'accuracy')[i]}: the staged one lies wholly {side} the joint one"
+        side = SIDES[i][int(staged[-1] >= joint[0])]
+        reason = f"the frontiers share no {('length', 'accuracy')[i]}: the staged one is {side} throughout"
         apart = {"apart": np.isnan(drawn[1:, i]).mean(), "reason": reason if start > end else ""}
         lines.append(line | apart | counts)
     return pd.DataFrame(lines)
