@@ -25,6 +25,8 @@ SKILL = dict(zip(ARMS, (0.72, 0.82, 0.6, 0.66, 0.8, 0.63), strict=True))
 STUDIES = {
     "dler": (0.24, 0.76), "deepcompress": (0.8, 0.85), "kl-cov": (0.3, 0.72), "egrc-fixed": (0.27, 0.79),
     "joint-r0.5": (0.6, 0.7), "joint-r0.8": (0.75, 0.86), "joint-r0.95": (0.9, 0.65),
+    "joint-r0.01": (0.42, 0.62), "joint-r0.1": (0.52, 0.68), "joint-r0.2": (0.56, 0.72),
+    "egrc-r0.01": (0.22, 0.7), "egrc-r0.1": (0.33, 0.8), "egrc-r0.2": (0.36, 0.78),
     "egrc-r0.5": (0.4, 0.82), "egrc-r0.8": (0.7, 0.85), "egrc-r0.95": (0.85, 0.8),
 }  # fmt: skip
 """Length and skill of some arms that only studies name, all of the study `dilemma` among them."""
@@ -92,6 +94,16 @@ def answers(rng: np.random.Generator, length: float, skill: float, problems: int
     return pd.concat(frames, ignore_index=True)
 
 
+def rollouts() -> pd.DataFrame:
+    """A few recorded steps, three rollouts each, shorter from step to step."""
+    rows = [
+        (step, "compress", "3 +4 /6 -1 ?", 40 // n + i, i != 1, [c % 4 for c in range(40 // n + i)])
+        for n, step in enumerate((1, 20, STEPS), 1) for i in range(3)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["step", "phase", "prompt", "length", "correct", "classes"])
+    return table.assign(tokens=table["classes"], entropies=table["classes"])
+
+
 def write_run(
     data: Path, arm: str, seed: int, rows: pd.DataFrame | None = None, like: str | None = None, **meta: Any
 ) -> Path:
@@ -107,6 +119,7 @@ def write_run(
         write_csv(folder / "steps.csv", steps(of, seed))
         (folder / "decisions.jsonl").unlink()
     if of == arm != "base":
+        write_parquet(folder / "rollouts.parquet", rollouts())
         write_text(folder / "decisions.jsonl", "".join(json.dumps(d) + "\n" for d in decisions(arm, seed)))
     return folder
 

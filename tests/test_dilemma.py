@@ -110,7 +110,8 @@ def test_settings_that_were_not_asked_alike_are_refused():
 
 def test_runs_at_unequal_rollouts_are_refused(monkeypatch):
     configs = [scales.config("pocket", "joint"), scales.config("pocket", "egrc", steps=5)]
-    runs = [SimpleNamespace(arm=c.arm, name=c.arm, seed=0, config=c) for c in configs]
+    steps = pd.DataFrame({"phase": ["compress", "explore"]})
+    runs = [SimpleNamespace(arm=c.arm, name=c.arm, seed=0, config=c, steps=steps) for c in configs]
     monkeypatch.setattr(dilemma.records, "load_study", lambda scale, name, data: runs)
     with pytest.raises(RecordError, match="not at equal rollouts: {'joint': 15360, 'egrc': 640}"):
         dilemma.load("pocket")

@@ -14,7 +14,7 @@ from pictures import legible, texts
 from PIL import Image
 
 from egrc.analysis import changes, dilemma, tables, tokens
-from egrc.experiments import shared
+from egrc.experiments import scales, shared
 from egrc.experiments.records import RecordError
 from egrc.figures import FIGURES, against, dots, fig1_training, fig3_conflict, fig4_dilemma, style
 
@@ -116,18 +116,19 @@ def test_figure_3_has_every_seed_and_interval(draw):
     assert means.set_index(["arm", "quantity"])["value"]["joint", "tokens"] == pytest.approx(expected)
 
 
-def test_figure_5_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(draw):
+def test_figure_4_marks_the_beaten_settings_and_leaves_out_the_one_whose_gate_never_fired(draw):
     figure, numbers = draw("fig4_dilemma")
     settings = numbers[numbers["what"] == "setting"].set_index("arm")
-    assert len(settings) == 9 and len(numbers[numbers["what"] == "seed"]) == 9 * 3
-    (ax,), fired = figure.axes, settings.drop("egrc-r0.8")
+    assert len(settings) == 14 and len(numbers[numbers["what"] == "seed"]) == 14 * 3
+    (ax,), fired = figure.axes, settings
     markers = [line for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() in "os"]
     assert [line.get_xdata()[0] for line in markers] == fired["tokens"].tolist()
     hollow = {line.get_xdata()[0] for line in markers if line.get_markerfacecolor() == "white"}
     assert hollow == set(fired.loc[(fired["way"] != "control") & ~fired["frontier"].astype(bool), "tokens"])
     assert hollow and len(hollow) < len(fired) - 1
     names = sorted(text.get_text() for text in ax.texts)
-    assert names == ["compression", *["r = 0.05"] * 2, *["r = 0.5"] * 2, "r = 0.8", *["r = 0.95"] * 2]
+    both = (0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95)
+    assert names == sorted(["compression", "r = 0.8", *(f"r = {r:g}" for r in both for _ in range(2) if r != 0.8)])
     assert "its gate never fired: egrc-r0.8" in words(figure)
     (reading,) = numbers.query("reading == '3b'").itertuples()
     assert f"at equal accuracy: {reading.estimate:+.1f}".replace("-", "−") in words(figure)
@@ -151,7 +152,7 @@ def test_push_shows_every_seed_and_interval(draw):
     assert len(means) == 2 * (4 + 5) and means[["low", "high"]].notna().all(axis=None)
 
 
-SWEPT = ("egrc-r0.5", "egrc-r0.8", "egrc-r0.95")
+SWEPT = tuple(f"egrc-r{r}" for r in scales.DILEMMA_R)
 
 
 @pytest.mark.parametrize(

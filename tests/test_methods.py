@@ -60,7 +60,7 @@ def test_tokensqueeze_is_handed_to_its_own_trainer(tmp_path: Path, monkeypatch: 
     config = scales.config("pocket", "tokensqueeze")
     run.train(config, "world", tmp_path, stop_after=2)
     assert seen == [((config, "world", tmp_path), {"resume": False, "on_progress": None})]
-    assert config.recipe.phases == (tokensqueeze.Squeeze("squeeze", config.cap),)
+    assert config.recipe.phases == (tokensqueeze.Squeeze("squeeze", config.cap, epsilon=0.02),)
 
 
 def test_trls_own_remedies_reach_trl() -> None:

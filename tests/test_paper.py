@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import nbformat
@@ -136,20 +137,25 @@ def made(home, monkeypatch):
 
     def base(jobs):
         for job in jobs:
-            (paths.DATA / "pocket" / f"start-{job.command[-1]}").write_text("new")
+            for kind in ("base", "start"):
+                made = paths.Path(job.env["EGRC_DATA"]) / "pocket" / f"{kind}-{job.command[-1]}"
+                made.mkdir()
+                (made / "model").write_text("new")
         calls.append("base")
 
     def runs(scale, data=None, runs=None):
         calls.append((data, runs))
         for arm, seed in runs if data else ():
-            assert (data / "pocket" / "start-2").read_text() == (data / "problems").read_text() == calls[0]
+            assert (data / "pocket" / "start-2" / "model").read_text() == (data / "problems").read_text() == calls[0]
             stub_records.write(data, arm, seed, seconds=99.0)
             if arm == "egrc" and "stop" in calls:
                 raise JobsError("stopped")
 
-    (paths.DATA / "pocket").mkdir()
-    for name in ("pocket/start-0", "pocket/start-1", "pocket/start-2", "problems"):
-        (paths.DATA / name).write_text("given")
+    (paths.DATA / "problems").write_text("given")
+    for kind, n in product(("base", "start"), range(3)):
+        model = paths.DATA / "pocket" / f"{kind}-{n}" / "model"
+        model.parent.mkdir(parents=True)
+        model.write_text("given")
     monkeypatch.setattr(paper, "run_jobs", base)
     monkeypatch.setattr(paper, "sweep", runs)
     return calls

@@ -63,7 +63,7 @@ def test_prefix_rows_read_like_the_probe_of_the_trainer():
 def test_parts_are_runs_and_their_weights_and_models_are_hashed():
     assert parts.named(["a", "b", "a"], (0, 1)) == ["a/seed-0", "a/seed-1", "b/seed-0", "b/seed-1"]
     names = policies.parts("pocket")
-    assert len(names) == len(set(names)) == 30 and parts.split(names[-1]) == ("egrc-reversed", 4)
+    assert len(names) == len(set(names)) == 20 and parts.split(names[-1]) == ("joint", 4)
     asked = ["base/seed-0", "base/seed-3", "base/seed-1"]  # seeds 0 and 3 have one model
     assert list(parts.inputs("pocket", asked)) == ["model start-0", "model start-1"]
     with pytest.raises(records.RecordError, match="egrc/seed-9"):

@@ -131,19 +131,15 @@ def test_all_records_come_in_the_order_of_the_arms_those_of_studies_if_asked_for
         records.load_study("pocket", "dilemma", tmp_path)
 
 
-def test_a_slim_record_keeps_what_it_must_and_a_replay_still_agrees(folder, tmp_path):
+def test_a_slim_record_keeps_what_it_must(folder):
     losses = [-0.123456789, 1e-9 / 3, 12345678.9, -0.123456789, 1e-9 / 3, 12345678.9]
     whole = pd.concat([stub_records.steps()] * 2, ignore_index=True).assign(loss=losses, step=range(1, 7))
     atomic.write_csv(folder / "steps.csv", whole)
-    atomic.write_csv(tmp_path / "before.csv", whole.assign(seconds=9.0))
-    atomic.write_csv(tmp_path / "other.csv", whole.assign(loss=whole["loss"] * (1 + 1e-4)))
     (folder / records.WEIGHTS).mkdir()
     records.make_slim(folder, weights=True)
     assert {item.name for item in folder.iterdir()} == {*records.SLIM, records.WEIGHTS}
     record = records.Record.load(folder)
     assert record.has_weights and record.steps["loss"].tolist() == [*losses[:3], -0.1235, 3.333e-10, 12350000.0]
-    assert records.differing_steps(folder / "steps.csv", tmp_path / "before.csv") is None
-    assert "loss" in records.differing_steps(folder / "steps.csv", tmp_path / "other.csv")
     records.make_slim(folder)
     assert not record.has_weights
 

@@ -106,7 +106,7 @@ def test_the_weights_are_those_of_the_records_whether_or_not_the_hub_is_switched
     """With the hub switched off (as `make` does) is how the recorded measurements were made."""
     converted = Path(Smol().policy_path())
     recorded = json.loads((DATA / "measurements" / "smol" / "words.json").read_text(encoding="utf-8"))
-    assert folder_hash(str(converted)) == recorded["inputs"]["base model"]
+    assert folder_hash(str(converted)) == recorded["inputs"][f"model {converted.name}"]
     monkeypatch.setenv("EGRC_CACHE", str(tmp_path))
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: _Saved())  # the tokenizer is quick
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", not constants.HF_HUB_OFFLINE)

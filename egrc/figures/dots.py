@@ -44,9 +44,7 @@ def dot(
         ax.plot(seeds, [y + below] * len(seeds), "o", color=tint, **SEED)
 
 
-def point(
-    ax: Axes, line: pd.Series, x: str, y: str, tint: Any, seeds: pd.DataFrame | None = None, **more: Any
-) -> None:
+def point(ax: Axes, line: pd.Series, x: str, y: str, tint: Any, seeds: pd.DataFrame | None = None, **more: Any) -> None:
     """One estimate in a plane, with its intervals (columns `x`_low, `x`_high, ...), and each seed of it."""
     ax.plot([line[f"{x}_low"], line[f"{x}_high"]], [line[y]] * 2, color=tint, linewidth=0.9)
     ax.plot([line[x]] * 2, [line[f"{y}_low"], line[f"{y}_high"]], color=tint, linewidth=0.9)
@@ -68,27 +66,34 @@ def name_rows(ax: Axes, names: Sequence[str], tints: Sequence[Any] | None = None
 
 
 def name_points(ax: Axes, marks: Iterable[tuple[float, float, str, Any]], size: float = 7.0, gap: float = 5.0) -> None:
-    """Each name (x, y, name, colour) at the first of `PLACES` where it covers no point and no name, with a line to it
-    where that is far.  For axes that have their limits and their place in the figure; `size` and `gap` in points."""
+    """Each name (x, y, name, colour) at the first of `PLACES` where it covers no point and no name (else the least),
+    with a line to it where that is far.  For axes that have their limits and their place in the figure; `size` and
+    `gap` in points."""
     marks, canvas = list(marks), FigureCanvasAgg(ax.get_figure())
     canvas.draw()
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform([m[:2] for m in marks])]
+    points = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform([m[:2] for m in marks])]
+    names: list[Bbox] = []
     for x, y, name, tint in marks:
         text = ax.annotate(
             name, (x, y), (0, 0), textcoords="offset points", va="center", color=tint, zorder=5, fontsize=size,
             annotation_clip=False, path_effects=[withStroke(linewidth=2, foreground="white")],
             arrowprops={"arrowstyle": "-", "color": tint, "linewidth": 0.5, "shrinkB": 2},
         )  # fmt: skip
-        for dx, dy in PLACES:
+
+        def put(place: tuple[float, float], text: Any = text) -> Bbox:
+            dx, dy = place
             text.xyann = dx * gap, dy * gap
             text.set_horizontalalignment(SIDES[(dx > 0) - (dx < 0)])
             text.arrow_patch.set_visible(max(abs(dx), abs(dy)) > 2)
             text.update_positions(canvas.get_renderer())
-            box = Text.get_window_extent(text)  # without the line
+            return Text.get_window_extent(text)  # without the line
+
+        def covered(place: tuple[float, float]) -> int:
+            box = put(place)
             inside = ax.bbox.x0 < box.x0 and box.x1 < ax.bbox.x1 and ax.bbox.y0 < box.y0 and box.y1 < ax.bbox.y1
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
+            return 10**4 * (not inside) + sum(100 * box.overlaps(n) for n in names) + sum(map(box.overlaps, points))
+
+        names.append(put(next((place for place in PLACES if not covered(place)), None) or min(PLACES, key=covered)))
 
 
 def legend(figure: Figure, shapes: Mapping[str, str], name: str = "{}") -> None:

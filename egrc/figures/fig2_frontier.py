@@ -56,7 +56,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             "seeds); small dots: one seed. Compact floor: the shortest correct procedure. Counted where the whole "
             f"interval is clear. {tables.best_note(rows, best)} {dots.missing(MAIN, rows)}",
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.07, right=0.985, top=0.87, bottom=bottom, wspace=0.16)
+        figure.subplots_adjust(left=0.085, right=0.985, top=0.87, bottom=bottom, wspace=0.16)
         for ax, name in zip(axes, names, strict=True):
             own = lines[lines["benchmark"] == name]
             dots.name_points(ax, [(p.tokens, p.accuracy, p.arm, style.colour(p.arm)) for p in own.itertuples()])
