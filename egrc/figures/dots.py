@@ -86,7 +86,7 @@ def name_points(ax: Axes, marks: Iterable[tuple[float, float, str, Any]], size: 
             text.set_horizontalalignment(SIDES[(dx > 0) - (dx < 0)])
             text.arrow_patch.set_visible(max(abs(dx), abs(dy)) > 2)
             text.update_positions(canvas.get_renderer())
-            return Text.get_window_extent(text)  # without the line
+            return Text.get_window_extent(text).padded(1.5)  # without the line
 
         def covered(place: tuple[float, float]) -> int:
             box = put(place)
