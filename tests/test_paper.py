@@ -139,7 +139,7 @@ def made(home, monkeypatch):
         for job in jobs:
             for kind in ("base", "start"):
                 made = paths.Path(job.env["EGRC_DATA"]) / "pocket" / f"{kind}-{job.command[-1]}"
-                made.mkdir()
+                made.mkdir(exist_ok=True)  # left by the call that was stopped
                 (made / "model").write_text("new")
         calls.append("base")
 
