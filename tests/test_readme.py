@@ -12,7 +12,7 @@ import pytest
 from egrc.__main__ import main, parser
 from egrc.paths import DATA, ROOT
 from egrc.worlds.pocket.criteria import world_hash
-from egrc.worlds.pocket.world import WORLD_VERSION
+from egrc.worlds.pocket.language import WORLD_VERSION
 
 PAGES = {page: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "site").glob("*.md")))}
 TEXT = "\n".join(PAGES.values())
@@ -91,7 +91,7 @@ def test_the_examples_run_and_that_of_the_library_trains(tmp_path, monkeypatch):
     (library,) = (code for code in blocks("python") if TRAINS in code)
     others = [code for code in blocks("python") if TRAINS not in code]
     assert len(others) == 2
-    shutil.copytree(DATA / "pocket" / "base", "model")
+    shutil.copytree(DATA / "pocket" / "base-0", "model")
     rows = [{"prompt": f"{a} + 3 ?", "answer": str(a + 3)} for a in range(1, 4)]
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tiny = "max_steps=1, per_device_train_batch_size=2, num_generations=2, use_cpu=True, report_to='none', "
