@@ -24,10 +24,10 @@ OBJECTIVES = ("accuracy", "compression")
 SHAPES = {"accuracy": "^", "compression": "s"}
 OF = {"ratio": gradients.norm_ratio, "push": gradients.push}
 LABELS = {
-    "ratio": ("gradient that reaches the adapter", "norm / that of random sets of as many tokens", 1),
-    "push": ("push on connectors' mass, by pushing token", "change per unit step", 0),
+    "ratio": ("gradient norm / that of random sets of as many tokens", 1),
+    "push": ("push on connectors' mass by these tokens", 0),
 }
-"""Title, label, and what means nothing."""
+"""Label, and what means nothing."""
 
 
 @once
@@ -67,11 +67,25 @@ def panel(ax: Axes, drawn: pd.DataFrame, quantity: str) -> None:
                  seeds if len(seeds) > 1 else (), 0.16, markersize=4)  # fmt: skip
     shown = ["all tokens" if n == "all" else n.replace(" (", "\n(") for n in names]
     dots.name_rows(ax, shown, [dots.colour(n) for n in names])
-    title, label, nothing = LABELS[quantity]
+    label, nothing = LABELS[quantity]
     ax.axvline(nothing, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_title(title)
+    ax.set_title(message(own, quantity), loc="left")
     ax.set_xlabel(label)
+
+
+def message(own: pd.DataFrame, quantity: str) -> str:
+    """What came out, by intervals that are clear of what means nothing."""
+    means = own[own["seed"].isna()] if "seed" in own else own
+    if quantity == "ratio":
+        larger = means[means["low"] > LABELS[quantity][1]]
+        pairs = [f"{line.token_class} ({line.objective})" for line in larger.itertuples()]
+        more = f" and {len(pairs) - 1} more" if len(pairs) > 2 else ""
+        shown = pairs[: 1 if more else 2]
+        return f"Gradient larger than that of random sets:\n{', '.join(shown) or 'no class'}{more}"
+    whole = means[means["token_class"] == "all"].set_index("objective")
+    ways = {o: "up" if whole["low"][o] > 0 else "down" if whole["high"][o] < 0 else "unclear" for o in OBJECTIVES}
+    return "Connectors are pushed by\n" + "; ".join(f"{o}: {way}" for o, way in ways.items())
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
@@ -79,7 +93,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     drawn = tidy(scale, data)
     seeds = drawn["seed"].nunique()
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 3.0))
+        figure = Figure(figsize=(style.WIDTH, 3.15))
         for ax, quantity in zip(figure.subplots(1, 2), OF, strict=True):
             panel(ax, drawn, quantity)
         dots.legend(figure, SHAPES, "{} objective")
@@ -89,5 +103,5 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             "a step of unit length along the objective's gradient, less what shuffled advantages would do."
             + f" Only {seeds} seed{'s' * (seeds > 1)}." * (seeds < 3),
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.105, right=0.985, top=0.84, bottom=bottom + 0.02, wspace=0.27)
+        figure.subplots_adjust(left=0.105, right=0.985, top=0.81, bottom=bottom + 0.02, wspace=0.27)
     return figure, drawn

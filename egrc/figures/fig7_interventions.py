@@ -65,6 +65,17 @@ def panel(ax: Axes, drawn: pd.DataFrame, conditions: list[str]) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(3, prune="upper"))
 
 
+def message(drawn: pd.DataFrame) -> str:
+    """What forbidding connectors, and as much of other tokens, does to the base."""
+    base = drawn[(drawn["arm"] == "base") & drawn["seed"].isna()].set_index(["condition", "quantity"])["value"]
+    said = []
+    for name, condition in {"Connectors forbidden": "suppressed", "Others, as much": "random places"}.items():
+        length = base[condition, "length"] / base[PLAIN, "length"] - 1
+        points = 100 * (base[condition, "accuracy"] - base[PLAIN, "accuracy"])
+        said.append(f"{name}: the base's length {length:+.0%}, accuracy {points:+.0f} points")
+    return "\n".join(said).replace("-", "−")
+
+
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the measurement `interventions`.  Raises RecordError."""
     drawn = tidy(data, scale)
@@ -84,5 +95,6 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             "were cut. In the pocket world a verbose step opens with a connector by construction."
             + f" Missing: {', '.join(lacking)}." * bool(lacking) + f" Only {seeds} seeds." * (seeds < 3),
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.175, right=0.98, top=0.93, bottom=bottom + 0.04, wspace=0.2)
+        figure.axes[0].set_title(message(drawn), loc="left")
+        figure.subplots_adjust(left=0.175, right=0.98, top=0.86, bottom=bottom + 0.04, wspace=0.2)
     return figure, drawn
