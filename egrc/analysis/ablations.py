@@ -25,7 +25,7 @@ from egrc.experiments import scales
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
 
-STUDY, MORE, WHOLE = "ablations", "parts", "egrc"
+STUDY, WHOLE = "ablations", "egrc"
 GROUPS: dict[str, dict[str, str]] = {
     "phase 1: compress": {
         "egrc-no-clipping": "no clipping at L",
@@ -65,14 +65,7 @@ def load(scale: str, data: Path | None = None, study: str = STUDY) -> list[Recor
     """
     if study not in scales.SCALES[scale].studies:
         raise RecordError(f"scale {scale!r} has no study {study!r}: nothing is held against egrc there")
-    arms = (
-        "base",
-        "compression",
-        "joint",
-        *scales.study(scale, study),
-        *(scales.study(scale, MORE) if study == STUDY else ()),
-    )
-    runs = tables.load(scale, dict.fromkeys(arms), data)
+    runs = tables.load(scale, ("base", *scales.study(scale, study)), data)
     if not any(run.arm == WHOLE for run in runs):
         raise RecordError(f"no record of {WHOLE}: {command(scale)}")
     return runs

@@ -32,7 +32,7 @@ from egrc.paths import DATA, run_folder, shown
 SEEDS_WANTED = 3
 N_BOOT = 2000
 GREEDY = 0.0
-STUDIES = ("peers", "dilemma", "ablations", "parts")
+STUDIES = ("peers", "dilemma", "ablations")
 """Whose arms are compared in table 3, and in figures 9 and 10."""
 LEVELS = ("accuracy", "tokens", "removed")
 

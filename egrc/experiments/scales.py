@@ -47,11 +47,6 @@ class Scale:
 DILEMMA_R = (0.01, 0.1, 0.2, 0.5, 0.8, 0.95)
 """Reward of a correct answer of L tokens, from more pressure to hardly any; the main arms have 0.05."""
 FIVE = (0, 1, 2, 3, 4)
-OF_GATE = (
-    *("egrc-entropy-bonus", "egrc-hard-more"),
-    *("egrc-two-switches", "egrc-fixed", "egrc-by-length", "egrc-shuffled"),
-)
-"""The ablations that claim 7 needs: what exploring may mean, and gates that cannot see the entropy."""
 PEERS_AT: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("truncation", "dler"), {"compress_budget": 30}),
     "da-dler": {"truncate": {"cut_at": 0.25}},
@@ -105,14 +100,13 @@ SCALES: dict[str, Scale] = {
                 *("egrc", *(f"egrc-r{r}" for r in DILEMMA_R)),
                 "compression",
             ),
-            "peers": ("egrc", *OURS, *PEERS),
-            "ablations": ("egrc", "compression", "egrc-reversed", *OF_GATE),
-            "parts": ("egrc", *(arm for arm in ABLATIONS if arm not in OF_GATE), *(f"egrc-r{r}" for r in DILEMMA_R)),
+            "peers": ("egrc", "compression", "joint", *OURS, *PEERS),
+            "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, *(f"egrc-r{r}" for r in DILEMMA_R)),
         },
         seeds=FIVE,
         study_seeds=dict.fromkeys(("egrc-fixed", *OURS), FIVE),
         deciding=("compression", "joint", "egrc", "egrc-reversed", "egrc-fixed", *OURS, *PEERS),
-        slim=frozenset({"peers", "ablations", "parts", "dilemma"}),
+        slim=frozenset({"peers", "ablations", "dilemma"}),
         start={"steps": 240},
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
