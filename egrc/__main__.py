@@ -234,6 +234,7 @@ def search(a: Arguments) -> None:
 
     require(a.scale == "pocket", f"scale {a.scale!r} has no search: choose pocket")
     table = search.search(a.scale, a.arms)
+    print(table.to_string(index=False, float_format="{:.3f}".format))
     for arm, trials in search.TRIALS.items():
         if len(table[table["arm"] == arm]) == len(trials):
             print(f"{arm}: trial {search.chosen(table, arm)}, {trials[search.chosen(table, arm)]}")
