@@ -27,8 +27,7 @@ def tidy(record: records.Record) -> pd.DataFrame:
     """A line per step: step, phase, prompt, length, correct, and classes, a name for each token."""
     lines = []
     for step, rows in record.rollouts.groupby("step"):
-        operations = rows["prompt"].str.count(r"[-+*/]\d")
-        rows = rows[operations == STEPS] if (operations == STEPS).any() else rows
+        rows = rows[rows["prompt"].str.count(r"[-+*/]\d") == STEPS]
         middle = rows.loc[(rows["length"] - rows["length"].median()).abs().idxmin()]
         names = [CLASSES[c] for c in middle["classes"]]
         lines.append((step, *middle[["phase", "prompt", "length", "correct"]], names))

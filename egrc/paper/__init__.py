@@ -16,10 +16,11 @@ from egrc import paths
 from egrc.analysis import measure
 from egrc.atomic import publish_folder
 from egrc.checks import ConfigError
-from egrc.experiments import records, scales, start
+from egrc.experiments import records, scales
 from egrc.experiments.jobs import Job, run_jobs
 from egrc.experiments.sweep import main, sweep
 from egrc.paper import products
+from egrc.worlds.pocket import BASES
 
 Say = Callable[[str], None]
 
@@ -78,7 +79,7 @@ def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Seq
     runs = [run for run in known if run[0] in arms] if arms else known if everything else main(scale)
     fresh, models = paths.BUILD / "fresh" / scale, []
     if everything and scales.world(scale).synthetic:
-        models = [f"{kind}-{n}" for n in range(start.BASES) for kind in ("base", "start")]
+        models = [f"{kind}-{n}" for n in range(BASES) for kind in ("base", "start")]
     # what is given (models, problem files), but nothing that is about to be made
     made = shutil.ignore_patterns("runs", "measurements", "*.tmp", *models)
     shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
@@ -87,7 +88,7 @@ def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Seq
         logs = paths.BUILD / "logs" / scale
         train = [sys.executable, "-m", "egrc", "train", "--base", "--scale", scale, "--seed"]
         run_jobs([Job(f"base {n}", [*train, str(n)], logs / f"base-{n}.log", {"EGRC_DATA": str(fresh)})
-                  for n in range(start.BASES)])  # fmt: skip
+                  for n in range(BASES)])  # fmt: skip
     say(f"egrc: training the runs of scale {scale}; logs are in build/logs/{scale}")
     sweep(scale, fresh, runs)
     for model in models:
