@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from egrc.analysis import dilemma, tables
-from egrc.experiments import records
+from egrc.experiments import scales
 from egrc.figures import dots, style
 from egrc.paths import DATA
 
@@ -20,8 +20,8 @@ SCALES = ("pocket",)
 COLOURS = {way: style.colour(arm) for way, arm in dilemma.WAYS.items()} | {"control": style.GREY}
 NAMES = {"joint": "one joint objective", "staged": "two stages (egrc)"}
 N_BOOT = dilemma.N_BOOT
-GAPS = {"3a": ("two stages − joint, at equal length: {} points of accuracy", 100),
-        "3b": ("joint − two stages, at equal accuracy: {} tokens", 1)}  # fmt: skip
+GAPS = {"3a": ("Two stages − joint, at equal length: {} points of accuracy", 100),
+        "3b": ("Joint − two stages, at equal accuracy: {} tokens", 1)}  # fmt: skip
 
 
 def title(readings: pd.DataFrame) -> str:
@@ -30,14 +30,15 @@ def title(readings: pd.DataFrame) -> str:
     for line in readings.itertuples():
         text, scale = GAPS[line.reading]
         numbers = (f"{scale * x:+.1f}" for x in (line.estimate, line.low, line.high))
-        said.append(line.reason or text.format("{} [{}, {}]".format(*numbers)))
+        sentence = line.reason[:1].upper() + line.reason[1:]  # `capitalize` would lower the rest
+        said.append(sentence or text.format("{} [{}, {}]".format(*numbers)))
     return "\n".join(said).replace("-", "−")
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the records of the study.  Raises RecordError."""
     rows, at = dilemma.load(scale, data), tables.compared_at(scale, data)
-    still = dilemma.never_fired(records.load_study(scale, dilemma.STUDY, data))
+    still = sorted(set(scales.study(scale, dilemma.STUDY)) - set(rows["arm"]))
     every, readings = dilemma.points(rows, N_BOOT), dilemma.readings(rows, N_BOOT)
     seeds = tables.by_run(rows.assign(temperature=at)).query("benchmark == 'mean'")
     with style.context():
