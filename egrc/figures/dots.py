@@ -76,7 +76,7 @@ def name_points(ax: Axes, marks: Iterable[tuple[float, float, str, Any]], size: 
     for x, y, name, tint in marks:
         text = ax.annotate(
             name, (x, y), (0, 0), textcoords="offset points", va="center", color=tint, zorder=5, fontsize=size,
-            annotation_clip=False, path_effects=[withStroke(linewidth=2, foreground="white")],
+            annotation_clip=False, path_effects=[withStroke(linewidth=3, foreground="white")],
             arrowprops={"arrowstyle": "-", "color": tint, "linewidth": 0.5, "shrinkB": 2},
         )  # fmt: skip
 

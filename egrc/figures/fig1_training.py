@@ -104,9 +104,9 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
                 panel(ax, column, arm, drawn)
             line[0].set_ylim(bottom=0)
         for ax, arm in zip(axes[0], ARMS, strict=True):
-            ax.set_title(arm, color=style.colour(arm), fontweight="bold", pad=29)
+            ax.set_title(arm, color=style.colour(arm), fontweight="bold", pad=22)
             runs = drawn[drawn["arm"] == arm]
-            note = "" if runs.empty else gate(runs).replace(" from ", " from\n").replace(" (", "\n(")
+            note = "" if runs.empty else gate(runs).replace(" (", "\n(")
             ax.annotate(note, (0.5, 1), (0, 3), xycoords="axes fraction", ha="center",
                         textcoords="offset points", va="bottom", fontsize=6.5, color=style.GREY)  # fmt: skip
         for ax in axes[-1]:
@@ -118,5 +118,5 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             + "Dotted: the gate switches. Entropy is always computed at T = 1: solid on the rollouts, dashed on fixed "
             "prefixes (not smoothed). " + dots.missing(ARMS, drawn)
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.085, right=0.99, top=0.91, bottom=bottom, hspace=0.16, wspace=0.1)
+        figure.subplots_adjust(left=0.085, right=0.99, top=0.92, bottom=bottom, hspace=0.16, wspace=0.1)
     return figure, drawn
