@@ -1,6 +1,7 @@
 """The paper's claims, each read as predicates over rows, and what the rows say of them.
 
-The readings and their bounds were fixed before any run that decides them [ours].  A reading is supported when its
+The readings and their bounds were fixed before any run that decides them [ours]; which settings are swept for claim 3
+was widened after a first look (`scales.DILEMMA_R`).  A reading is supported when its
 95% interval lies wholly on the claimed side of its bound.  A claim that can be read in several ways is judged in all of
 them; the primary reading decides, and where several are primary all of them have to hold.  `base` is the arm that is
 not trained: of the pocket world, the accuracy-trained policy from which all arms start.
