@@ -1,10 +1,10 @@
 """The paper's claims, each read as predicates over rows, and what the rows say of them.
 
 The readings and their bounds were fixed before any run that decides them [ours]; the settings swept for claim 3 were
-added to after a first look (`scales.DILEMMA_R`).  A reading is supported when its 95% interval lies wholly on the claimed
-side of its bound.  A claim that can be read in several ways is judged in all of them; the primary reading decides, and
-where several are primary all of them have to hold.  `base` is the arm that is not trained: of the pocket world, the
-accuracy-trained policy from which all arms start.
+added to after a first look (`scales.DILEMMA_R`).  A reading is supported when its 95% interval lies wholly on the
+claimed side of its bound.  A claim that can be read in several ways is judged in all of them; the primary reading
+decides, and where several are primary all of them have to hold.  `base` is the arm that is not trained: of the pocket
+world, the accuracy-trained policy from which all arms start.
 
     supported       the interval lies on the claimed side
     not supported   it does not: the note says whether it crosses the bound, or the opposite holds

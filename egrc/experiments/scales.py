@@ -46,7 +46,7 @@ class Scale:
 
 DILEMMA_R = (0.01, 0.1, 0.2, 0.5, 0.8, 0.95)
 """Reward of a correct answer of L tokens, from more pressure to hardly any; the main arms have 0.05.  0.01, 0.1 and
-0.2 joined after a first look: at 0.5 and more no staged run leaves its first phase, so only one staged setting was left."""
+0.2 joined after a first look: at 0.5 and more no staged run leaves its first phase, so one staged setting was left."""
 FIVE = (0, 1, 2, 3, 4)
 PEERS_AT: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("truncation", "dler"), {"compress_budget": 30}),

@@ -74,8 +74,8 @@ class HardMore(Explore):
 
 SWITCH_STEP, SWITCH_LENGTH = 77, 0.23
 """Where the recorded `egrc` runs switched: the mean step, and the highest smoothed length as a fraction of its start
-(the mean fraction was tried first, and on some seeds never reached; those runs were made anew).  A signal that is set to
-switch there differs from the entropy in WHEN each run does (a test compares both)."""
+(the mean fraction was tried first, and on some seeds never reached; those runs were made anew).  A signal that is set
+to switch there differs from the entropy in WHEN each run does (a test compares both)."""
 
 SWITCH_SHUFFLED = 0.86
 """Fraction of its start below which the shuffled entropy is to fall, which lags behind: of 0.60, 0.61, ... the one at
