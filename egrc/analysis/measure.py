@@ -43,6 +43,7 @@ MEASUREMENTS = {
     "tug_words": "smol",
     "interventions": "pocket",
     "confirm": "pocket",
+    "strip": "pocket",
 }
 """The scale of each, in the order in which they are made.  It stands here and not in the modules, as who only reads a
 table should not have to load torch and transformers."""

@@ -112,6 +112,11 @@ def rows_at(records: Sequence[Record], temperature: float) -> pd.DataFrame:
     return here
 
 
+def hardest(rows: pd.DataFrame) -> str:
+    """The benchmark on which the base is least accurate, of `rows_at` one temperature."""
+    return rows[rows["arm"] == "base"].groupby("benchmark")["correct"].mean().idxmin()
+
+
 def missing(wanted: Iterable[str] | Mapping[str, int], present: Iterable[tuple[str, int]]) -> str:
     """What a reader must be told: arms without a record, and arms with fewer seeds than wanted; empty if none.
 
