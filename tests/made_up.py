@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -136,12 +137,24 @@ def words(problems: int = 12) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def strip() -> pd.DataFrame:
+    """Rows of `strip`: answers that get shorter, in one arm without connectors at last."""
+    lines = []
+    for arm, seed, step, sample in product(("egrc", "joint"), range(3), (0, 20, 40), range(3)):
+        n, classes = 20 - step // 3 + sample, CLASSES[1:] if (arm, step) == ("egrc", 40) else CLASSES
+        line = {"arm": arm, "seed": seed, "step": step, "sample": sample, "shown": sample == 1, "correct": step > 0}
+        line |= {"benchmark": "hole-4", "id": "5 *4 ?", "length": n, "tokens": ["x"] * n}
+        lines.append(line | {"classes": [classes[i % len(classes)] for i in range(n)]})
+    return pd.DataFrame(lines).assign(scale="pocket", tokenizer="made up", truncated=False)
+
+
 def write(data: Path, seeds: int = 3) -> Path:
     """All of them, as files in a data folder.  Returns it."""
     for name, scale, table in (
         ("interventions", "pocket", interventions(seeds)),
         ("tug", "pocket", tug("pocket", seeds)),
         ("policies", "pocket", policies(synthetic.LENGTH)),
+        ("strip", "pocket", strip()),
         ("words", "smol", words()),
         ("tug_words", "smol", tug("smol", 1)),
     ):

@@ -1,6 +1,6 @@
-"""Rows of arms, columns of quantities: each arm minus `egrc`, with intervals, every seed, and the noise of seeds.
+"""Figures 9 and 10: rows of arms, columns of quantities, each arm minus `egrc` (`egrc.analysis.ablations`).
 
-What figures 9 and 10 are made of; the numbers are `egrc.analysis.ablations`'.
+Every difference has its interval, every seed, and the noise of seeds.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from egrc.analysis.ablations import WHOLE
 from egrc.evaluation.intervals import N_BOOT
 from egrc.figures import dots, style
 
-HARDEST = "hole-4"
-"""A benchmark with two divisions, solved from its end."""
-COLUMNS = (("accuracy", "mean", "accuracy"), ("removed", "mean", "length removed"),
-           ("accuracy", HARDEST, f"accuracy on {HARDEST}"))  # fmt: skip
-"""Quantity, part and title: all of them shares, drawn in hundredths."""
+FEW = 3
+"""Arms that are not there are named, if they are so few."""
+LEAST = 1
+"""Points by which every seed must lie on one side, for a difference to be called clear."""
 
 
 def panel(ax: Axes, arms: list[str], drawn: pd.DataFrame) -> tuple[int, int]:
-    """One quantity: every arm's difference from `egrc` with its interval, and each seed's; returns how many are
-    clearly higher, and how many clearly lower."""
+    """One quantity, a share, in hundredths: every arm's difference from `egrc` with its interval, and each seed's;
+    returns how many are clearly higher, and how many lower: by their interval, beyond the noise, and in every seed."""
     means, seeds = (drawn[drawn["what"] == what].set_index("arm") for what in ("difference", "seed"))
     ax.axvline(0, color=style.GREY, linewidth=0.7, zorder=1)
+    sides = []
     for y, arm in enumerate(arms):
         alone = 100 * seeds.loc[[arm], "value"]
         if arm != WHOLE:
             value, low, high, noise = 100 * means.loc[arm, ["estimate", "low", "high", "noise"]].astype(float)
             ax.barh(y, 2 * noise, 0.94, -noise, color="0.92", linewidth=0, zorder=0)
-            tint = dots.CONNECTOR if means.loc[arm, "clear"] else dots.PLAIN
+            sides.append(bool(means.loc[arm, "clear"]) * ((alone > LEAST).all() * 1 - (alone < -LEAST).all() * 1))
+            tint = dots.CONNECTOR if sides[-1] else dots.PLAIN
             dots.dot(ax, y - 0.1, value, low, high, tint, markersize=3.8)
         ax.plot(alone, [y + 0.24] * len(alone), "o", color=dots.PLAIN, **dots.SEED)
-    clear = means[means["clear"].astype(bool)]["estimate"]
-    return int((clear > 0).sum()), int((clear < 0).sum())
+    return sides.count(1), sides.count(-1)
 
 
 def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[Figure, pd.DataFrame]:
@@ -46,7 +46,7 @@ def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[
     order, each in a few words.  Raises RecordError."""
     runs, at = ablations.load(scale, data, study), tables.compared_at(scale, data)
     rows = tables.rows_at(runs, at)
-    floor = tables.floors(scale, rows["benchmark"].unique())
+    floor, hardest = tables.floors(scale, rows["benchmark"].unique()), tables.hardest(rows)
     levels, means = ablations.levels(rows, floor), ablations.differences(rows, floor, N_BOOT).query("seeds > 1")
     alone = {arm: ablations.by_seed(levels, arm) for arm in means["arm"].unique()}
     alone[WHOLE] = levels.loc[WHOLE] - levels.loc[WHOLE].groupby(level="part").mean()
@@ -56,20 +56,23 @@ def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[
     drawn = pd.concat([part.assign(what=name) for name, part in drawn.items()], ignore_index=True)
     arms = [WHOLE, *(arm for arm in words if arm in alone)]
     absent = sorted(set(words) - set(alone))
+    named = ", ".join(absent) if len(absent) <= FEW else f"{len(absent)} arms (table 3 has their names)"
+    columns = {("accuracy", "mean"): "Accuracy", ("removed", "mean"): "Length removed",
+               ("accuracy", hardest): f"On {hardest}"}  # fmt: skip
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.24 * len(arms) + 1.75))
-        axes = figure.subplots(1, len(COLUMNS))
+        axes = figure.subplots(1, len(columns))
         names = [f"{WHOLE}, about its mean", *(words[arm] for arm in arms[1:])]
-        for ax, (quantity, part, title) in zip(axes, COLUMNS, strict=True):
+        for ax, ((quantity, part), title) in zip(axes, columns.items(), strict=True):
             higher, lower = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
-            ax.set_title(f"{title}: of {len(arms) - 1}\n{higher} clearly higher, {lower} lower", loc="left")
+            ax.set_title(f"{title}: of {len(arms) - 1},\n{higher} clearly higher, {lower} lower", loc="left")
             ax.set_xlabel(f"arm − {WHOLE} (points)")
             dots.name_rows(ax, names if ax is axes[0] else [""] * len(arms))
         bottom = style.caption(figure, [
             f"Held-out problems at T = {at:g}; means over the seeds that both have, with 95% intervals over problems; "
             "small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
-            f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Clear (coloured): of 0 and of the grey."
-            + (f" Not trained on two seeds: {', '.join(absent)}." if absent else "")
+            f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Clear (coloured): beyond the grey, and beyond {LEAST} "
+            "point in every seed." + f" Not trained on two seeds: {named}." * bool(absent)
         ])  # fmt: skip
         figure.subplots_adjust(left=0.22, right=0.985, top=1 - 0.42 / figure.get_figheight(), bottom=bottom, wspace=0.1)
     return figure, drawn

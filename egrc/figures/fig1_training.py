@@ -1,7 +1,6 @@
-"""Figure 1: what training does to entropy, length, accuracy and connectors, arm by arm.
+"""Figure 1: what training does to entropy, length and accuracy.
 
-Columns are arms, rows are quantities.  Every seed is a thin line, their mean a thick one; the steps in which the gate
-explores are shaded, one layer a seed.  The other arms' means stay in grey behind, so that columns can be compared.
+Panels are quantities; every seed of an arm is a thin line, their mean a thick one; a triangle where a gate switches.
 """
 
 from __future__ import annotations
@@ -22,73 +21,75 @@ from egrc.paths import DATA
 ARMS = ("accuracy", "compression", "joint", "egrc", "egrc-reversed")
 SMOOTHING = 5
 """Steps of the centred moving average; said in the figure."""
-PROBE = "probe_entropy"
-ROWS = {
-    "entropy": "policy entropy\n(nats/token, T = 1)",
-    "tokens_mean": "completion length\n(tokens)",
-    "accuracy": "accuracy of rollouts\n(share correct)",
-    "connectors_mean": "connectors\n(per completion)",
+END = 10
+"""Steps at either end whose means the titles compare."""
+PANELS = {
+    "entropy": ("Entropy on the rollouts", "nats per token, T = 1"),
+    "probe_entropy": ("Entropy after fixed prefixes", "nats, T = 1"),
+    "tokens_mean": ("Length", "tokens per completion"),
+    "accuracy": ("Accuracy of rollouts", "share correct"),
 }
-"""Columns of steps.csv and their labels; with the first goes `PROBE`, its reading on fixed prefixes."""
-COLUMNS = ["arm", "seed", "config", "step", "phase", "temperature", "gated", "cause", PROBE, *ROWS]
+"""Columns of steps.csv, with title and unit."""
+COLUMNS = ["arm", "seed", "config", "step", "phase", "temperature", "cause", *PANELS]
 
 
 def tidy(records: Sequence[Record]) -> pd.DataFrame:
-    """The numbers drawn: a row per arm, seed and step; `gated` arms have several phases, `cause` says why one ended."""
+    """The numbers drawn: a row per arm, seed and step; `cause` says why a phase ended."""
     frames = []
     for r in records:
         causes = {d["step"]: d["cause"] for d in r.decisions if d["phase"] != d["next_phase"]}
         run = r.steps.assign(arm=r.arm, seed=r.seed, config=r.meta["config_hash"])
-        run["gated"] = len(r.meta["config"]["recipe"]["phases"]) > 1
         frames.append(run.assign(cause=run["step"].map(causes).astype(object)).reindex(columns=COLUMNS))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
-def smooth(values: pd.Series) -> pd.Series:
-    """Centred moving average over `SMOOTHING` steps; narrower at both ends."""
-    return values.rolling(SMOOTHING, center=True, min_periods=1).mean()
+def course(run: pd.DataFrame, column: str) -> pd.Series:
+    """A quantity by step, as a centred moving average (narrower at both ends); the probe's few readings as they are."""
+    values = run.set_index("step")[column].dropna()
+    return values if column == "probe_entropy" else values.rolling(SMOOTHING, center=True, min_periods=1).mean()
 
 
-def mean_over_seeds(runs: pd.DataFrame, column: str) -> pd.Series:
-    """Mean by step, at the steps that every seed has reached: a mean of fewer would jump where a seed ends."""
-    by_step = runs.groupby("step")[column]
-    return by_step.mean()[by_step.size() == runs["seed"].nunique()]
+def ways(drawn: pd.DataFrame, column: str) -> tuple[int, int]:
+    """How many arms fell, and how many rose, from the first to the last steps in every seed."""
+    runs = drawn.groupby(["arm", "seed"])[column]
+    change = (runs.apply(lambda x: x.tail(END).mean() - x.head(END).mean())).groupby("arm")
+    return int((change.max() < 0).sum()), int((change.min() > 0).sum())
 
 
-def gate(runs: pd.DataFrame) -> str:
-    """A line or two under an arm's name: from which step on its gate changed the phase, the first and the last seed,
-    and on how many that was not for the entropy, but for the dwell limit."""
-    moved = [switches(run) for _, run in runs.groupby("seed")]
-    if not any(moved):
-        return "gate never switched" if runs["gated"].any() else "one phase"
-    limit = runs["cause"].dropna().str.startswith(AT_DWELL_LIMIT).sum()
-    first, last = min(m[0][0] for m in moved if m), max(m[0][0] for m in moved if m)
-    when = f"{next(m[0][1] for m in moved if m)} from {first}" + (f" to {last}" if last > first else "")
-    never = f" ({moved.count([])} never)" if [] in moved else ""
-    return when + never + (f" ({limit} at the dwell limit)" if limit else "")
+def gates(drawn: pd.DataFrame) -> str:
+    """When the gates switched, and how many of them at the dwell limit, which is not for the entropy."""
+    said = []
+    for arm, runs in drawn.groupby("arm", sort=False):
+        first = [moved[0][0] for _, run in runs.groupby("seed") if (moved := switches(run))]
+        limit = runs["cause"].dropna().str.startswith(AT_DWELL_LIMIT).sum()
+        if first:
+            span = f"{min(first)} to {max(first)}" if max(first) > min(first) else f"{first[0]}"
+            said.append(f"{arm} at step {span}" + f" ({limit} at the dwell limit)" * int(limit > 0))
+    return f"Triangles: the gate switches, {'; '.join(said)}." if said else "No gate switched."
 
 
-def panel(ax: Axes, column: str, arm: str, drawn: pd.DataFrame) -> None:
-    """One quantity of one arm, the other arms' means in grey behind; exploring steps shaded, switches ruled."""
-    for _, runs in drawn[drawn["arm"] != arm].groupby("arm"):
-        ax.plot(smooth(mean_over_seeds(runs, column)), color="0.86", linewidth=0.9, zorder=0)
-    runs, tint = drawn[drawn["arm"] == arm], style.colour(arm)
-    if runs.empty:
-        ax.text(0.5, 0.15, "no record", transform=ax.transAxes, ha="center", color=style.GREY, style="italic",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
-        return
-    for _, run in runs.groupby("seed"):
-        exploring = run["phase"].eq("explore").to_numpy()
-        ax.fill_between(run["step"], 0, 1, where=exploring, transform=ax.get_xaxis_transform(), step="mid", color=tint,
-                        alpha=0.14 / runs["seed"].nunique(), linewidth=0)  # fmt: skip
-        for start, _ in switches(run):
-            ax.axvline(start - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
-        ax.plot(run["step"], smooth(run[column]), color=tint, linewidth=0.6, alpha=0.6)
-        if column == "entropy":
-            ax.plot(run.set_index("step")[PROBE].dropna(), color="0.2", linewidth=0.5, alpha=0.5, linestyle="--")
-    ax.plot(smooth(mean_over_seeds(runs, column)), color=tint, linewidth=1.8)
-    if column == "entropy":
-        ax.plot(mean_over_seeds(runs, PROBE).dropna(), color="0.2", linewidth=1.1, linestyle="--")
+def panel(ax: Axes, column: str, drawn: pd.DataFrame) -> None:
+    """One quantity, all arms; their names stand at the ends of their means."""
+    ends = {}
+    for arm in (a for a in ARMS if a in set(drawn["arm"])):
+        runs, tint = drawn[drawn["arm"] == arm], style.colour(arm)
+        each = [course(run, column) for _, run in runs.groupby("seed")]
+        for line, (_, run) in zip(each, runs.groupby("seed"), strict=True):
+            ax.plot(line, color=tint, linewidth=0.5, alpha=0.55)
+            for start, _ in switches(run):
+                at = line[line.index <= start]
+                ax.plot(start, at.iloc[-1], "v", color=tint, markersize=4, markeredgecolor="white", zorder=4,
+                        markeredgewidth=0.4)  # fmt: skip
+        mean = pd.concat(each, axis=1, join="inner").mean(axis=1)  # a mean of fewer would jump where a seed ends
+        ax.plot(mean, color=tint, linewidth=1.8, zorder=3)
+        ends[arm] = mean.iloc[-1]
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(left=0)
+    fell, rose = ways(drawn, column) if ends else (0, 0)
+    title, unit = PANELS[column]
+    ax.set_title(f"{title}: of {len(ends)} arms,\n{fell} fell and {rose} rose in every seed", loc="left")
+    ax.set(xlabel="training step", ylabel=unit)
+    dots.name_ends(ax, ends)
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
@@ -96,27 +97,15 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     drawn = tidy([r for r in load_all(scale, data) if r.arm in ARMS])
     hot = drawn.loc[drawn["phase"] == "explore", "temperature"].max()
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 6.3))
-        axes = figure.subplots(len(ROWS), len(ARMS), sharex=True, sharey="row", squeeze=False)
-        for line, (column, label) in zip(axes, ROWS.items(), strict=True):
-            line[0].set_ylabel(label)
-            for ax, arm in zip(line, ARMS, strict=True):
-                panel(ax, column, arm, drawn)
-            line[0].set_ylim(bottom=0)
-        for ax, arm in zip(axes[0], ARMS, strict=True):
-            ax.set_title(arm, color=style.colour(arm), fontweight="bold", pad=22)
-            runs = drawn[drawn["arm"] == arm]
-            note = "" if runs.empty else gate(runs).replace(" (", "\n(")
-            ax.annotate(note, (0.5, 1), (0, 3), xycoords="axes fraction", ha="center",
-                        textcoords="offset points", va="bottom", fontsize=6.5, color=style.GREY)  # fmt: skip
-        for ax in axes[-1]:
-            ax.set_xlabel("training step")
-        figure.align_ylabels(axes[:, 0])
+        figure = Figure(figsize=(style.WIDTH, 5.2))
+        axes = figure.subplots(2, 2)
         bottom = style.caption(figure, [
-            f"Thin: one seed; thick: mean over seeds; centred moving averages over {SMOOTHING} steps. Grey: the other "
-            "arms' means. " + f"Shaded: explore phase, rollouts at T = {hot:g} (elsewhere 1). " * int(hot > 0)
-            + "Dotted: the gate switches. Entropy is always computed at T = 1: solid on the rollouts, dashed on fixed "
-            "prefixes (not smoothed). " + dots.missing(ARMS, drawn)
+            f"Thin: one seed; thick: mean over seeds; moving averages over {SMOOTHING} steps (prefixes: as read). "
+            f"{gates(drawn)} Before, egrc is compression, by construction. "
+            + f"Explore phases sample at T = {hot:g}. " * int(hot > 0)
+            + f"Fell, rose: the last {END} steps against the first. {dots.missing(ARMS, drawn)}"
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.085, right=0.99, top=0.92, bottom=bottom, hspace=0.16, wspace=0.1)
+        figure.subplots_adjust(left=0.075, right=0.885, top=0.92, bottom=bottom, hspace=0.5, wspace=0.55)
+        for ax, column in zip(axes.flat, PANELS, strict=True):
+            panel(ax, column, drawn)
     return figure, drawn

@@ -1,4 +1,4 @@
-"""Figure 2: accuracy against completion length, the base and each arm: the mean over benchmarks, and the hardest.
+"""Figure 2: length and accuracy of the base and each arm: the mean over benchmarks, and the hardest one.
 
 The numbers are table 1's, at the temperature that suits the base best (table 1 has the others).  A mean can hide a
 benchmark that collapsed, so the one that is hardest for the base stands beside it.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from egrc.analysis import tables
 from egrc.experiments.records import load_all
@@ -18,14 +19,14 @@ from egrc.methods import MAIN
 from egrc.paths import DATA
 
 
-def title(name: str, lines: pd.DataFrame) -> str:
+def title(name: str, quantity: str, lines: pd.DataFrame) -> str:
     """What came out, counted from the intervals."""
-    arms, shorter = lines[lines["arm"] != "base"], lines["share_high"] < 1
-    if name == "mean":
-        better = (shorter & (lines["gain_best_low"] > 0)).sum()
-        return f"Mean over benchmarks: {better} of {len(arms)} arms are\nshorter and more accurate than the base"
-    lost = (lines["gain_best_high"] < 0).sum()
-    return f"On {name}, hardest for the base,\n{lost} of {len(arms)} arms are less accurate"
+    arms = lines[lines["arm"] != "base"]
+    if quantity == "tokens":
+        return f"Length: {(arms['share_high'] < 1).sum()} of {len(arms)} arms\nare shorter than the base"
+    more, less = (arms["gain_best_low"] > 0).sum(), (arms["gain_best_high"] < 0).sum()
+    where = "Mean over benchmarks" if name == "mean" else f"{name}, the hardest"
+    return f"{where}:\n{more} more accurate, {less} less"
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
@@ -34,30 +35,31 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     rows = tables.rows_at(runs, at) if runs else tables.evaluations(runs)
     floor = tables.floors(scale, rows["benchmark"].unique())
     lines = tables.compare(rows, floor, at, ("accuracy", "tokens", "share", "gain_best"))
-    base = lines[(lines["arm"] == "base") & (lines["benchmark"] != "mean")]
-    names = ["mean", *base.sort_values("accuracy")["benchmark"].head(1)]
-    lines, seeds = lines[lines["benchmark"].isin(names)], tables.by_run(rows).query("benchmark in @names")
+    panels = [("mean", "tokens"), ("mean", "accuracy"), (tables.hardest(rows), "accuracy")]
+    seeds, names = tables.by_run(rows), list(dict.fromkeys(lines["arm"]))
     with style.context():
-        figure, best = Figure(figsize=(style.WIDTH, 3.4)), tables.best_temperature(scale, data)
-        axes = figure.subplots(1, len(names), squeeze=False)[0]
-        for ax, name in zip(axes, names, strict=True):
-            own = lines[lines["benchmark"] == name]
-            if (level := own["floor"].iloc[0]) == level:  # not NaN: a floor is known
-                ax.axvline(level, **dots.GUIDE)
-            for _, line in own.iterrows():
-                alone = seeds.query("benchmark == @name and arm == @line.arm")
-                dots.point(ax, line, "tokens", "accuracy", style.colour(line["arm"]), alone)
-            ax.set(xlim=(0, None), xlabel="completion tokens (dashed: compact floor)")
-            ax.margins(y=0.12)
-            ax.set_title(title(name, own), loc="left")
-        axes[0].set_ylabel("accuracy")
+        figure, best = Figure(figsize=(style.WIDTH, 2.9)), tables.best_temperature(scale, data)
+        for ax, (name, quantity) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            own = lines[lines["benchmark"] == name].set_index("arm", drop=False)
+            for y, arm in enumerate(names):
+                alone = seeds.query("benchmark == @name and arm == @arm")[quantity]
+                dots.dot(ax, y - 0.1, *own.loc[arm, [quantity, f"{quantity}_low", f"{quantity}_high"]],
+                         style.colour(arm), seeds=alone, below=0.36)  # fmt: skip
+            level = own["floor" if quantity == "tokens" else "accuracy"].iloc[0]
+            ax.axvline(level, **dots.GUIDE)
+            dots.name_rows(ax, names if not ax.get_subplotspec().colspan.start else [""] * len(names),
+                           map(style.colour, names))  # fmt: skip
+            ax.set_title(title(name, quantity, own), loc="left")
+            ax.set_xlabel({"tokens": "tokens per completion", "accuracy": "accuracy (share correct)"}[quantity])
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            if quantity == "tokens":
+                ax.set_xlim(left=0)
         bottom = style.caption(figure, [
             f"Held-out problems at T = {at:g}: means over seeds with 95% intervals (bootstrap over problems, given the "
-            "seeds); small dots: one seed. Compact floor: the shortest correct procedure. Counted where the whole "
-            f"interval is clear. {tables.best_note(rows, best)} {dots.missing(MAIN, rows)}",
+            "seeds); small dots: one seed. Dashed: the compact floor (the shortest correct procedure), and the base's "
+            f"accuracy. Counted where the whole interval is clear. {tables.best_note(rows, best)} "
+            f"{dots.missing(MAIN, rows)}",
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.085, right=0.985, top=0.87, bottom=bottom, wspace=0.16)
-        for ax, name in zip(axes, names, strict=True):
-            own = lines[lines["benchmark"] == name]
-            dots.name_points(ax, [(p.tokens, p.accuracy, p.arm, style.colour(p.arm)) for p in own.itertuples()])
-    return figure, pd.concat([lines, seeds, rows[["arm", "seed", "config"]].drop_duplicates()], ignore_index=True)
+        figure.subplots_adjust(left=0.125, right=0.985, top=0.85, bottom=bottom, wspace=0.12)
+    shown = [lines[lines["benchmark"].isin(dict(panels))], seeds[seeds["benchmark"].isin(dict(panels))]]
+    return figure, pd.concat([*shown, rows[["arm", "seed", "config"]].drop_duplicates()], ignore_index=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from egrc.analysis import changes, rows
 from egrc.figures import dots, style
@@ -18,12 +19,12 @@ SCALES = ("pocket",)
 ARMS = ("accuracy", "compression", "joint")
 N_BOOT = 1000
 PANELS = {
-    "per_token": "entropy per token (nats)",
-    "prefix": "... after fixed prefixes (nats)",
-    "per_completion": "... per completion (nats)",
-    "tokens": "length (tokens)",
+    "per_token": ("Entropy per token", "nats"),
+    "prefix": ("... after fixed prefixes", "nats"),
+    "per_completion": ("... per completion", "nats"),
+    "tokens": ("Length", "tokens"),
 }
-"""The quantities, all arm minus base."""
+"""The quantities, all arm minus base, with their units."""
 
 
 def differences(policies: pd.DataFrame) -> pd.DataFrame:
@@ -38,28 +39,34 @@ def differences(policies: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(table.columns[2:], float))
 
 
+def title(name: str, own: pd.DataFrame) -> str:
+    """How many arms fell, and how many rose: the interval, and every seed."""
+    by_arm = own.groupby("arm")
+    fell, rose = ((by_arm[list(columns)].max() < 0).all(axis=1).sum() if side < 0 else
+                  (by_arm[list(columns)].min() > 0).all(axis=1).sum()
+                  for side, columns in ((-1, ("value", "high")), (1, ("value", "low"))))  # fmt: skip
+    return f"{name}:\n{fell} fell, {rose} rose"
+
+
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the measurement `policies`.  Raises RecordError."""
     drawn = differences(rows.load("policies", scale, data))
-    means = drawn[drawn["seed"].isna()].set_index(["quantity", "arm"])
-    lower = [arm for arm in ARMS if means.loc[("per_token", arm), "high"] < 0]
-    higher = [arm for arm in ARMS if means.loc[("per_token", arm), "low"] > 0]
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 2.1))
-        for ax, (quantity, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        figure = Figure(figsize=(style.WIDTH, 2.3))
+        for ax, (quantity, (name, unit)) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+            own = drawn[drawn["quantity"] == quantity]
             for y, arm in enumerate(ARMS):
-                seeds = drawn.query("arm == @arm and quantity == @quantity")["value"].iloc[1:]
-                values = means.loc[(quantity, arm), ["value", "low", "high"]]
-                dots.dot(ax, y, *values, style.colour(arm), seeds=seeds)
+                mean, *seeds = own[own["arm"] == arm].itertuples()
+                dots.dot(ax, y, mean.value, mean.low, mean.high, style.colour(arm), seeds=[s.value for s in seeds])
             ax.axvline(0, **dots.GUIDE)
             first = ax is figure.axes[0]
-            dots.name_rows(ax, ARMS if first else [""] * len(ARMS), [style.colour(arm) for arm in ARMS])
-            ax.set_xlabel(title)
-        message = f"Entropy per token fell: {', '.join(lower) or 'no arm'}; rose: {', '.join(higher) or 'no arm'}"
-        figure.axes[0].set_title(message, loc="left")
+            dots.name_rows(ax, ARMS if first else [""] * len(ARMS), map(style.colour, ARMS))
+            ax.set_title(title(name, own), loc="left")
+            ax.xaxis.set_major_locator(MaxNLocator(3))
+            ax.set_xlabel(f"arm − base ({unit})")
         bottom = style.caption(figure, [
-            "After training, arm − base on held-out problems at T = 1: means with 95% intervals (bootstrap over "
-            "problems, or prefixes); small dots: one seed. The title counts intervals clear of 0.",
+            "Entropy and length after training, arm − base, on held-out problems at T = 1: means with 95% intervals "
+            "(bootstrap over problems, or prefixes); small dots: one seed. Fell, rose: the interval, and every seed.",
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.12, right=0.985, top=0.87, bottom=bottom, wspace=0.15)
+        figure.subplots_adjust(left=0.12, right=0.985, top=0.8, bottom=bottom, wspace=0.15)
     return figure, drawn
