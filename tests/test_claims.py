@@ -10,7 +10,7 @@ import synthetic
 
 from egrc import paths
 from egrc.__main__ import main
-from egrc.analysis import changes, claims, gradients, measure, tables, verdicts
+from egrc.analysis import changes, claims, gradients, measure, tables, tokens, verdicts
 from egrc.analysis.claims import CLAIMS, COLUMNS
 from egrc.analysis.verdicts import Answer, judged
 from egrc.atomic import write_csv, write_json, write_parquet
@@ -290,7 +290,7 @@ def test_nothing_measured_is_no_verdict_but_names_the_command(tmp_path):
     assert notes["7a"] == "`python -m egrc sweep --scale pocket --study ablations` makes it"
     assert notes["8c"] == "`python -m egrc sweep --scale pocket` makes it"
     for name, reading in {"policies": "1a", "interventions": "4a", "tug": "5a"}.items():
-        assert notes[reading] == f"`python -m egrc measure {name} --scale pocket` makes it"
+        assert notes[reading].endswith(f"make it with `python -m egrc measure {name} --scale pocket`")
 
 
 def test_in_short_a_claim_is_what_its_deciding_readings_say_together():
@@ -338,9 +338,9 @@ def test_damaged_rows_are_an_error_and_no_verdict(measured):
 
 
 def test_what_a_scale_cannot_decide_is_not_testable(tmp_path, monkeypatch):
-    notes = set(claims.verdicts("smol", data=tmp_path)["note"])  # also the reason has to be measured
-    assert notes == {f"`python -m egrc measure {name} --scale smol` makes it" for name in ("words", "tug_words")}
-    monkeypatch.setattr(claims, "_rollouts", lambda scale, data: rollouts())
+    notes = set(claims.verdicts("smol", data=tmp_path)["note"].str.split(" with ").str[1])
+    assert notes == {f"`python -m egrc measure {name} --scale smol`" for name in ("words", "tug_words")}
+    monkeypatch.setattr(tokens, "load_rollouts", lambda scale, data: rollouts())
     table = claims.verdicts("smol", data=tmp_path).set_index("reading")
     reasons = table[table["verdict"] == "not testable"]
     assert set(reasons["claim"]) == {1, 2, 3, 7, 8}
@@ -350,7 +350,7 @@ def test_what_a_scale_cannot_decide_is_not_testable(tmp_path, monkeypatch):
     assert set(gpu["verdict"]) == {"not testable"} and set(gpu["note"]) == {"not yet run on a GPU"}
     write_json(paths.run_folder(tmp_path, "gpu", "base", 0) / "run.json", {})
     assert set(claims.verdicts("gpu", 3, tmp_path)["note"]) == {"scale gpu has no study of it"}
-    assert set(claims.verdicts("gpu", 1, tmp_path)["note"]) == {"measurement policies is not made at scale gpu yet"}
+    assert set(claims.verdicts("gpu", 1, tmp_path)["note"]) == {"policies is not measured at scale 'gpu', only at pocket"}
 
 
 def test_the_command_prints_a_line_per_reading_and_json_that_comes_back_the_same(measured, monkeypatch, capfd):

@@ -19,11 +19,11 @@ points = st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), min_size=
 
 @given(points)
 def test_a_frontier_increases_and_nothing_lies_above_it(settings):
-    found = frontier(*np.array(settings, float).T)
-    assert (np.diff(found.tokens) > 0).all() and (np.diff(found.accuracy) > 0).all()
+    tokens, accuracy = found = frontier(*np.array(settings, float).T)
+    assert (np.diff(tokens) > 0).all() and (np.diff(accuracy) > 0).all()
     assert set(zip(*found, strict=True)) <= set(settings)
-    for tokens, accuracy in settings:
-        assert found.accuracy[found.tokens <= tokens].max() >= accuracy
+    for length, right in settings:
+        assert accuracy[tokens <= length].max() >= right
     assert dilemma.gaps(found, found) == pytest.approx((0, 0), abs=1e-9)
 
 

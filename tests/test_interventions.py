@@ -125,7 +125,7 @@ def test_one_small_run_of_all_of_it(monkeypatch):
     )
     assert rows["tokens"].map(list).tolist() == again["tokens"].map(list).tolist()
     assert tuple(rows) == interventions.COLUMNS and len(rows) == 6 * interventions.SAMPLES
-    assert tokens.check(rows, "x") is rows  # the plain ones are a rollout table
+    assert len(tokens.units(rows)) == rows["length"].sum()  # the plain ones are a rollout table
     assert rows["length"].tolist() == rows["tokens"].map(len).tolist()
     assert (rows["tokens"].map(lambda t: t[-1] == "<eos>") == ~rows["truncated"]).all()
     assert rows["cost"].to_numpy() == pytest.approx(0, abs=1e-3)

@@ -81,8 +81,6 @@ def table() -> pd.DataFrame:
     ("spoilt", "message"),
     [
         (table().assign(entropy_number=[1.0, np.nan, 1.0]), r"policies.parquet, row 2: entropy_number is not a number"),
-        (table().assign(tokenizer=["t", "t", "u"]), r"row 3: tokenizer 'u' beside 't'"),
-        (table().assign(scale="smol"), r"row 1: scale 'smol' in the folder of 'pocket'"),
         (table().drop(columns="entropy_other"), "policies.parquet: no entropy_other"),
     ],
 )

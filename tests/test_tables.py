@@ -106,9 +106,6 @@ def test_what_is_missing_is_named(tmp_path):
     file.parent.mkdir()
     file.write_text('{"base_best_temperature": 0.3}')
     assert tables.best_temperature("pocket", tmp_path) == 0.3
-    file.write_text("{}")
-    with pytest.raises(RecordError, match="egrc measure world"):
-        tables.best_temperature("pocket", tmp_path)
 
 
 def test_files_repeat_and_say_what_is_missing(tmp_path, monkeypatch):

@@ -1,15 +1,9 @@
 """Which tokens carry the entropy: answers worked by hand, tables that are refused."""
 
-import made_up
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from egrc.analysis import measure, tokens
-from egrc.atomic import write_parquet
-from egrc.experiments.records import RecordError
+from egrc.analysis import tokens
 
 
 def table(*rows: tuple[str, list[float], list[str]]) -> pd.DataFrame:
@@ -23,43 +17,16 @@ def table(*rows: tuple[str, list[float], list[str]]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    ("nats", "top", "weights"),
     [
-        ("entropies", lambda nats: [float("nan"), *nats[1:]]), ("entropies", lambda nats: [*nats[:-1], -0.1]),
-        ("entropies", lambda nats: nats[:-1]), ("classes", lambda names: None), ("sample", lambda sample: 1),
+        ([2.0, 1.0, 3.0, 2.0, 2.0], 0.4, [1 / 3, 0, 1, 1 / 3, 1 / 3]), ([0.0] * 4, 0.25, [0.25] * 4),
+        ([4.0, 3.0, 2.0, 1.0, 0.0], 0.2, [1, 0, 0, 0, 0]), ([4.0, 3.0, 2.0], 0.5, [1, 0.5, 0]),
     ],
 )  # fmt: skip
-def test_a_bad_rollout_is_refused_by_file_and_row(column, value, tmp_path):
-    rollouts = made_up.words()
-    values = rollouts[column].astype(object).tolist()
-    values[2] = value(values[2])
-    write_parquet(measure.file("words", "smol", tmp_path), rollouts.assign(**{column: values}))
-    with pytest.raises(RecordError, match="words.parquet: row 3 is no rollout, or there twice; record it again"):
-        tokens.load_rollouts("smol", tmp_path)
-
-
-def test_those_at_the_threshold_share_what_room_is_left():
-    weights = tokens.top_weights(np.array([2.0, 1.0, 3.0, 2.0, 2.0]), top=0.4)
-    assert weights == pytest.approx([1 / 3, 0, 1, 1 / 3, 1 / 3])
-    assert tokens.top_weights(np.zeros(4), top=0.25) == pytest.approx([0.25] * 4)
-    assert tokens.top_weights(np.array([4.0, 3, 2, 1, 0]), top=0.2) == pytest.approx([1, 0, 0, 0, 0])
-    assert tokens.top_weights(np.array([4.0, 3, 2]), top=0.5) == pytest.approx([1, 0.5, 0])
-    for top in (0, 1, -1):
-        with pytest.raises(ValueError, match="top="):
-            tokens.top_weights(np.ones(3), top)
-    with pytest.raises(ValueError, match="of 0 units"):
-        tokens.top_weights(np.empty(0))
-
-
-@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=1, max_size=40), st.floats(0.01, 0.99))
-def test_the_top_is_a_share_and_no_order_decides(values, top):
-    weights = tokens.top_weights(np.array(values), top)
-    assert weights.sum() == pytest.approx(top * len(values))
-    assert (weights >= -1e-9).all() and (weights <= 1 + 1e-9).all()
-    by_value = dict(zip(values, weights, strict=True))
-    assert weights == pytest.approx([by_value[v] for v in values])
-    ranked = [by_value[v] for v in sorted(by_value)]
-    assert ranked == sorted(ranked)
+def test_those_at_the_threshold_share_what_room_is_left(nats, top, weights):
+    """Every token is a class of its own."""
+    found = tokens.top_share(table(("p", nats, list("abcde"[: len(nats)]))), top, n_boot=0).set_index("class")
+    assert (found["share"] * top * len(nats)).sort_index().tolist() == pytest.approx(weights)
 
 
 def test_shares_and_lift_by_hand():
@@ -80,8 +47,7 @@ def test_a_resample_is_as_if_its_units_were_there_several_times():
     alone = [tokens.top_share(table(*rows), n_boot=0).set_index("class").loc["a", "share"] for rows in ((p, p), (q, q))]
     found = tokens.top_share(table(p, q)).set_index("class").loc["a"]
     assert [found["share_low"], found["share_high"]] == pytest.approx(sorted(alone))
-    weights = tokens.top_weights(np.array([2.0, 1, 1, 1, 0] * 2))
-    assert alone[0] == pytest.approx(weights[np.array(list("ababb" * 2)) == "a"].sum() / 2)
+    assert alone == pytest.approx([1, 1 / 3])
 
 
 def test_the_interval_is_that_of_problems_not_of_rollouts():

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from egrc import paths
-from egrc.analysis import ablations, changes, dilemma, gradients, measure, tables, tokens
+from egrc.analysis import ablations, changes, dilemma, gradients, tables, tokens
 from egrc.analysis import rows as checked
 from egrc.analysis.bounds import NOT_BELOW, REMOVED, WORST
 from egrc.analysis.measure import NotMade
@@ -43,8 +43,6 @@ COLUMNS = (
     *("claim", "reading", "primary", "scale", "quantity", "predicate"),
     *("estimate", "low", "high", "n", "seeds", "verdict", "note"),
 )
-MEASURED = ("pocket", "smol")
-"""Scales that have measurements beyond the runs themselves (see `egrc.analysis.measure`)."""
 CONTROLS = ("egrc-fixed", "egrc-by-length", "egrc-shuffled", "egrc-reversed")
 """What the gate is held against in claim 7: it does not look, looks at the length, at shuffled entropy; other order."""
 
@@ -58,30 +56,11 @@ class Claim:
     """A quantity, and the bound that it was given."""
     answers: Callable[[str, Path], Sequence[Answer | str]]
     """Of a scale and a data folder: an answer to each reading, or what makes the evidence that it lacks.  Raises
-    NotMade where all of that is missing, RecordError where it is damaged."""
+    NotMade where all of that is missing."""
     deciding: int = 1
     """How many readings, the first ones, are primary."""
     of_training: bool = True
     """Is it about what training does?  Then a scale that hardly trains cannot decide it."""
-
-
-def _require(name: str, scale: str, data: Path) -> None:
-    if scale not in MEASURED:
-        raise NotMade(f"measurement {name} is not made at scale {scale} yet")
-    if not measure.file(name, scale, data).is_file():
-        raise NotMade(f"`python -m egrc measure {name} --scale {scale}` makes it")
-
-
-def _rollouts(scale: str, data: Path) -> pd.DataFrame:
-    """The base's, with the entropy and the class of each token, or word."""
-    _require(tokens.SOURCES.get(scale, ("words", {}))[0], scale, data)
-    return tokens.load_rollouts(scale, data)
-
-
-def _tug(scale: str, data: Path) -> pd.DataFrame:
-    """Gradients on the base's own rollouts."""
-    _require(gradients.measurement(scale), scale, data)
-    return gradients.load_base(scale, data)
 
 
 def _recorded(arms: Iterable[str], scale: str, data: Path, study: str = "") -> list[records.Record]:
@@ -97,7 +76,6 @@ def _recorded(arms: Iterable[str], scale: str, data: Path, study: str = "") -> l
 
 def moved(scale: str, data: Path, arm: str, quantities: Sequence[str]) -> list[Answer]:
     """The arm minus the base, on the same problems."""
-    _require("policies", scale, data)
     policies = checked.load("policies", scale, data)
     return [changes.change(policies, arm, quantity) for quantity in quantities]
 
@@ -178,8 +156,7 @@ def gates(scale: str, data: Path) -> list[Answer | str]:
 def headline(scale: str, data: Path) -> list[Answer]:
     """EGRC against the base at the temperature that suits the base best: the share of the removable length that is
     gone; accuracy, against two bounds; tokens over the base's, however high the floor is; and accuracy on the benchmark
-    that loses most in the estimate.  That choice is pessimistic: among benchmarks that are equally good, the one that
-    chance treated worst is looked at, and its interval does not make up for it."""
+    that loses most in the estimate: a pessimistic choice, for which its interval does not make up."""
     rows = tables.rows_at(_recorded(("base", "egrc"), scale, data), tables.compared_at(scale, data))
     floor = tables.floors(scale, sorted(rows["benchmark"].unique()))
     limits, levels = np.array([*floor.values()]), ablations.levels(rows, floor)
@@ -206,9 +183,6 @@ def headline(scale: str, data: Path) -> list[Answer]:
                f"{known} of the base's tokens"),
         answer(lost, gain[worst], f"the worst is {worst}", rows[rows["benchmark"] == worst]),
     ]  # fmt: skip
-
-
-# --- the claims ---------------------------------------------------------------------------------------------------
 
 
 def _moved(words: str, arm: str, side: str, *quantities: str) -> Claim:
@@ -238,7 +212,7 @@ CLAIMS = {
             "connectors' share of the top 20% / of all": "> 1",
             "connectors' share of the top 20% by entropy": ">= 0.2",
         },
-        lambda s, d: on_top(_rollouts(s, d), s),
+        lambda s, d: on_top(tokens.load_rollouts(s, d), s),
         of_training=False,
     ),
     5: Claim(
@@ -247,13 +221,13 @@ CLAIMS = {
             "accuracy's gradient, connectors / random tokens": "> 1",
             "accuracy's push on connectors - expected": "> 0",
         },
-        lambda s, d: encouraged(_tug(s, d)),
+        lambda s, d: encouraged(gradients.load_base(s, d)),
         of_training=False,
     ),
     6: Claim(
         "the compression objective penalises the same connectors",
         {"compression's push on connectors - expected": "< 0"},
-        lambda s, d: [pull(_tug(s, d), gradients.push, objective="compression")],
+        lambda s, d: [pull(gradients.load_base(s, d), gradients.push, objective="compression")],
         of_training=False,
     ),
     7: Claim(
@@ -276,6 +250,7 @@ CLAIMS = {
     ),
 }
 """All [abstract]; by number, as in the paper's abstract.  The readings are [ours]."""
+WORDS = {number: claim.words for number, claim in CLAIMS.items()}
 
 
 def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> pd.DataFrame:
@@ -294,13 +269,14 @@ def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> 
 
 @once
 def _of(number: int, scale: str, data: Path) -> pd.DataFrame:
-    claim, lines = CLAIMS[number], []
+    """`verdicts` on one claim."""
+    claim, lines, reason = CLAIMS[number], [], ""
     answers: Sequence[Answer | str]
     try:
         reason = _why_not(claim, scale, data)
         answers = [reason] * len(claim.readings) if reason else claim.answers(scale, data)
     except NotMade as missing:
-        reason, answers = "", [str(missing)] * len(claim.readings)
+        answers = [str(missing)] * len(claim.readings)
     for i, ((quantity, predicate), answer) in enumerate(zip(claim.readings.items(), answers, strict=True)):
         line: tuple[Any, ...] = (number, f"{number}{'abcdefgh'[i]}", i < claim.deciding, scale, quantity, predicate)
         if isinstance(answer, Answer):
@@ -316,7 +292,7 @@ def _why_not(claim: Claim, scale: str, data: Path) -> str:
     if scale.startswith("gpu") and not any((data / "runs" / scale).glob("*/seed-*/run.json")):
         return "not yet run on a GPU"
     if scale == "smol" and claim.of_training:
-        correct, config = _rollouts(scale, data)["correct"], scales.config("smol", "egrc")
+        correct, config = tokens.load_rollouts(scale, data)["correct"], scales.config("smol", "egrc")
         return (
             f"the model answers {correct.mean():.1%} of {len(correct)} rollouts correctly, and training ends after "
             f"{config.steps} steps: nothing that it does could be seen"
@@ -326,11 +302,10 @@ def _why_not(claim: Claim, scale: str, data: Path) -> str:
 
 def show(table: pd.DataFrame) -> Shown:
     """`verdicts` for a terminal (its text), a notebook and a file (its Markdown)."""
-    words = {number: claim.words for number, claim in CLAIMS.items()}
-    return Shown(text(table, words), markdown=markdown(table, words))
+    return Shown(text(table, WORDS), markdown=markdown(table, WORDS))
 
 
 def in_short(table: pd.DataFrame) -> Shown:
     """`verdicts` in a sentence for each claim, by its deciding readings: what a page opens with."""
-    said = "\n\n".join(sentences(table, {number: claim.words for number, claim in CLAIMS.items()}))
+    said = "\n\n".join(sentences(table, WORDS))
     return Shown(said, markdown=said)

@@ -13,15 +13,13 @@ ordered by length, straight in between.  The readings, fixed before the runs [ou
     3b  tokens of the joint frontier minus the staged one, mean over the accuracies that both have, > 0
 
 A staged setting whose gate never fired is compression alone, and is left out.  All is at the temperature that suits the
-base best.  Intervals are over problems, all settings resampled together,
-seeds averaged first; each resample has frontiers of its own.  One whose frontiers share no length (accuracy) has no
-number, and counts as the worst for the lower end of the interval and as the best for the upper one.
+base best.  Intervals are over problems, seeds averaged first; each resample has frontiers of its own.  One whose
+frontiers share no length (accuracy) counts as the worst for the lower end and as the best for the upper one.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,12 +39,8 @@ READINGS = ("3a", "3b")
 SIDES = (("shorter", "longer"), ("less accurate", "more accurate"))
 """By reading: what the staged frontier is where the two have nothing in common."""
 
-
-class Frontier(NamedTuple):
-    """Settings that no other beats, ordered by length: each [settings], both increasing."""
-
-    tokens: np.ndarray
-    accuracy: np.ndarray
+Frontier = tuple[np.ndarray, np.ndarray]
+"""Tokens and accuracy of settings that no other beats, each [settings], both increasing."""
 
 
 def load(scale: str, data: Path | None = None) -> pd.DataFrame:
@@ -86,7 +80,7 @@ def frontier(tokens: np.ndarray, accuracy: np.ndarray) -> Frontier:
     order = np.lexsort((-np.asarray(accuracy), tokens))
     t, a = np.asarray(tokens, float)[order], np.asarray(accuracy, float)[order]
     ahead = np.r_[-np.inf, np.maximum.accumulate(a)[:-1]]
-    return Frontier(t[a > ahead], a[a > ahead])
+    return t[a > ahead], a[a > ahead]
 
 
 def shared(x: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -138,23 +132,21 @@ def points(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """One line per setting, in the order of the rows: arm, way, r, tokens and accuracy (means over benchmarks) with
     _low and _high, and `frontier`: is it on its way's frontier?  (Of a control: False.)"""
     arms, tokens, accuracy, draws = _frontiers(table, n_boot)
-    kept = {name: f.tokens for name, f in zip(WAYS, draws[0], strict=True)}
+    kept = dict(zip(WAYS, draws[0], strict=True))
     lines = []
     for arm, r in table.groupby("arm", sort=False)["r"].first().items():
         i, line = arms.index(arm), {"arm": arm, "way": way(arm), "r": r}
         for name, values in (("tokens", tokens[:, i]), ("accuracy", accuracy[:, i])):
             line |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate(values[0], values[1:]), strict=True))
-        lines.append(line | {"frontier": line["tokens"] in kept.get(line["way"], ())})
+        lines.append(line | {"frontier": line["way"] in kept and line["tokens"] in kept[line["way"]][0]})
     return pd.DataFrame(lines)
 
 
 @once
 def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
-    """One line for each of `READINGS`, from rows with columns arm, seed, benchmark, id, correct and tokens.
-
-    Columns reading, estimate, low, high, from, to (what both frontiers have: tokens in 3a, accuracy in 3b), apart
-    (share of resamples in which they have nothing in common), problems, seeds, reason ('' or why there is no number).
-    """
+    """One line for each of `READINGS`: columns reading, estimate, low, high, from, to (what both frontiers have: tokens
+    in 3a, accuracy in 3b), apart (share of resamples in which they have nothing in common), problems, seeds, reason (''
+    or why there is no number)."""
     *_, draws = _frontiers(table, n_boot)
     drawn = np.array([gaps(*pair) for pair in draws])
     counts = {"problems": len(table[["benchmark", "id"]].drop_duplicates()), "seeds": table["seed"].nunique()}
@@ -172,6 +164,6 @@ def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
 
 
 def by_seed(table: pd.DataFrame) -> pd.DataFrame:
-    """The readings of each seed's frontiers alone, without intervals: columns seed, reading, estimate, reason."""
+    """The readings of each seed's frontiers alone: columns seed, reading, estimate."""
     alone = [readings(rows, n_boot=1).assign(seed=seed) for seed, rows in table.groupby("seed")]
-    return pd.concat(alone, ignore_index=True)[["seed", "reading", "estimate", "reason"]]
+    return pd.concat(alone, ignore_index=True)[["seed", "reading", "estimate"]]

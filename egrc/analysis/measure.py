@@ -75,6 +75,8 @@ def file(name: str, scale: str, data: Path | None = None) -> Path:
 def load(name: str, scale: str, data: Path | None = None) -> pd.DataFrame:
     """A measurement's table.  Raises NotMade if it is missing, RecordError if it is damaged or lacks a column."""
     path = file(name, scale, data)
+    if not path.is_file() and scale != made_at(name):
+        raise NotMade(f"{name} is not measured at scale {scale!r}, only at {made_at(name)}")
     if not path.is_file():
         raise NotMade(f"no {paths.shown(path)}: make it with `python -m egrc measure {name} --scale {scale}`")
     columns = _stamped(path).get("columns") or module(name).COLUMNS  # its module loads torch

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,9 @@ from egrc.atomic import write_csv
 from egrc.checks import ConfigError
 from egrc.evaluation.evaluate import evaluate, summarise
 from egrc.experiments import run, scales
-from egrc.experiments.jobs import JobsError
 
 REMOVED = 0.80
 """Share of the removable length that has to go for a setting to be chosen."""
-BY_BENCHMARK = "accuracy_best_"
-"""Columns of the accuracy on one benchmark each, at the base's best temperature."""
 SEED = 100
 """Of every trial; records use 0, 1, 2, ..."""
 PROBLEMS = 150
@@ -49,43 +44,28 @@ def search_file(scale: str) -> Path:
     return paths.DATA / scale / "search.csv"
 
 
-def _against_base(table: pd.DataFrame) -> pd.DataFrame:
-    """With the share of the removable length that is gone."""
-    base = table[table["arm"] == "base"].iloc[0]
-    removed = (base["tokens_best"] - table["tokens_best"]) / (base["tokens_best"] - base["floor_tokens"])
-    return table.assign(removed=removed)
-
-
 def chosen(table: pd.DataFrame, arm: str) -> int:
     """Number of the trial that the rule takes."""
-    trials = _against_base(table).query("arm == @arm").set_index("trial")
+    (base,), trials = table[table["arm"] == "base"].iloc, table[table["arm"] == arm].set_index("trial")
     if arm == "accuracy":
         return int(trials["accuracy_t1"].idxmax())
-    good = trials[trials["removed"] >= REMOVED]
+    removed = (base["tokens_best"] - trials["tokens_best"]) / (base["tokens_best"] - base["floor_tokens"])
+    good = trials[removed >= REMOVED]
     return int(trials["tokens_best"].idxmin() if good.empty else good["accuracy_best"].idxmax())
 
 
 def search(scale: str, arms: Collection[str] | None = None) -> pd.DataFrame:
-    """Run the trials (of some arms) that are missing, one a core, and return all rows; each is kept when it is made.
-    Raises ConfigError for unknown arms, JobsError if a trial failed, after the others."""
+    """Run the trials (of some arms) that are missing, and return all rows; each is kept when it is made.  Raises
+    ConfigError for unknown arms."""
     file = search_file(scale)
     if unknown := sorted(set(arms or ()) - set(TRIALS)):
         raise ConfigError(f"no trials of {', '.join(unknown)}: choose from {', '.join(TRIALS)}")
     table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["arm", "trial"])
     wanted = [("base", 0), *((arm, k) for arm in arms or TRIALS for k in range(len(TRIALS[arm])))]
-    made, failed = set(zip(table["arm"], table["trial"], strict=True)), []
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(run_trial, scale, *trial): trial for trial in wanted if trial not in made}
-        for ended in as_completed(running):
-            name = "{} trial {}".format(*running[ended])
-            if error := ended.exception():
-                failed.append(f"{name} failed: {error!r}")
-                continue
-            table = pd.concat([table, pd.DataFrame([ended.result()])], ignore_index=True)
-            write_csv(file, table)
-            print(f"egrc: {name} is made")
-    if failed:
-        raise JobsError("\n".join(failed))
+    for arm, trial in [one for one in wanted if one not in set(zip(table["arm"], table["trial"], strict=True))]:
+        table = pd.concat([table, pd.DataFrame([run_trial(scale, arm, trial)])], ignore_index=True)
+        write_csv(file, table)
+        print(f"egrc: {arm} trial {trial} is made")
     return table
 
 
@@ -109,4 +89,4 @@ def run_trial(scale: str, arm: str, trial: int) -> dict[str, Any]:
     row["floor_tokens"] = sum(world.floor_tokens(name) for name in benchmarks) / len(benchmarks)
     for name, temperature in (("t1", 1.0), ("best", best)):
         row[f"accuracy_{name}"], row[f"tokens_{name}"] = found.loc[(temperature, "mean"), ["accuracy", "mean_tokens"]]
-    return row | {f"{BY_BENCHMARK}{name}": found["accuracy"][best, name] for name in benchmarks} | spent
+    return row | {f"accuracy_best_{name}": found["accuracy"][best, name] for name in benchmarks} | spent

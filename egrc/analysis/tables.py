@@ -27,7 +27,7 @@ from egrc.experiments import scales
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
 from egrc.methods import MAIN
-from egrc.paths import DATA, run_folder, shown
+from egrc.paths import DATA, run_folder
 
 SEEDS_WANTED = 3
 N_BOOT = 2000
@@ -37,19 +37,10 @@ STUDIES = ("peers", "dilemma", "ablations")
 LEVELS = ("accuracy", "tokens", "removed")
 
 
-# --- what is there ------------------------------------------------------------------------------------------------
-
-
 def best_temperature(scale: str, data: Path = DATA) -> float | None:
-    """The base's own best sampling temperature, as recorded with the world; None where a scale has recorded none.
-    Raises RecordError if the file is there but does not say."""
+    """The base's own best sampling temperature, as recorded with the world; None where a scale has recorded none."""
     file = data / scale / "world.json"
-    if not file.exists():
-        return None
-    facts = json.loads(file.read_text(encoding="utf-8"))
-    if "base_best_temperature" not in facts:
-        raise RecordError(f"{shown(file)}: no base_best_temperature; measure it with `python -m egrc measure world`")
-    return float(facts["base_best_temperature"])
+    return json.loads(file.read_text(encoding="utf-8"))["base_best_temperature"] if file.exists() else None
 
 
 def compared_at(scale: str, data: Path = DATA) -> float:
@@ -60,14 +51,8 @@ def compared_at(scale: str, data: Path = DATA) -> float:
 
 def floors(scale: str, benchmarks: Iterable[str]) -> dict[str, float]:
     """Compact floor of each benchmark in completion tokens, end of sequence included; NaN where none is known."""
-    return dict(_floors(scale, tuple(benchmarks)).itertuples(index=False, name=None))
-
-
-@once
-def _floors(scale: str, benchmarks: tuple[str, ...]) -> pd.DataFrame:
-    known = [scales.world(scale).floor_tokens(b) for b in benchmarks]
-    tokens = [float("nan") if n is None else float(n) for n in known]
-    return pd.DataFrame({"benchmark": list(benchmarks), "tokens": tokens})
+    known = {name: scales.world(scale).floor_tokens(name) for name in benchmarks}
+    return {name: float("nan") if tokens is None else float(tokens) for name, tokens in known.items()}
 
 
 def wanted(scale: str) -> dict[str, tuple[int, ...]]:
@@ -145,8 +130,6 @@ def temperature_label(temperature: float, best: float | None) -> str:
     text = "greedy" if temperature == GREEDY else f"{temperature:g}"
     return f"{text} (base's best)" if temperature == best else text
 
-
-# --- the numbers --------------------------------------------------------------------------------------------------
 
 STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
     "accuracy": lambda a, b, floor: a.accuracy,

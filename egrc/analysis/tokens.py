@@ -5,7 +5,7 @@ benchmark), seed, sample, and lists with one entry per *unit*, a token in the po
 (`egrc.analysis.words`) of a real model: tokens (text), entropies (nats at T=1), classes (names).
 
 The tokens of highest entropy are a fixed share of all units, pooled.  Those exactly at the threshold share equally what
-room is left (`top_weights`), so that no order of rows decides.  [ours]
+room is left, so that no order of rows decides.  [ours]
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from egrc import paths
-from egrc.analysis import measure, rows
+from egrc.analysis import rows
+from egrc.analysis.measure import NotMade
 from egrc.evaluation.intervals import LEVEL, resample
-from egrc.experiments.records import RecordError
 
-KEY = ["benchmark", "id", "seed", "sample"]
 LISTS = ("tokens", "entropies", "classes")
 TOP = 0.2
 """The share that 'tokens of highest entropy' means."""
@@ -35,41 +33,21 @@ SOURCES = {
 """By scale, the measurement that holds the base model's rollouts, and which of its rows they are."""
 
 
-# --- reading ------------------------------------------------------------------------------------------------------
-
-
 def load_rollouts(scale: str, data: Path | None = None) -> pd.DataFrame:
-    """The base model's rollouts of a scale.  Raises RecordError where they are missing, or not as they should be."""
+    """The base model's rollouts of a scale.  Raises NotMade where they are missing, RecordError where damaged."""
     if scale not in SOURCES:
-        raise RecordError(f"scale {scale} records no rollouts of its base model: choose one of {', '.join(SOURCES)}")
+        raise NotMade(f"scale {scale} records no rollouts of its base model: choose one of {', '.join(SOURCES)}")
     name, where = SOURCES[scale]
     table = rows.load(name, scale, data)
     for column, value in where.items():
         table = table[table[column] == value]
-    return check(table, measure.file(name, scale, data))
-
-
-def check(table: pd.DataFrame, file: Path | str) -> pd.DataFrame:
-    """The rollout table as it is, if it is one.
-
-    Raises RecordError where it has no rows, or, with the row, counted from 1, where a completion is there twice or its
-    lists are not: filled, of one length, and of finite entropies that are 0 or more.
-    """
-    sizes = table[list(LISTS)].map(lambda entries: 0 if entries is None else len(entries))
-    sound = (sizes.nunique(axis=1) == 1) & (sizes["tokens"] > 0) & ~table.duplicated(KEY)
-    sound &= table["entropies"].map(lambda nats: nats is not None and bool(np.isfinite(nats).all() and min(nats) >= 0))
-    if table.empty or not sound.all():
-        what = f"row {sound.idxmin() + 1} is no rollout, or there twice" if len(table) else "no rollouts of the base"
-        raise RecordError(f"{paths.shown(file)}: {what}; record it again")
     return table
 
 
 def units(rollouts: pd.DataFrame) -> pd.DataFrame:
     """One row per token or word: benchmark, id, seed, token, entropy, class."""
-    sizes = rollouts["tokens"].map(len)
-    long = rollouts.loc[rollouts.index.repeat(sizes), ["benchmark", "id", "seed"]].reset_index(drop=True)
-    token, entropy, kind = (np.concatenate(rollouts[c].to_list()) for c in LISTS)
-    return long.assign(token=token, entropy=entropy.astype(float), **{"class": kind})
+    long = rollouts[["benchmark", "id", "seed", *LISTS]].explode(list(LISTS), ignore_index=True)
+    return long.set_axis(["benchmark", "id", "seed", "token", "entropy", "class"], axis=1).astype({"entropy": float})
 
 
 def by_subword(rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -89,9 +67,6 @@ READINGS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "subword tokens": ("subwords", by_subword),
 }
 """Definitions of a word's entropy, of what a connector is, and of the unit: the column it needs, and how to take it."""
-
-
-# --- who carries the entropy --------------------------------------------------------------------------------------
 
 
 def class_entropy(rollouts: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
@@ -119,17 +94,6 @@ def by_word(
     return _means(long[enough], ["word", "class"], n_boot)
 
 
-def top_weights(entropies: np.ndarray, top: float = TOP) -> np.ndarray:
-    """How much of each unit [n] is among the `top` share of highest entropy: 1, 0, or, for all that stand exactly at
-    the threshold, the same part, such that they sum to top * n.  Raises ValueError unless 0 < top < 1 and n > 0."""
-    if not 0 < top < 1 or not len(entropies):
-        raise ValueError(f"top={top} of {len(entropies)} units: give a share between 0 and 1, and at least one unit")
-    ranks = np.unique(-np.asarray(entropies, float), return_inverse=True)[1]  # 0 for the highest
-    held = np.bincount(ranks)
-    room = top * len(ranks) - (held.cumsum() - held)
-    return (room / held).clip(0, 1)[ranks]
-
-
 def top_share(rollouts: pd.DataFrame, top: float = TOP, n_boot: int = N_BOOT) -> pd.DataFrame:
     """Each class's share of the units of highest entropy, against its share of all, with 95% intervals over problems.
 
@@ -144,7 +108,7 @@ def top_share(rollouts: pd.DataFrame, top: float = TOP, n_boot: int = N_BOOT) ->
     order = np.argsort(-long["entropy"].to_numpy(), kind="stable")
     nats, problem, kind = -long["entropy"].to_numpy()[order], problem[order], kind[order]
     best = np.zeros_like(counted)
-    for row, own in zip(best, times.astype(np.int32), strict=True):  # `top_weights`, each unit there so many times
+    for row, own in zip(best, times.astype(np.int32), strict=True):  # each unit is there so many times
         n = own[problem]
         total = np.concatenate([[0], n.cumsum(dtype=np.int32)])
         room = top * total[-1]
@@ -172,9 +136,6 @@ def each_seed(of: Callable[..., pd.DataFrame], rollouts: pd.DataFrame) -> pd.Dat
     tables = [of(group, n_boot=0).assign(seed=seed) for seed, group in rollouts.groupby("seed")]
     found = pd.concat(tables, ignore_index=True)
     return found.drop(columns=[c for c in found if c.endswith(("low", "high"))])
-
-
-# --- the bootstrap ------------------------------------------------------------------------------------------------
 
 
 def multiplicities(long: pd.DataFrame, n_boot: int) -> np.ndarray:
