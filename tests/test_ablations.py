@@ -114,7 +114,7 @@ def test_switches_are_read_from_the_phases(phases, begins):
 
 def test_what_is_there_is_read_and_the_rest_is_named(tmp_path):
     synthetic.write_runs(tmp_path, ("base",))
-    with pytest.raises(RecordError, match="no record of egrc: `python -m egrc sweep --scale pocket --study ablations`"):
+    with pytest.raises(RecordError, match="no record of egrc: `python -m egrc sweep --scale pocket`"):
         ablations.load("pocket", tmp_path)
     synthetic.write_run(tmp_path, "egrc", 0)
     synthetic.write_studies(tmp_path, ["egrc-fixed", "egrc-r0.8"], seeds=2)

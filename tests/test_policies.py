@@ -70,23 +70,14 @@ def test_parts_are_runs_and_their_weights_and_models_are_hashed():
         parts.inputs("pocket", ["egrc/seed-9"])
 
 
-def table() -> pd.DataFrame:
-    """Whole rows that mean nothing."""
-    numbers = dict.fromkeys(policies.SUMS, 1.0) | {"seed": 0, "sample": 0, "correct": True, "truncated": False}
-    words = {"scale": "pocket", "tokenizer": "t", "arm": "base", "kind": "completion", "benchmark": "b"}
-    return pd.DataFrame([numbers | words | {"id": f"p{i}", "part": "base/seed-0", "text_key": "k"} for i in range(3)])
-
-
-@pytest.mark.parametrize(
-    ("spoilt", "message"),
-    [
-        (table().assign(entropy_number=[1.0, np.nan, 1.0]), r"policies.parquet, row 2: entropy_number is not a number"),
-        (table().drop(columns="entropy_other"), "policies.parquet: no entropy_other"),
-    ],
-)
-def test_bad_rows_are_refused_by_file_and_row(spoilt, message, tmp_path):
-    write_parquet(measure.file("policies", "pocket", tmp_path / "whole"), table())
-    assert rows.load("policies", "pocket", tmp_path / "whole").equals(table())
-    write_parquet(measure.file("policies", "pocket", tmp_path), spoilt)
-    with pytest.raises(records.RecordError, match=message):
-        rows.load("policies", "pocket", tmp_path)
+def test_bad_rows_are_refused_by_file_and_row(tmp_path):
+    table, file = pd.DataFrame(1.0, range(3), policies.COLUMNS), measure.file("policies", "pocket", tmp_path)
+    write_parquet(file, table)
+    assert rows.load("policies", "pocket", tmp_path).equals(table)
+    for spoilt, message in (
+        (table.assign(entropy_number=[1.0, np.nan, 1.0]), r"policies.parquet, row 2: entropy_number is not a number"),
+        (table.drop(columns="entropy_other"), "policies.parquet: no entropy_other"),
+    ):
+        write_parquet(file, spoilt)
+        with pytest.raises(records.RecordError, match=message):
+            rows.load("policies", "pocket", tmp_path)

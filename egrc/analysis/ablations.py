@@ -21,7 +21,7 @@ import pandas as pd
 from egrc.analysis import tables
 from egrc.evaluation import intervals
 from egrc.evaluation.intervals import N_BOOT
-from egrc.experiments import scales
+from egrc.experiments import dryrun, scales
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
 
@@ -53,27 +53,19 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "pressure": {f"egrc-r{r}": f"r = {r}" for r in scales.DILEMMA_R},
 }
-"""The ablations as they are ordered and shown."""
+"""The ablations as they are ordered and shown, each in a few words; its settings are in `changed`."""
 WORDS = {arm: words for group in GROUPS.values() for arm, words in group.items()}
-"""Each of them in a few words; what it changes, setting by setting, is in `changed`."""
 
 
 def load(scale: str, data: Path | None = None, study: str = STUDY) -> list[Record]:
-    """The records at hand of the base and of a study's arms, at every seed that a study gives them.
-
-    Raises RecordError where the scale has no such study, or the base or `egrc` itself has no record.
-    """
+    """The records at hand of the base and of a study's arms.  Raises RecordError where the scale has no such study, or
+    the base or `egrc` itself has no record."""
     if study not in scales.SCALES[scale].studies:
         raise RecordError(f"scale {scale!r} has no study {study!r}: nothing is held against egrc there")
     runs = tables.load(scale, ("base", *scales.study(scale, study)), data)
     if not any(run.arm == WHOLE for run in runs):
-        raise RecordError(f"no record of {WHOLE}: {command(scale)}")
+        raise RecordError(f"no record of {WHOLE}: `python -m egrc sweep --scale {scale}` makes it")
     return runs
-
-
-def command(scale: str) -> str:
-    """What trains the missing runs."""
-    return f"`python -m egrc sweep --scale {scale} --study {STUDY}` makes it"
 
 
 def levels(rows: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
@@ -84,12 +76,9 @@ def levels(rows: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
 
 @once
 def differences(rows: pd.DataFrame, floor: Mapping[str, float], n_boot: int = N_BOOT) -> pd.DataFrame:
-    """Every arm but the base and `egrc` minus `egrc`: a line for each part ('mean', each benchmark) and quantity.
-
-    `rows` as of `tables.rows_at`.  Columns arm, part, quantity (one of `tables.LEVELS`), estimate, low, high, problems
-    (in all parts), seeds (those that both have; arms without any are left out), noise and clear (see the header).
-    Raises ValueError where two arms were asked different problems.
-    """
+    """Every arm minus `egrc`, from `tables.rows_at`: columns arm, part ('mean', or a benchmark), quantity (one of
+    `tables.LEVELS`), estimate, low, high, problems (in all parts), seeds (those that both have; arms without any are
+    left out), noise and clear (see the header).  Raises ValueError where two arms were asked different problems."""
     runs, lines, seeds = levels(rows, floor), [], rows.groupby("arm", sort=False)["seed"].agg(set)
     limits = np.array([floor[name] for name in sorted(rows["benchmark"].unique())])
     problems = len(rows[["benchmark", "id"]].drop_duplicates())
@@ -133,18 +122,13 @@ def in_words(line: Mapping[str, Any]) -> str:
 
 
 def changed(scale: str, arm: str) -> pd.DataFrame:
-    """The settings in which an arm differs from `egrc`: index setting, columns egrc and here.  None: off."""
-
-    def flat(name: str) -> dict[str, Any]:
-        """Each setting under one name, in which a phase is named and not counted."""
-        settings = scales.config(scale, name).to_dict()
-        recipe = settings.pop("recipe")
-        order = {"order of phases": ", ".join(phase["name"] for phase in recipe["phases"])}
-        named = {phase["name"]: phase for phase in recipe["phases"]} | {k: recipe[k] for k in ("gate", "trl")}
-        parts = {f"{part}: {k}": v for part, fields in named.items() for k, v in fields.items() if k != "name"}
-        return {k: v for k, v in settings.items() if k not in ("arm", "seed")} | order | parts
-
-    table = pd.DataFrame({WHOLE: flat(WHOLE), "here": flat(arm)}, dtype=object).rename_axis("setting")
+    """The settings in which an arm differs from `egrc`: index setting, columns egrc and here.  NaN: it has none."""
+    columns = {}
+    for name in (WHOLE, arm):
+        config = scales.config(scale, name)
+        order = {"order of phases": ", ".join(phase.name for phase in config.recipe.phases)}
+        columns[WHOLE if name == WHOLE else "here"] = dryrun.flat(config) | order
+    table = pd.DataFrame(columns, dtype=object).drop(["arm", "seed"]).rename_axis("setting")
     return table[[a != b for a, b in table.itertuples(index=False, name=None)]]
 
 

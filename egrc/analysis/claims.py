@@ -1,12 +1,10 @@
 """The paper's claims, each read as predicates over rows, and what the rows say of them.
 
 The readings and their bounds were fixed before any run that decides them [ours]; the settings swept for claim 3 were
-added to after a first look (`scales.DILEMMA_R`).  A reading is supported when its 95% interval lies wholly on the
-claimed side of its bound.  A claim that can be read in several ways is judged in all of them; the primary reading
-decides, and where several are primary all of them have to hold.  `base` is the arm that is not trained: of the pocket
-world, the accuracy-trained policy from which all arms start.
+added to after a first look (`scales.DILEMMA_R`).  All primary readings of a claim have to hold.  `base` is the arm that
+is not trained: of the pocket world, the accuracy-trained policy from which all arms start.
 
-    supported       the interval lies on the claimed side
+    supported       the 95% interval lies wholly on the claimed side of the bound
     not supported   it does not: the note says whether it crosses the bound, or the opposite holds
     premise absent  what the claim presupposes did not happen: the note says what, with its number
     not testable    this scale cannot decide it: the note says why
@@ -70,8 +68,12 @@ def _recorded(arms: Iterable[str], scale: str, data: Path, study: str = "") -> l
     runs = [(arm, seed) for arm in arms for seed in scales.runs(scale)[1]] or scales.study_runs(scale, study)
     folders = [paths.run_folder(data, scale, arm, seed) for arm, seed in runs]
     if not all((folder / "run.json").is_file() for folder in folders):
-        raise NotMade(f"`python -m egrc sweep --scale {scale}{study and f' --study {study}'}` makes it")
+        raise NotMade(_command(scale, study))
     return [records.Record.load(folder) for folder in folders]
+
+
+def _command(scale: str, study: str) -> str:
+    return f"`python -m egrc sweep --scale {scale}{study and f' --study {study}'}` makes it"
 
 
 def moved(scale: str, data: Path, arm: str, quantities: Sequence[str]) -> list[Answer]:
@@ -139,7 +141,7 @@ def gates(scale: str, data: Path) -> list[Answer | str]:
     answers: list[Answer | str] = []
     for quantity, arm in product(("accuracy", "removed"), CONTROLS):
         if (quantity, "mean", arm) not in lines.index:
-            answers.append(ablations.command(scale))
+            answers.append(_command(scale, ablations.STUDY))
             continue
         line, alone = lines.loc[quantity, "mean", arm], ablations.by_seed(levels, ablations.WHOLE, arm)
         both = [(steps[arm, seed], steps[ablations.WHOLE, seed]) for seed in alone.index.unique("seed")]
@@ -254,11 +256,10 @@ WORDS = {number: claim.words for number, claim in CLAIMS.items()}
 
 
 def verdicts(scale: str, claim: int | None = None, data: Path | None = None) -> pd.DataFrame:
-    """What a scale's records and measurements say of all claims, or of one.
+    """What a scale's records and measurements say of all claims, or of one: a line per reading, with `COLUMNS`.
 
-    Returns a line per reading, with the columns `COLUMNS`: `primary` readings decide their claim; `predicate` is the
-    bound, in the unit that `quantity` names; estimate with its 95% interval [low, high]; `n` units (problems, or
-    prefixes) and `seeds` (numbers are empty where there are none); verdict and note as the module's header says.
+    `primary` readings decide their claim; `predicate` is the bound, in the unit that `quantity` names; numbers, `n` the
+    units (problems, or prefixes) among them, are empty where there are none; verdict and note: see the header.
     Raises ConfigError for an unknown scale or claim, RecordError for damaged data.
     """
     scales.runs(scale)  # refuses unknown names

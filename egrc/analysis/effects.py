@@ -27,9 +27,8 @@ QUANTITIES = {
 def effects(rows: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     """Every quantity of every arm under every condition, and its change against the same arm's plain decoding.
 
-    Columns arm, condition, quantity, value, change, each of both also _low and _high (95%, problems drawn within their
-    benchmark, the same for all conditions), problems, seeds.  Samples and seeds are averaged inside a problem;
-    benchmarks count alike.  Raises ValueError without plain decoding, or where conditions were asked other problems.
+    Columns arm, condition, quantity, value, change, each of both also _low and _high (95%, over problems), problems,
+    seeds.  Benchmarks count alike.  Raises ValueError where conditions were asked different problems.
     """
     lines, columns = [], list(dict.fromkeys(column for columns in QUANTITIES.values() for column in columns))
     for arm, own in rows.groupby("arm", sort=False):

@@ -1,10 +1,9 @@
 """Norms, cosines and pushes from the rows of the measurement `tug`, with intervals over problems.
 
 A batch's gradient is the sum of its problems' gradients g_i, so with weights w_i  |sum_i w_i g_i|^2 = w^T G w,
-G_ij = <g_i, g_j>: the rows hold these inner products, and norms and cosines need nothing else.  Intervals are the
-delete-one jackknife's: each problem is left out once, its benchmark's others weighing a little more.  The bootstrap
-draws a problem twice, what is drawn twice cannot cancel, and a ratio's interval may then miss its own estimate.
-Seeds were asked the same problems, and leave out the same one together; numbers are of each seed, then averaged.
+G_ij = <g_i, g_j>: the rows hold these inner products.  Intervals are the delete-one jackknife's (the bootstrap draws a
+problem twice, what is drawn twice cannot cancel, and a ratio's interval may then miss its own estimate); seeds were
+asked the same problems, and leave out the same one together.  Numbers are of each seed, then averaged.
 """
 
 from __future__ import annotations
