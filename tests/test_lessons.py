@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
@@ -18,7 +17,7 @@ from egrc.checks import ConfigError
 from egrc.controller import Recipe
 from egrc.experiments import scales
 from egrc.figures import FIGURES, fig0_method, style
-from egrc.paths import NOTEBOOKS
+from egrc.paths import NOTEBOOKS, ROOT
 
 FROM_SCRATCH = "03_from_scratch"
 LESSONS = [book.stem for book in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))]
@@ -76,17 +75,14 @@ def test_exercises_have_hidden_solutions_that_check_themselves(name: str) -> Non
         assert re.search(r"^assert |assert_close\(", solution["source"], re.MULTILINE)
 
 
-def test_the_readers_own_method_is_one_small_file_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (cell,) = cells(FROM_SCRATCH, "method")
-    (ending,) = [m for c in cells(FROM_SCRATCH) for m in re.findall(r"```python\n(.*?)```", c["source"], re.DOTALL)]
-    file = f"{cell['source']}\n\n\n{ending}"
-    assert len(file.splitlines()) <= 26
-    (tmp_path / "shortest.py").write_text(file, encoding="utf-8")
+def test_the_readers_own_method_is_one_small_class_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "site" / "library.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "methods.register" in block]
+    assert len(code.splitlines()) <= 30
     monkeypatch.setattr(methods, "ARMS", dict(methods.ARMS))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = importlib.import_module("shortest")
-    assert isinstance(scales.config("pocket", "shortest").recipe.phases[0], module.Shortest)
-    trainer = tiny.trainer(tmp_path, Recipe((module.Shortest("train", 12),)), max_steps=2)
+    exec(code, own := {"__name__": "own"})
+    assert isinstance(scales.config("pocket", "shortest").recipe.phases[0], own["Shortest"])
+    trainer = tiny.trainer(tmp_path, Recipe((own["Shortest"]("train", 12),)), max_steps=2)
     trainer.train()
     assert len(pd.read_csv(tmp_path / "records" / "steps.csv")) == 2
     with pytest.raises(ConfigError, match="is there already"):
