@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from egrc.analysis.shown import Shown
 from egrc.evaluation import benchmarks
 from egrc.experiments import evaluations
 from egrc.experiments.records import RecordError
@@ -57,15 +56,6 @@ def published(file: Path = GIVEN) -> pd.DataFrame:
     return table
 
 
-def status(scale: str, data: Path = DATA) -> Shown:
-    """What was evaluated at a scale, as text for a notebook; where nothing was, why, and the command that would."""
-    settings = {e.name: e.settings for e in evaluations.load_all(scale, data)}
-    lines = [f"{name}: {s['problems']} problems x {s['samples']} samples" for name, s in settings.items()]
-    why = NOT_RUN if scale.startswith("gpu") else "no evaluations yet"
-    text = "\n".join(lines or [f"{scale}: {why}", COMMAND.format(scale=scale, benchmark=" ".join(SETS))])
-    return Shown(text, markdown=f"```text\n{text}\n```")
-
-
 def ours(data: Path = DATA) -> pd.DataFrame:
     """`egrc.experiments.evaluations.table` of what was asked of real models, set by set, then model by model."""
     found = [e for scale in MODELS for e in evaluations.load_all(scale, data) if e.settings["benchmark"] in SETS]
@@ -90,46 +80,35 @@ def overview(table: pd.DataFrame) -> pd.DataFrame:
 
 def details(table: pd.DataFrame) -> pd.DataFrame:
     """Our rows as text, with their protocol."""
-    return pd.DataFrame(
-        [
-            {
-                **{"set": benchmarks.get(line["benchmark"]).title, "model": f"{MODELS[line['scale']]}, {line['who']}"},
-                **{"n": str(line["problems"]), "k": str(line["samples"]), "T": f"{line['temperature']:g}"},
-                **{"top_p": f"{line['top_p']:g}", "cap": str(line["cap"])},
-                **{"pass@1 (%)": percent(line, "accuracy"), "majority (%)": percent(line, "majority")},
-                **{"tokens": number(line, "mean_tokens"), "thinking": number(line, "thinking_tokens")},
-                **{"answer": number(line, "answer_tokens"), "cut (%)": percent(line, "truncated")},
-            }
-            for _, line in table.iterrows()
-        ]
-    )
+    lines = []
+    for _, line in table.iterrows():
+        row = {"set": benchmarks.get(line["benchmark"]).title, "model": f"{MODELS[line['scale']]}, {line['who']}"}
+        row |= {"n": str(line["problems"]), "k": str(line["samples"]), "T": f"{line['temperature']:g}"}
+        row |= {"top_p": f"{line['top_p']:g}", "cap": str(line["cap"])}
+        row |= {"pass@1 (%)": percent(line, "accuracy"), "majority (%)": percent(line, "majority")}
+        row |= {"tokens": number(line, "mean_tokens"), "thinking": number(line, "thinking_tokens")}
+        lines.append(row | {"answer": number(line, "answer_tokens"), "cut (%)": percent(line, "truncated")})
+    return pd.DataFrame(lines)
+
+
+def number(line: pd.Series, name: str, scale: int = 1, digits: int = 0) -> str:
+    """'220 [205, 236]'."""
+    return "{} [{}, {}]".format(*(f"{scale * line[name + part]:.{digits}f}" for part in ("", "_low", "_high")))
 
 
 def percent(line: pd.Series, name: str) -> str:
     """'4.2 [2.0, 6.8]', in %."""
-    value, low, high = (f"{100 * line[name + part]:.1f}" for part in ("", "_low", "_high"))
-    return f"{value} [{low}, {high}]"
-
-
-def number(line: pd.Series, name: str) -> str:
-    """'220 [205, 236]'."""
-    value, low, high = (f"{line[name + part]:.0f}" for part in ("", "_low", "_high"))
-    return f"{value} [{low}, {high}]"
-
-
-def shown_published(table: pd.DataFrame) -> pd.DataFrame:
-    """The published numbers with readable titles; a dash where a source gives none."""
-    titles = {"accuracy": "accuracy (%)", "length_share": "tokens / base's", "accuracy_change": "accuracy against base"}
-    return table.replace("", "–").rename(columns=titles)
+    return number(line, name, 100, 1)
 
 
 def parts(data: Path = DATA) -> dict[str, pd.DataFrame]:
-    """Title to table.  Raises RecordError."""
+    """Title to table; a dash where a source gives no number.  Raises RecordError."""
     table = ours(data)
+    titles = {"accuracy": "accuracy (%)", "length_share": "tokens / base's", "accuracy_change": "accuracy against base"}
     return {
         "What there is: pass@1 in % [95% interval] @ mean tokens": overview(table),
         "Ours, with protocol": details(table),
-        "Published, under protocols of their own": shown_published(published()),
+        "Published, under protocols of their own": published().replace("", "–").rename(columns=titles),
     }
 
 

@@ -29,7 +29,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "peers: keep entropy": ("entropy-floor", "kl-cov", "ceeh", "adaptive-entropy", "top-entropy"),
 }
 """What an arm has in common with others; a variant at another length belongs with its method, the base to none."""
-ABLATION = "ablation"
 COLUMNS = ("accuracy", "gain_best", "tokens", "share", "removed")
 
 
@@ -53,17 +52,11 @@ def compare(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     return tables.compare(table, floor, table["temperature"].iloc[0], COLUMNS).drop(columns="temperature")
 
 
-def method(scale: str, arm: str) -> str:
-    """The arm itself, or the one that it is a variant of."""
-    return scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
-
-
 def family(scale: str, arm: str) -> str:
-    """A name in `FAMILIES`, 'base' or 'ablation'."""
-    if arm in scales.ABLATIONS:
-        return ABLATION
-    of = method(scale, arm)
-    return next((name for name, members in FAMILIES.items() if of in members), of)
+    """A name in `FAMILIES`, 'base' or 'ablation'; a variant's is that of its method."""
+    of = scales.SCALES[scale].variants.get(arm, (arm, {}))[0]
+    known = next((name for name, members in FAMILIES.items() if of in members), of)
+    return "ablation" if arm in scales.ABLATIONS else known
 
 
 def differs(scale: str, arm: str) -> str:
