@@ -7,8 +7,6 @@ schedule is `max_switches=1`.  The signal is the rollouts' mean entropy per toke
 * a phase named 'compress' is left when smoothed < low * start or, with flat > 0, its slope > -flat ('stopped falling');
 * any other phase when smoothed > high * start or slope < flat ('stopped rising');
 * no phase is left before `dwell` steps, nor more often than `max_switches` in all.
-
-What it is held against (other signals, a fixed schedule, a blend) is in `egrc.methods.controls`.
 """
 
 from __future__ import annotations
@@ -23,14 +21,6 @@ from egrc.checks import Stateful, require
 from egrc.objective import Objective
 
 AT_DWELL_LIMIT = "dwell limit"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What one step told, over all ranks."""
-
-    entropy: float  # nats per token at temperature 1
-    length: float = math.nan  # mean tokens of a completion
 
 
 @dataclass(frozen=True)
@@ -84,29 +74,23 @@ class EntropyGate(Stateful):
         """What drives the next step."""
         return phases[self.index]
 
-    def read(self, reading: Reading) -> float:
-        """The number that the gate goes by."""
-        return reading.entropy
+    def read(self, step: int, entropy: float, length: float) -> tuple[float, float]:
+        """The number that the gate goes by, and what is smoothed of it."""
+        return entropy, entropy
 
-    def signal(self, step: int, value: float) -> float:
-        """What is smoothed of it, and compared with its start."""
-        return value
-
-    def update(self, step: int, reading: Reading | None) -> Decision:
-        """Take a finished step's reading, decide about the next; without one nothing is decided.
-
-        Raises ValueError unless the entropy is finite.
-        """
+    def update(self, step: int, entropy: float | None, length: float = math.nan) -> Decision:
+        """Take a finished step's entropy (nats per token; None where no token counted) and mean length (tokens) over
+        all ranks, and decide about the next step.  Raises ValueError unless what the gate reads is finite."""
         before = self.phases[self.index]
-        if reading is None:
+        if entropy is None:
             return Decision(step, None, None, None, before, before, self.weights, "")
-        value = self.read(reading)
+        value, signal = self.read(step, entropy, length)
         if not math.isfinite(value):
             raise ValueError(
                 f"step {step}: policy {self.signal_name} is {value}; the policy has diverged: "
                 "lower the learning rate, or resume from an earlier checkpoint"
             )
-        self.readings = [*self.readings, self.signal(step, value)][-self.window :]
+        self.readings = [*self.readings, signal][-self.window :]
         smoothed, full = math.fsum(self.readings) / len(self.readings), len(self.readings) == self.window
         if full and self.start is None:
             self.start = smoothed
@@ -117,11 +101,7 @@ class EntropyGate(Stateful):
 
     def decide(self, smoothed: float, slope: float | None) -> str:
         """Leave the phase or stay; returns the cause, '' for staying."""
-        return "" if self.switches >= self.max_switches else self.switch(smoothed, slope)
-
-    def switch(self, smoothed: float, slope: float | None) -> str:
-        """`decide`, while switches are left."""
-        cause = self.reason_to_leave(smoothed, slope)
+        cause = self.reason_to_leave(smoothed, slope) if self.switches < self.max_switches else ""
         if not cause or self.steps_in_phase < self.dwell:
             self.waiting = bool(cause)
             return ""
@@ -179,11 +159,10 @@ class Recipe:
         return {"phases": phases, "gate": self.gate.settings(), "trl": self.trl_settings()}
 
 
-def replay(recipe: Recipe, readings: Iterable[Reading | float | None]) -> list[Decision]:
-    """The decisions a fresh gate takes on a run's readings (a number: whatever its gate goes by), as in its log."""
+def replay(recipe: Recipe, readings: Iterable[float | None]) -> list[Decision]:
+    """The decisions a fresh gate takes on a run's readings, whatever its gate goes by, as in its log."""
     gate = recipe.new_gate()
-    read = [r if r is None or isinstance(r, Reading) else Reading(r, length=r) for r in readings]
-    return [gate.update(step, r) for step, r in enumerate(read, 1)]
+    return [gate.update(step, value, value) for step, value in enumerate(readings, 1)]
 
 
 def report(decisions: Sequence[Decision]) -> str:

@@ -33,14 +33,10 @@ def logit_gradient_norm(logits: Tensor, token: Tensor, temperature: float = 1.0)
 
     logits [..., V], token [...] ids -> [...].  Times |advantage| it is the size of the pull on that token.
     """
-    return gradient_norm((logits.float() / temperature).softmax(-1), token, temperature)
-
-
-def gradient_norm(probabilities: Tensor, token: Tensor, temperature: float) -> Tensor:
-    """The same, of probabilities [..., V] at the temperature."""
-    p = probabilities.gather(-1, token.unsqueeze(-1)).squeeze(-1)
+    every = (logits.float() / temperature).softmax(-1)
+    p = every.gather(-1, token.unsqueeze(-1)).squeeze(-1)
     # clamped: rounding may take the radicand of a sure token just below 0
-    return (1 - 2 * p + torch.linalg.vecdot(probabilities, probabilities)).clamp(min=0).sqrt() / temperature
+    return (1 - 2 * p + torch.linalg.vecdot(every, every)).clamp(min=0).sqrt() / temperature
 
 
 @dataclass(frozen=True)

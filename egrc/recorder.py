@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from egrc.atomic import write_csv, write_parquet, write_text
-from egrc.controller import AT_DWELL_LIMIT, Decision, Reading
+from egrc.controller import AT_DWELL_LIMIT, Decision
 from egrc.entropy import TokenClasses, class_sums
 from egrc.objective import Rollouts
 from egrc.scoring import TokenScores
@@ -60,57 +60,45 @@ class Recorder:
 
 
 class StepSums:
-    """Tokens, entropies and pulls of a step's micro-batches, class by class, its loss, and each rollout's entropies."""
+    """Tokens and entropies of a step's micro-batches, class by class, its loss, and each rollout's entropies."""
 
     def __init__(self, classes: TokenClasses, device: torch.device) -> None:
         self.classes, self.loss, self.entropies = classes, 0.0, dict[int, Tensor]()
-        self.sums = torch.zeros((4, len(classes.names)), dtype=torch.float64, device=device)
+        self.sums = torch.zeros((3, len(classes.names)), dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def add(self, scores: TokenScores, inputs: dict[str, Tensor], loss: float) -> None:
-        """Add one micro-batch.  A token's pull is |advantage| times the gradient of its log-probability."""
-        pull = inputs["advantages"].abs() * scores.gradient
+        """Add one micro-batch."""
         mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
-        values = torch.stack([torch.ones_like(scores.entropy), scores.entropy, scores.entropy_sampling, pull])
+        values = torch.stack([torch.ones_like(scores.entropy), scores.entropy, scores.entropy_sampling])
         self.sums += class_sums(values, inputs["completion_ids"], mask, self.classes)
         self.entropies |= dict(zip(inputs["rollout"].tolist(), scores.entropy.cpu(), strict=True))
         self.loss += loss
 
-    def numbers(self, r: Rollouts, rewards: Tensor, advantages: Tensor, ended: Tensor) -> dict[str, float]:
-        """The step's numbers over all ranks; NaN where no token or completion counts."""
+    def numbers(self, r: Rollouts, rewards: Tensor, ended: Tensor) -> dict[str, float]:
+        """The step's numbers over all ranks; NaN where no token counts."""
         local = torch.cat([self.sums.flatten(), self.sums.new_tensor([self.loss])])
         ranks = r.gather(local).view(-1, len(local))
         sums = ranks[:, :-1].sum(0).view_as(self.sums)
         (count, *totals), n, names = sums.sum(1).tolist(), len(r.length), self.classes.names
-        entropy, entropy_sampling, _ = (total / count if count else math.nan for total in totals)
+        entropy, entropy_sampling = (total / count if count else math.nan for total in totals)
         per_rollout = dict(zip(names, (sums[0] / n).tolist(), strict=True))
-        by_class = {"entropy": sums[1] / sums[0], "share": sums[0] / count, "gradient": sums[3] / sums[0]}
         return {
             "accuracy": mean(r.correct),
             "reward": mean(rewards),
-            "advantage_positive_share": mean(advantages > 0),
             "tokens_mean": mean(r.length),
-            "tokens_correct_mean": mean(r.length[r.correct]),
             "truncated": mean(~ended),
             "entropy": entropy,
-            "entropy_smoothed": math.nan,  # the gate's, once it has read this
             "entropy_sampling": entropy_sampling,
             "entropy_total": entropy * count / n,
             "connectors_mean": per_rollout.get("connector", math.nan),
-            **{f"{what}_{c}": x for what, of in by_class.items() for c, x in zip(names, of.tolist(), strict=True)},
+            **{f"entropy_{name}": x for name, x in zip(names, (sums[1] / sums[0]).tolist(), strict=True)},
             "loss": ranks[:, -1].mean().item(),
         }
 
 
 def mean(x: Tensor) -> float:
-    """NaN for no elements."""
     return x.double().mean().item()
-
-
-def reading(row: dict[str, Any]) -> Reading | None:
-    """What the gate reads of a step's numbers; None where no token counted."""
-    known = not math.isnan(row["entropy"])
-    return Reading(row["entropy"], row["tokens_mean"]) if known else None
 
 
 def step_warnings(decision: Decision, row: dict[str, Any], r: Rollouts, rewards: Tensor) -> Iterator[str]:

@@ -5,7 +5,7 @@ exist at once: 16,000 tokens on a vocabulary of 150,000 would take 10 GB a copy.
 
 transformers and TRL run every row of a batch as far as the longest, so most of the work is on padding.  `generating`:
 the model sees only the rows that go on; sampling sees all, so each row draws the random numbers that it
-would draw without this.  `by_length`: rows of similar length are scored together.  Both change the last bits of sums.
+would draw without this.  Rows of similar length are scored together.  Both change the last bits of sums.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, GenerationConfig
 
-from egrc.entropy import gradient_norm, token_entropy
+from egrc.entropy import token_entropy
 
 CHUNK = 2**24
 """Logits that exist at once (64 MB a copy in float32)."""
@@ -37,7 +37,6 @@ class TokenScores(NamedTuple):
     logp: Tensor  # log pi(token) at the sampling temperature, with gradient
     entropy: Tensor  # nats at temperature 1
     entropy_sampling: Tensor  # nats at the sampling temperature
-    gradient: Tensor  # norm of d logp / d logits
 
 
 def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_grad: bool = False) -> TokenScores:
@@ -48,13 +47,11 @@ def score_tokens(logits: Tensor, tokens: Tensor, temperature: float, entropy_gra
     log_probs = (logits.float() / temperature).log_softmax(-1)
     logp = log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     with torch.no_grad():
-        p = log_probs.exp()
-        entropy_sampling = torch.special.entr(p).sum(-1)
+        entropy_sampling = torch.special.entr(log_probs.exp()).sum(-1)
         entropy = entropy_sampling if temperature == 1 else token_entropy(logits)
-        gradient = gradient_norm(p, tokens, temperature)
     if entropy_grad:
         entropy_sampling = -(log_probs.exp() * log_probs).sum(-1)
-    return TokenScores(logp, entropy, entropy_sampling, gradient)
+    return TokenScores(logp, entropy, entropy_sampling)
 
 
 class Head:
@@ -91,11 +88,6 @@ def score_hidden(hidden: Tensor, head: Head, tokens: Tensor, *settings: Any) -> 
     return TokenScores(*(torch.cat(column).view_as(tokens) for column in zip(*scored, strict=True)))
 
 
-def by_length(lengths: Tensor, most: int | None = None) -> list[Tensor]:
-    """Positions of rows in pieces of `PIECE` (or `most`, if fewer), the shortest rows first; `lengths` int [B]."""
-    return list(lengths.argsort(stable=True).split(min(PIECE, most or PIECE)))
-
-
 def score_completions(
     model: Any,
     base: Any,
@@ -112,7 +104,8 @@ def score_completions(
     Rows of similar length are scored together (`most` at once), each piece as far as its longest, 0 beyond.
     """
     start, lengths = input_ids.shape[1] - keep, attention_mask[:, -keep:].sum(1)
-    head, pieces, scored, hidden = Head(base), by_length(lengths, most), [], []
+    pieces = lengths.argsort(stable=True).split(min(PIECE, most or PIECE))
+    head, scored, hidden = Head(base), [], []
     hook = base.base_model.register_forward_hook(lambda _, __, out: hidden.append(out.last_hidden_state))
     try:
         for rows in pieces:

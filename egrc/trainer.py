@@ -30,10 +30,10 @@ from trl import GRPOTrainer
 
 from egrc.atomic import write_text
 from egrc.checks import grade
-from egrc.controller import EntropyGate
+from egrc.controller import Decision, EntropyGate
 from egrc.entropy import TokenClasses, lexical_classes, probe_entropy
 from egrc.objective import Objective, Rollouts, Tokens
-from egrc.recorder import Recorder, StepSums, reading, step_warnings, text
+from egrc.recorder import Recorder, StepSums, step_warnings, text
 from egrc.resume import STATE_FILE, EpochSampler, finished, last_checkpoint, step_seed
 from egrc.scoring import generating, score_completions
 from egrc.settings import EGRCConfig, check_rows, sampling_warnings, training_data
@@ -226,12 +226,9 @@ class EGRCTrainer(GRPOTrainer):
     def _finish_step(self) -> None:
         """Read the entropy over all ranks, let the gate decide, record."""
         step, phase, args = self.state.global_step, self.phase, self.args
-        compress = math.fsum(w for w, p in zip(self.gate.weights, self.recipe.phases, strict=True)
-                             if p.name == "compress")  # fmt: skip
-        row = {"step": step, "phase": phase.name, "weight_compress": compress, "temperature": phase.temperature,
-               "budget": phase.budget}  # fmt: skip
-        row |= self._sums.numbers(self._rollouts, self._rewards, self._advantages, self._ended.bool())
-        decision = self.gate.update(step, reading(row))
+        row = {"step": step, "phase": phase.name, "temperature": phase.temperature, "budget": phase.budget}
+        row |= self._sums.numbers(self._rollouts, self._rewards, self._ended.bool())
+        decision = self._decide(row)
         row["entropy_smoothed"] = math.nan if decision.smoothed is None else decision.smoothed
         row |= self._probe(step) | self._update
         row["generated_tokens"] = int(self._rollouts.length.sum())
@@ -242,7 +239,7 @@ class EGRCTrainer(GRPOTrainer):
         if step % args.record_rollouts_every == 0 or step in (1, self.state.max_steps):
             self._keep_rollouts(step=step, phase=phase.name, temperature=phase.temperature)
         self._warn(step_warnings(decision, row, self._rollouts, self._rewards))
-        for name in ("entropy", "entropy_smoothed", "weight_compress", "temperature", "budget", "accuracy"):
+        for name in ("entropy", "entropy_smoothed", "temperature", "budget", "accuracy"):
             self._metrics["train"][f"egrc/{name}"].append(row[name])
         self._sums = StepSums(self.token_classes, self.accelerator.device)
 
@@ -304,7 +301,11 @@ class EGRCTrainer(GRPOTrainer):
         """Go on under this gate, as if it had read the steps so far: its state follows from them."""
         self.recipe = replace(self.recipe, gate=gate)
         self.gate = self.recipe.new_gate()
-        self.recorder.decisions = [self.gate.update(row["step"], reading(row)) for row in self.recorder.steps]
+        self.recorder.decisions = [self._decide(row) for row in self.recorder.steps]
+
+    def _decide(self, row: dict[str, Any]) -> Decision:
+        entropy = None if math.isnan(row["entropy"]) else row["entropy"]
+        return self.gate.update(row["step"], entropy, row["tokens_mean"])
 
     def _save_checkpoint(self, model, trial):
         file = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}" / STATE_FILE

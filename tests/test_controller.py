@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egrc.controller import EntropyGate, Reading, Recipe, replay, report
+from egrc.controller import EntropyGate, Recipe, replay, report
 from egrc.methods.controls import Fixed, Shuffled, Soft
 from egrc.objective import Objective
 
@@ -94,10 +94,10 @@ def test_soft_by_hand() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_reading_that_is_no_number_is_an_error(bad: float) -> None:
     gate = two().new_gate()
-    gate.update(1, Reading(2.0))
+    gate.update(1, 2.0)
     before = gate.state_dict()
     with pytest.raises(ValueError, match="step 2: policy entropy"):
-        gate.update(2, Reading(bad))
+        gate.update(2, bad)
     assert gate.state_dict() == before
     assert gate.update(2, None).next_phase == "compress" and gate.state_dict() == before, "no reading, no decision"
 

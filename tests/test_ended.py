@@ -102,10 +102,6 @@ def test_adapters_and_linear_attention_leave_rows_out_too(name: str, monkeypatch
 
 def test_a_run_in_small_pieces_is_the_run_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of rows, and chunks of tokens in the head, across a switch to another temperature."""
-    lengths = torch.tensor([5, 1, 4] * 11)
-    pieces = scoring.by_length(lengths)
-    assert sorted(torch.cat(pieces).tolist()) == list(range(33)) and {len(piece) for piece in pieces[:-1]} == {16}
-    assert lengths[torch.cat(pieces)].tolist() == sorted(lengths.tolist())
     runs = []
     for size, chunk in ((1000, scoring.CHUNK), (2, 5 * len(tiny.VOCABULARY))):
         monkeypatch.setattr(scoring, "PIECE", size)

@@ -60,7 +60,6 @@ def test_scores_are_the_single_functions(temperature: float) -> None:
     torch.testing.assert_close(scores.logp, log_probs.gather(-1, tokens[..., None])[..., 0])
     torch.testing.assert_close(scores.entropy, token_entropy(logits))
     torch.testing.assert_close(scores.entropy_sampling, token_entropy(logits, temperature))
-    torch.testing.assert_close(scores.gradient, logit_gradient_norm(logits, tokens, temperature))
     assert scores.logp.requires_grad and not scores.entropy.requires_grad
     assert score_tokens(logits, tokens, temperature, entropy_grad=True).entropy_sampling.requires_grad
 

@@ -14,7 +14,6 @@ import stub_records
 
 from egrc import paths
 from egrc.checks import ConfigError
-from egrc.controller import Reading
 from egrc.experiments import records, run, scales, sweep
 from egrc.experiments.jobs import Job, JobsError, run_jobs
 from egrc.methods import MAIN, ablations
@@ -197,7 +196,7 @@ def test_shuffled_entropy_would_have_switched_where_the_recorded_runs_did():
 
     def step(entropy, low):
         gate = replace(recipe, gate=replace(recipe.gate, low=low)).new_gate()
-        return next((i for i, e in enumerate(entropy, 1) if gate.update(i, Reading(e)).cause), math.inf)
+        return next((i for i, e in enumerate(entropy, 1) if gate.update(i, e).cause), math.inf)
 
     mean = {low: sum(step(run, low) for run in runs) / len(runs) for low in (x / 100 for x in range(60, 110))}
     assert min(mean, key=lambda low: abs(mean[low] - ablations.SWITCH_STEP)) == ablations.SWITCH_SHUFFLED

@@ -150,7 +150,6 @@ def test_the_phase_sets_generation_scoring_and_rewards(run) -> None:
     assert trainer.max_completion_length == 12, "the loss divides by the same constant in every phase"
     assert (steps["entropy_sampling"][:2] == steps["entropy"][:2]).all()
     assert (steps["entropy_sampling"][2:] > steps["entropy"][2:]).all(), "hot sampling is hotter"
-    assert (steps["advantage_positive_share"][:2] == steps["accuracy"][:2]).all(), "absolute: only what was rewarded"
 
 
 def test_entropies_are_those_of_the_policy_at_temperature_one(run) -> None:
@@ -172,7 +171,6 @@ def test_entropies_are_those_of_the_policy_at_temperature_one(run) -> None:
     for number, name in enumerate(CLASSES):
         own = classes[classes["c"] == number]
         assert steps[f"entropy_{name}"][0] == pytest.approx(own["e"].mean(), rel=1e-5)
-        assert steps[f"share_{name}"][0] == pytest.approx(len(own) / len(classes))
     assert steps["connectors_mean"][0] == pytest.approx((classes["c"] == 0).sum() / len(kept))
 
 
@@ -181,7 +179,6 @@ def test_records_agree_with_each_other_and_with_trls_log(run) -> None:
     for step, kept in rollouts.groupby("step"):
         row = steps.iloc[step - 1]
         assert row["accuracy"] == kept["correct"].mean() and row["tokens_mean"] == kept["length"].mean()
-        assert row["tokens_correct_mean"] == pytest.approx(kept.loc[kept["correct"], "length"].mean(), nan_ok=True)
         ended = kept["tokens"].map(lambda tokens: tokens[-1] == "<eos>")
         assert row["truncated"] == 1 - ended.mean()
         assert not (kept["correct"] & ~ended).any(), "a cut rollout counts as wrong"

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from egrc.controller import EntropyGate, Reading
+from egrc.controller import EntropyGate
 from egrc.objective import Objective, Rollouts, Tokens
 
 
@@ -19,8 +19,8 @@ class ByLength(EntropyGate):
 
     signal_name: ClassVar[str] = "length"
 
-    def read(self, reading: Reading) -> float:
-        return reading.length
+    def read(self, step: int, entropy: float, length: float) -> tuple[float, float]:
+        return length, length
 
 
 @dataclass
@@ -31,19 +31,19 @@ class Shuffled(EntropyGate):
     seen: list[float] = field(default_factory=list, init=False)
     signal_name: ClassVar[str] = "shuffled entropy"
 
-    def signal(self, step: int, value: float) -> float:
-        self.seen = [*self.seen, value]
-        return random.Random(step).choice(self.seen)
+    def read(self, step: int, entropy: float, length: float) -> tuple[float, float]:
+        self.seen = [*self.seen, entropy]
+        return entropy, random.Random(step).choice(self.seen)
 
 
 @dataclass
 class Fixed(EntropyGate):
-    """A phase lasts exactly `every` steps, whatever the entropy does."""
+    """A phase lasts `every` steps, at least its dwell, whatever the entropy does."""
 
     every: int = 50
 
-    def switch(self, smoothed: float, slope: float | None) -> str:
-        return self.leave(f"{self.every} steps have passed") if self.steps_in_phase >= self.every else ""
+    def reason_to_leave(self, smoothed: float, slope: float | None) -> str:
+        return f"{self.every} steps have passed" if self.steps_in_phase >= self.every else ""
 
 
 @dataclass

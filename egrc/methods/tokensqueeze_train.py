@@ -30,7 +30,6 @@ from trl import DPOConfig, DPOTrainer
 from egrc.atomic import write_json, write_parquet
 from egrc.checks import grade, require
 from egrc.config import Config
-from egrc.controller import Reading
 from egrc.evaluation import sampling
 from egrc.methods.tokensqueeze import Grammar, Trace, pairs, rewrite, split
 from egrc.recorder import Recorder
@@ -195,7 +194,7 @@ def _record(config: Config, classes: Any, generated: int, table: pd.DataFrame, h
     always = {"phase": phase.name, "temperature": phase.temperature, "budget": phase.budget, "reward": math.nan}
     always |= {"truncated": math.nan, "generated_tokens": generated}
     for of_step, logs in zip(means, (each for each in history if "loss" in each), strict=False):
-        decision = gate.update(logs["step"], Reading(logs["entropy"]))
+        decision = gate.update(logs["step"], logs["entropy"])
         row = always | of_step | {"entropy_smoothed": decision.smoothed}
         row |= {name: logs[name] for name in ("step", "entropy", "loss", "grad_norm", "learning_rate", "seconds")}
         row |= {"margin": logs["rewards/margins"], "margin_positive": logs["rewards/accuracies"]}
