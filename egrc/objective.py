@@ -32,22 +32,15 @@ class Rollouts:
     mask: Tensor | None = None  # [n, T], of this rank's completion tokens: 0 is padding
     gather: Callable[[Tensor], Tensor] = lambda x: x  # puts the ranks' tensors [n, ...] together, [N, ...]
 
-    def __post_init__(self) -> None:
-        rest = len(self.correct) % self.group_size
-        require(not rest, f"{len(self.correct)} rollouts do not divide into groups of {self.group_size}")
+    def mean(self, x: Tensor, of: Tensor | None = None) -> Tensor:
+        """float [N]: mean of `x` over each group, or its members `of` (bool [N]); 0 where it has none."""
+        of = (torch.ones_like(self.correct) if of is None else of).view(-1, self.group_size)
+        x = torch.where(of, x.float().view(-1, self.group_size), 0.0)
+        return (x.sum(1) / of.sum(1).clamp(min=1)).repeat_interleave(self.group_size)
 
-    def mean(self, x: Tensor, of: Tensor) -> Tensor:
-        """Mean of `x` over the members `of` (bool [N]) of each group, at every rollout of it; 0 where it has none."""
-        x, of = x.float().view(-1, self.group_size), of.view(-1, self.group_size)
-        return (torch.where(of, x, 0.0).sum(1) / of.sum(1).clamp(min=1)).repeat_interleave(self.group_size)
-
-    def std(self, x: Tensor, of: Tensor) -> Tensor:
+    def std(self, x: Tensor, of: Tensor | None = None) -> Tensor:
         """Standard deviation (n, not n - 1), likewise."""
         return self.mean((x - self.mean(x, of)).square(), of).sqrt()
-
-    def pass_rate(self, good: Tensor) -> Tensor:
-        """Share of each group that is `good`."""
-        return self.mean(good, torch.ones_like(good))
 
 
 @dataclass
@@ -130,9 +123,3 @@ def entropy_push(t: Tokens) -> Tensor:
     """-(log p + H), [B, T]: the advantage under which a token drawn from the policy moves it up the gradient of its
     entropy H, on average and to first order: E[-(log p + H) grad log p] = grad H."""
     return -(t.logp + t.entropy)
-
-
-def centred(rewards: Tensor, group_size: int) -> Tensor:
-    """R - group mean: TRL's scale_rewards='none'."""
-    groups = rewards.float().view(-1, group_size)
-    return (groups - groups.mean(1, keepdim=True)).flatten()

@@ -69,7 +69,7 @@ class HardMore(Explore):
     """Hard problems count more: a group's advantages are weighted by twice the share of it that is wrong."""
 
     def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
-        return 2 * (1 - r.pass_rate(self.good(r))) * super().advantages(r, rewards)
+        return 2 * (1 - r.mean(self.good(r))) * super().advantages(r, rewards)
 
 
 SWITCH_STEP, SWITCH_LENGTH = 77, 0.23

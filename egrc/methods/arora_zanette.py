@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from egrc.controller import Recipe
-from egrc.objective import Objective, Rollouts, centred
+from egrc.objective import Objective, Rollouts
 
 
 @dataclass
@@ -25,7 +25,7 @@ class AroraZanette(Objective):
         return 1 - self.length_weight * torch.sigmoid(z)
 
     def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
-        return centred(rewards, r.group_size) * r.group_size / (r.group_size - 1)
+        return (rewards - r.mean(rewards)) * r.group_size / (r.group_size - 1)
 
 
 ARMS = {"arora-zanette": lambda s: Recipe((AroraZanette("train", s.cap),))}

@@ -7,7 +7,7 @@ counts from the shortest correct answer so far, here the group's own counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,22 +23,20 @@ EASY = 0.5
 class Ceeh(Objective):
     length_weight: float = 0.5
     entropy_weight: float = 0.001
-    hard: list[bool] = field(default_factory=list, init=False)
-    """Of this rank's rollouts of the step: are they of a hard group?"""
 
     def value(self, r: Rollouts) -> Tensor:
         good = self.good(r)
         lengths = torch.where(good, r.length.float(), torch.inf).view(-1, r.group_size)
         shortest = lengths.amin(1).repeat_interleave(r.group_size)
         brevity = torch.where(good, shortest / r.length, 0.0)
-        return 1 + self.length_weight * torch.where(r.pass_rate(good) >= EASY, brevity, 0.0)
+        return 1 + self.length_weight * torch.where(r.mean(good) >= EASY, brevity, 0.0)
 
     def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
-        self.hard = (r.pass_rate(self.good(r)) < EASY)[r.rows].tolist()
+        self.hard = (r.mean(self.good(r)) < EASY)[r.rows]  # no field: the next step's is another, so it is not saved
         return super().advantages(r, rewards)
 
     def bonus(self, t: Tokens) -> Tensor:
-        hard = torch.tensor(self.hard, device=t.logp.device)[t.rollout]
+        hard = self.hard.to(t.logp.device)[t.rollout]
         return self.entropy_weight * hard.unsqueeze(1) * entropy_push(t)
 
 

@@ -27,9 +27,8 @@ class DeepCompress(Objective):
         self.average = MOMENTUM * self.average + (1 - MOMENTUM) * r.correct.double().mean().item()
 
     def value(self, r: Rollouts) -> Tensor:
-        everyone = torch.ones_like(r.correct)
-        beta, mean = r.pass_rate(self.good(r)) - self.average, r.mean(r.length, everyone)
-        return 1 + self.length_weight * torch.sigmoid(-beta * (r.length - mean) / (r.std(r.length, everyone) + 1e-7))
+        beta, length = r.mean(self.good(r)) - self.average, r.length
+        return 1 + self.length_weight * torch.sigmoid(-beta * (length - r.mean(length)) / (r.std(length) + 1e-7))
 
 
 ARMS = {"deepcompress": lambda s: Recipe((DeepCompress("train", s.cap),))}

@@ -20,7 +20,7 @@ from torch import Tensor
 from egrc.checks import require
 from egrc.config import Lengths
 from egrc.controller import Recipe
-from egrc.objective import EPS, Objective, Rollouts, centred
+from egrc.objective import EPS, Objective, Rollouts
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Dler(Objective):
     trl: ClassVar = {"epsilon": 0.2, "epsilon_high": 0.28}
 
     def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
-        a = centred(rewards, r.group_size)
+        a = rewards - r.mean(rewards)
         differ = (a.view(-1, r.group_size) != 0).any(1).repeat_interleave(r.group_size)
         return a / (a[differ].square().mean().sqrt() + EPS) if differ.any() else a
 
@@ -55,7 +55,7 @@ class DaDler(Cut, Dler):
     """The fraction `cut_at` of the budget where more than half of a group is correct."""
 
     def budgets(self, r: Rollouts) -> Tensor:
-        solved = r.pass_rate(r.correct & (r.length <= self.budget)) > 0.5
+        solved = r.mean(r.correct & (r.length <= self.budget)) > 0.5
         return torch.where(solved, int(self.cut_at * self.budget), self.budget)
 
 

@@ -24,9 +24,8 @@ class Dot(Cut):
     cut_at: float = 1.5  # standard deviations above the mean length
 
     def budgets(self, r: Rollouts) -> Tensor:
-        everyone = torch.ones_like(r.correct)
-        limit = r.mean(r.length, everyone) + self.cut_at * r.std(r.length, everyone)
-        solved = r.pass_rate(r.correct & (r.length <= self.budget)) == 1
+        limit = r.mean(r.length) + self.cut_at * r.std(r.length)
+        solved = r.mean(r.correct & (r.length <= self.budget)) == 1
         return torch.where(solved, limit.floor().long().clamp(max=self.budget), self.budget)
 
 

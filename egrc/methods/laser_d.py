@@ -46,7 +46,7 @@ class LaserD(Objective):
 
     def value(self, r: Rollouts) -> Tensor:
         targets = torch.tensor(self.targets(r.group_size))
-        rates = r.pass_rate(self.good(r)).tolist()
+        rates = r.mean(self.good(r)).tolist()
         return 1 + self.length_weight * (r.length <= targets[[bucket(rate) for rate in rates]]).float()
 
 

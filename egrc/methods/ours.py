@@ -26,7 +26,7 @@ class Reliable(Objective):
 
     def is_reliable(self, r: Rollouts) -> Tensor:
         """bool [N]."""
-        return r.pass_rate(self.good(r)) >= self.reliable - 1e-6
+        return r.mean(self.good(r)) >= self.reliable - 1e-6
 
     def value(self, r: Rollouts) -> Tensor:
         return torch.where(self.is_reliable(r), super().value(r), 1.0)
