@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
-from transformers import GenerationConfig
 from trl import GRPOConfig
 
-from egrc.checks import ConfigError, require
+from egrc.checks import require
 from egrc.config import Config
 from egrc.controller import Recipe
 
@@ -26,16 +25,11 @@ RESERVED = {
 """Names of columns to which TRL gives a meaning of its own."""
 PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0, "generation_kwargs": None}
 """TRL's settings of sampling where they leave the policy's distribution as it is."""
-NOT_OF_SAMPLING = {
-    "bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens", "do_sample", "temperature",
-    "use_cache", "cache_implementation", "transformers_version", "_from_model_config",
-}  # fmt: skip
-"""A model's generation settings that bend nothing, or that are set here anyway."""
 
 
 @dataclass
 class EGRCConfig(GRPOConfig):
-    """TRL's `GRPOConfig` and five fields of our own.
+    """TRL's `GRPOConfig` and four fields of our own.
 
     Changed defaults: `loss_type='dr_grpo'` (no length preference of its own), and no bfloat16 where there is no GPU.
     `temperature` is the phase's, `max_completion_length` the largest budget allowed.  Raises ConfigError.
@@ -44,7 +38,6 @@ class EGRCConfig(GRPOConfig):
     recipe: Recipe | None = None  # what to train; None: `egrc.methods.egrc.default_recipe`
     probe_every: int = 10  # steps between readings on the probe prefixes
     record_rollouts_every: int = 20  # steps between kept rollouts
-    record_rollouts: int = 16  # how many are kept then
     record_dir: str | None = None  # folder of the records; None: no records
     loss_type: str = "dr_grpo"
     temperature: float | None = None  # the phases' own; set it there
@@ -59,8 +52,10 @@ class EGRCConfig(GRPOConfig):
 
             self.recipe = default_recipe(most)
         require(isinstance(self.recipe, Recipe), f"recipe={self.recipe!r}: give an egrc.controller.Recipe")
-        for name, value in trl_settings(self.recipe).items():
-            setattr(self, name, value)
+        trl = self.recipe.trl_settings()
+        unknown = sorted(trl.keys() - (GRPOConfig.__dataclass_fields__.keys() - SET_ELSEWHERE))
+        require(not unknown, f"trl={unknown}: no field of GRPOConfig, or one that is set by the phases and Config")
+        vars(self).update(trl)
         first, given = self.recipe.phases[0].temperature, self.temperature
         require(given in (None, first), f"temperature={given}: each phase has its own (first: {first}); set it there")
         self.temperature = first
@@ -71,20 +66,11 @@ class EGRCConfig(GRPOConfig):
         on_policy = self.num_iterations == 1 and self.steps_per_generation == self.gradient_accumulation_steps
         require(on_policy, "training is on-policy: num_iterations=1, steps_per_generation=gradient_accumulation_steps")
         require(self.save_total_limit != 1, "save_total_limit=1: a kill while saving would leave no checkpoint; set 2")
-        counts = self.probe_every >= 1 and self.record_rollouts_every >= 1 and self.record_rollouts >= 0
-        require(counts, "probe_every and record_rollouts_every start at 1, record_rollouts at 0")
+        require(min(self.probe_every, self.record_rollouts_every) >= 1, "probe_every, record_rollouts_every: from 1 on")
 
     def to_dict(self) -> dict[str, Any]:
         """As transformers', with the recipe as plain values."""
         return {**super().to_dict(), "recipe": self.recipe.to_dict()}
-
-
-def trl_settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's settings of TRL's.  Raises ConfigError for names that TRL lacks or that are set elsewhere."""
-    settings = recipe.trl_settings()
-    unknown = sorted(settings.keys() - ({f.name for f in fields(GRPOConfig)} - SET_ELSEWHERE))
-    require(not unknown, f"trl={unknown}: no field of TRL's GRPOConfig, or one that is set by the phases and Config")
-    return settings
 
 
 def training_data(dataset: Any, args: EGRCConfig) -> Dataset | IterableDataset:
@@ -99,10 +85,9 @@ def training_data(dataset: Any, args: EGRCConfig) -> Dataset | IterableDataset:
     require(len(rows) >= per_step, f"{len(rows)} training problems, but a step takes {per_step}: add problems, or "
                                    "lower per_device_train_batch_size x gradient_accumulation_steps")  # fmt: skip
     names = set(rows[0])
-    for name in {"prompt", "answer"} - names:
-        raise ConfigError(f"the training data have no column {name!r} (they have {sorted(names)}): rename theirs with "
-                          "dataset.rename_column(old, new)")  # fmt: skip
-    taken = sorted(RESERVED & names)
+    missing, taken = sorted({"prompt", "answer"} - names), sorted(RESERVED & names)
+    require(not missing, f"the training data have no column {missing} (they have {sorted(names)}): rename theirs with "
+                         "dataset.rename_column(old, new)")  # fmt: skip
     require(not taken, f"the training data have columns {taken}, names that TRL keeps to itself: rename them")
     check_rows(rows if isinstance(rows, list) else rows.select_columns(["prompt", "answer"]))
     return dataset
@@ -114,12 +99,3 @@ def check_rows(rows: Iterable[dict[str, Any]]) -> None:
         prompt, answer = row["prompt"], row["answer"]
         require(isinstance(prompt, (str, list)) and bool(prompt), f"row {i}: the prompt is {prompt!r}")
         require(answer not in (None, "", []), f"row {i}: the answer is {answer!r}")
-
-
-def sampling_warnings(args: EGRCConfig, model: GenerationConfig) -> Iterator[str]:
-    """Rollouts should be sampled from what is scored: the model's own settings that are left out, and what bends."""
-    settings = {n: v for n, v in model.to_diff_dict().items() if v and n not in NOT_OF_SAMPLING and PLAIN.get(n) != v}
-    if settings:
-        yield f"the model's own generation settings {settings} are left out, so that sampling is what is scored"
-    if bent := {n: getattr(args, n) for n, plain in PLAIN.items() if getattr(args, n) != plain}:
-        yield f"rollouts are sampled with {bent} but scored without: the update is that of another policy"

@@ -1,28 +1,26 @@
 """GRPO with an entropy gate: TRL's `GRPOTrainer` on LoRA adapters, and what the paper needs beside it.
 
-TRL supplies the loop, generation (transformers or vLLM), micro-batches, reward functions, the loss, LoRA through
-peft, the optimiser, checkpoints, logging, ranks.  Added here, in the order of a step: the phase's temperature and
-budget in sampling and scoring; its rewards and advantages in place of TRL's, which always subtract a mean; entropy
-at temperature 1 from the very logits of the loss; the gate's decision, once a step, the same on every rank; records;
-exact resume. Training is on-policy: one update for each batch of rollouts.  The vLLM paths are not yet run on a GPU.
+Added to TRL, in the order of a step: the phase's temperature and budget in sampling and scoring; its rewards and
+advantages in place of TRL's, which always subtract a mean; entropy at temperature 1 from the very logits of the loss;
+the gate's decision, once a step, the same on every rank; records; exact resume.  Training is on-policy: one update for
+each batch of rollouts.  The vLLM paths are not yet run on a GPU.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
+from accelerate.logging import get_logger
 from datasets import Dataset, IterableDataset
-from peft import LoraConfig, PeftConfig
+from peft import LoraConfig, PeftConfig, PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import TrainOutput
@@ -36,14 +34,11 @@ from egrc.objective import Objective, Rollouts, Tokens
 from egrc.recorder import Recorder, StepSums, step_warnings, text
 from egrc.resume import STATE_FILE, EpochSampler, finished, last_checkpoint, step_seed
 from egrc.scoring import generating, score_completions
-from egrc.settings import EGRCConfig, check_rows, sampling_warnings, training_data
+from egrc.settings import PLAIN, EGRCConfig, check_rows, training_data
 
-
-class StepEnd(TrainerCallback):
-    """The moment after an update, which the trainer's own methods do not see."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self.on_step_end = lambda *args, **kwargs: then()
+KEPT = 16
+"""Rollouts that are recorded when it is time."""
+logger = get_logger(__name__)  # of the main process
 
 
 class EGRCTrainer(GRPOTrainer):
@@ -78,7 +73,7 @@ class EGRCTrainer(GRPOTrainer):
         extra = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         if args.reward_weights is not None:
             args.reward_weights = [1.0, *args.reward_weights]
-        if peft_config is None and not (isinstance(model, torch.nn.Module) and is_peft_model(model)):
+        if peft_config is None and not isinstance(model, PeftModel):
             peft_config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
         given = {"args": args, "train_dataset": training_data(train_dataset, args), "peft_config": peft_config}
         if correct is None:
@@ -90,21 +85,20 @@ class EGRCTrainer(GRPOTrainer):
         if self._is_vlm:
             raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
         self.aux_loss_enabled = False
-        self._base = self.model.get_base_model() if is_peft_model(self.model) else self.model
+        self._base = self.model.get_base_model()
         rows = self.model.get_output_embeddings().weight.shape[0]
         self.token_classes = token_classes or lexical_classes(self._tokenizer, size=rows)
-        self.add_callback(StepEnd(self._finish_step))
-        self._warn(sampling_warnings(args, self._base.generation_config))
+        after_update = TrainerCallback()
+        after_update.on_step_end = lambda *_, **__: self._finish_step()
+        self.add_callback(after_update)
+        if bent := {n: getattr(args, n) for n, plain in PLAIN.items() if getattr(args, n) != plain}:
+            logger.warning("egrc: rollouts are sampled with %s but scored without: another policy's update", bent)
         self._begin(None)
 
     @property
     def phase(self) -> Objective:
         """Whose rewards, temperature and budget the step under way uses."""
         return self.gate.objective(self.recipe.phases)
-
-    def _warn(self, lines: Iterable[str]) -> None:
-        for line in lines if self.accelerator.is_main_process else ():
-            logging.getLogger(__name__).warning("egrc: %s", line)
 
     def _gather(self, x: Tensor) -> Tensor:
         """The ranks' tensors [n, ...] together, [N, ...], on the CPU."""
@@ -117,7 +111,13 @@ class EGRCTrainer(GRPOTrainer):
             return super()._generate_and_score_completions(inputs)
         check_rows(inputs)  # a stream's could not be seen at the start
         phase = self.phase
-        self._enter(phase)
+        self.temperature = phase.temperature
+        if self.use_vllm:
+            vars(self.vllm_generation).update(temperature=phase.temperature, max_completion_length=phase.budget)
+        else:
+            limits = {"temperature": phase.temperature, "max_new_tokens": phase.budget}
+            self.generation_config.update(**limits)
+            self.generation_kwargs.update(limits)
         # seeded by (seed, step, rank), so that a probe, an evaluation or a callback in between changes nothing
         torch.manual_seed(step_seed(self.args.seed, "rollouts", self.state.global_step, self.accelerator.process_index))
         output = super()._generate_and_score_completions(inputs)
@@ -129,15 +129,6 @@ class EGRCTrainer(GRPOTrainer):
         output["advantages"] = phase.token_advantages(r, self._advantages).to(output["advantages"].device)
         output["rollout"] = torch.arange(len(inputs))  # TRL shuffles the rows before it splits them
         return output
-
-    def _enter(self, phase: Objective) -> None:
-        self.temperature = phase.temperature
-        if self.use_vllm:
-            vars(self.vllm_generation).update(temperature=phase.temperature, max_completion_length=phase.budget)
-        else:
-            setting = {"temperature": phase.temperature, "max_new_tokens": phase.budget}
-            self.generation_config.update(**setting)
-            self.generation_kwargs.update(setting)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         with generating(self.model, self.eos_token_ids):
@@ -153,14 +144,12 @@ class EGRCTrainer(GRPOTrainer):
         graded = [g and e for g, e in zip(grade(self.correct, texts, answer), ended, strict=True)]
         correct, length, self._ended = self._gather(torch.tensor([graded, lengths, ended]).T).T
         first = self.accelerator.process_index * len(texts)
-        self._rollouts = r = Rollouts(
-            *(correct.bool(), length, self.num_generations if self.model.training else self.num_generations_eval),
-            rows=slice(first, first + len(texts)),
-            gather=self._gather,
-        )
-        columns = {"prompt": map(text, prompts), "answer": map(str, answer), "text": texts, "token_ids": completion_ids,
-                   "correct": graded, "length": lengths}  # fmt: skip
-        self._rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        rows = slice(first, first + len(texts))
+        size = self.num_generations if self.model.training else self.num_generations_eval
+        self._rollouts = r = Rollouts(correct.bool(), length, size, rows=rows, gather=self._gather)
+        columns = (map(text, prompts), map(str, answer), texts, completion_ids, graded, lengths)
+        names = ("prompt", "answer", "text", "token_ids", "correct", "length")
+        self._rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         for phase in self.recipe.phases if self.model.training else ():
             phase.observe(r)
         return self.phase.rewards(r)[r.rows].tolist()
@@ -230,29 +219,27 @@ class EGRCTrainer(GRPOTrainer):
         row |= self._sums.numbers(self._rollouts, self._rewards, self._ended.bool())
         decision = self._decide(row)
         row["entropy_smoothed"] = math.nan if decision.smoothed is None else decision.smoothed
-        row |= self._probe(step) | self._update
+        row |= self._update
+        if self.probe_prefixes and (step == 1 or step % args.probe_every == 0):
+            probe = probe_entropy(self.model, self._tokenizer, self.probe_prefixes, self.token_classes)
+            row |= {f"probe_entropy_{name}".removesuffix("_mean"): value for name, value in probe.items()}
         row["generated_tokens"] = int(self._rollouts.length.sum())
         row["generated_tokens"] += self.recorder.steps[-1]["generated_tokens"] if self.recorder.steps else 0
         row["seconds"] = time.perf_counter() - self._clock
         self.recorder.steps.append(row)
         self.recorder.decisions.append(decision)
-        if step % args.record_rollouts_every == 0 or step in (1, self.state.max_steps):
+        due = step % args.record_rollouts_every == 0 or step in (1, self.state.max_steps)
+        if due and self.recorder.folder:
             self._keep_rollouts(step=step, phase=phase.name, temperature=phase.temperature)
-        self._warn(step_warnings(decision, row, self._rollouts, self._rewards))
+        for line in step_warnings(decision, row, self._rollouts, self._rewards):
+            logger.warning("egrc: %s", line)
         for name in ("entropy", "entropy_smoothed", "temperature", "budget", "accuracy"):
             self._metrics["train"][f"egrc/{name}"].append(row[name])
         self._sums = StepSums(self.token_classes, self.accelerator.device)
 
-    def _probe(self, step: int) -> dict[str, float]:
-        values = dict.fromkeys(("mean", *self.token_classes.names), math.nan)
-        if self.probe_prefixes and (step == 1 or step % self.args.probe_every == 0):
-            values = probe_entropy(self.model, self._tokenizer, self.probe_prefixes, self.token_classes)
-        return {"probe_entropy" if c == "mean" else f"probe_entropy_{c}": v for c, v in values.items()}
-
     def _keep_rollouts(self, **step: Any) -> None:
         """Record some of this rank's rollouts, evenly spread over the problems, with their tokens' entropies."""
-        most = self.args.record_rollouts if self.recorder.folder else 0
-        for i in range(0, len(self._rows), max(1, len(self._rows) // max(1, most)))[:most]:
+        for i in range(0, len(self._rows), max(1, len(self._rows) // KEPT))[:KEPT]:
             ids = self._rows[i]["token_ids"]
             tokens, classes = self._tokenizer.convert_ids_to_tokens(ids), self.token_classes.ids[ids].tolist()
             kept = {"tokens": tokens, "classes": classes, "entropies": self._sums.entropies[i][: len(ids)].tolist()}
