@@ -38,15 +38,14 @@ def test_the_interval_is_as_wide_as_theory_says():
     assert high - low == pytest.approx(expected, rel=0.1)
 
 
-def test_problems_are_paired_and_seeds_repeat():
+def test_problems_are_paired():
     """A side against itself, three tokens longer everywhere: no spread, however much problems differ."""
     rng = np.random.default_rng(2)
     a = random_rows(rng, 0.5, 50)
     b = a.assign(tokens=a["tokens"] + 3).sample(frac=1, random_state=0)  # the order of rows does not matter
     assert paired_bootstrap(a, b, "tokens", n_boot=200) == pytest.approx((-3, -3, -3))
-    other = random_rows(rng, 0.5, 50)
-    runs = [paired_bootstrap(a, other, n_boot=300, seed=seed) for seed in (0, 0, 1)]
-    assert runs[0] == runs[1] != runs[2]
+    with pytest.raises(ValueError, match="different problems.*p39"):
+        paired_bootstrap(a, b[b["id"] != "p39"])
 
 
 def test_a_statistic_of_ones_own_sees_benchmarks_in_alphabetical_order():
@@ -58,18 +57,7 @@ def test_a_statistic_of_ones_own_sees_benchmarks_in_alphabetical_order():
         return mine.tokens[..., 0] / other.tokens[..., 1]
 
     assert paired_bootstrap(a, a, statistic, n_boot=5)[0] == pytest.approx(1 / 3)
-    assert seen[0].tolist() == [10, 30]
-    assert seen[1].shape == (5, 2)
-
-
-def test_what_cannot_be_paired_is_refused():
-    a = rows_of([[1], [0]], [[1], [1]])
-    with pytest.raises(ValueError, match="different problems.*p1"):
-        paired_bootstrap(a, a[a["id"] == "p0"])
-    with pytest.raises(ValueError, match="exactly one"):
-        paired_bootstrap(pd.concat([a, a.assign(temperature=0.0)]), a)
-    with pytest.raises(ValueError, match="choose one of accuracy, tokens, token_ratio"):
-        paired_bootstrap(a, a, "speed")
+    assert seen[0].shape == (1 + 5, 2) and seen[0][0].tolist() == [10, 30]
 
 
 def test_units_are_drawn_inside_their_stratum():

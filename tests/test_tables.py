@@ -6,7 +6,6 @@ import pytest
 import synthetic
 
 from egrc.analysis import tables
-from egrc.evaluation.intervals import paired_bootstrap
 from egrc.experiments.records import RecordError, load_all
 from egrc.figures import table1, typeset
 
@@ -77,15 +76,6 @@ def test_without_base_floor_or_best_temperature_only_what_needs_them_is_empty(by
     assert tables.best_note(by_hand, 0.6) == "" and tables.temperature_label(0.0, 0.0) == "greedy (base's best)"
     assert "not recorded" in tables.best_note(by_hand, None)
     assert tables.best_note(by_hand, 0.3) in table1.notes(by_hand, 0.3) and "0.3" in tables.best_note(by_hand, 0.3)
-
-
-def test_intervals_are_those_of_the_paired_bootstrap():
-    base, egrc = (synthetic.evaluation(arm, 0).assign(arm=arm, seed=0) for arm in ("base", "egrc"))
-    table = tables.compare(pd.concat([base, egrc]), synthetic.FLOORS, None, ["gain"])
-    sides = [side[side["temperature"] == 1.0] for side in (egrc, base)]
-    expected = paired_bootstrap(*sides, "accuracy", tables.N_BOOT)
-    assert tuple(line(table, "mean", "egrc")[["gain", "gain_low", "gain_high"]]) == pytest.approx(expected)
-    assert expected[1] < expected[0] < expected[2]
 
 
 def test_arms_asked_different_problems_are_refused(by_hand):

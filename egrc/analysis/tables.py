@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from egrc.evaluation import intervals
-from egrc.evaluation.intervals import Means
+from egrc.evaluation.intervals import Means, resampled
 from egrc.experiments import scales
 from egrc.experiments.records import Record, RecordError
 from egrc.experiments.shared import once
@@ -148,21 +148,6 @@ def parts(rows: pd.DataFrame) -> dict[str, list[int]]:
     """'mean', then every benchmark: where they are among the benchmarks in alphabetical order."""
     names = sorted(rows["benchmark"].unique())
     return {"mean": list(range(len(names))), **{b: [names.index(b)] for b in rows["benchmark"].unique()}}
-
-
-def resampled(rows: pd.DataFrame, n_boot: int = N_BOOT, by: Sequence[str] = ("arm",)) -> dict[Any, Means]:
-    """Of each arm (or whatever `by` names) the means by benchmark, [1 + n_boot, benchmarks]: first as observed, then
-    of problems drawn with replacement within each benchmark, the same ones for all, so that any two are paired.
-
-    Seeds and samples of a problem are averaged first.  Raises ValueError where two were asked different problems.
-    """
-    each = rows.groupby(["benchmark", "id", *by])[["correct", "tokens"]].mean().astype(float).unstack(list(by))
-    if each.isna().any(axis=None):
-        lonely = each.index[each.isna().any(axis=1)][0]
-        raise ValueError(f"asked different problems, e.g. not all were asked {lonely}: compare runs of one evaluation")
-    observed, drawn = intervals.resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
-    correct, tokens = np.split(np.concatenate([observed[None], drawn]), 2, axis=-1)
-    return {side: Means(correct[..., k], tokens[..., k]) for k, side in enumerate(each["tokens"].columns)}
 
 
 @once

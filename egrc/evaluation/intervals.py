@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ LEVEL = 0.95
 
 
 class Means(NamedTuple):
-    """Per-benchmark means of one side, each [..., benchmarks]; leading axes are bootstrap resamples."""
+    """Per-benchmark means of one side, each [..., benchmarks] in alphabetical order; leading axes are resamples."""
 
     accuracy: np.ndarray
     tokens: np.ndarray
@@ -34,9 +34,7 @@ STATISTICS: dict[str, Statistic] = {
 """Differences a - b and the ratio a / b of plain means over benchmarks."""
 
 
-def resample(
-    values: np.ndarray, strata: Sequence[str], n_boot: int = N_BOOT, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def resample(values: np.ndarray, strata: Sequence[str], n_boot: int = N_BOOT) -> tuple[np.ndarray, np.ndarray]:
     """Means of the columns by stratum, as observed [strata, columns] and resampled [n_boot, strata, columns].
 
     `values` [units, columns] has one row per unit (a problem), `strata` [units] its stratum (its benchmark); units are
@@ -49,74 +47,60 @@ def resample(
     if np.isnan(values).any():
         raise ValueError(f"row {int(np.isnan(values).any(1).argmax())}: NaN; leave such units out, and say so")
     groups = [values[names == name] for name in sorted(set(names))]
-    times = _multiplicities(tuple(map(len, groups)), n_boot, seed)
+    times = _multiplicities(tuple(map(len, groups)), n_boot)
     drawn = np.stack([t @ g / len(g) for t, g in zip(times, groups, strict=True)], axis=1)
     return np.stack([g.mean(0) for g in groups]), drawn
 
 
 def interval(
-    values: np.ndarray, strata: Sequence[str], statistic: Callable, n_boot: int = N_BOOT, seed: int = 0
+    values: np.ndarray, strata: Sequence[str], statistic: Callable, n_boot: int = N_BOOT
 ) -> tuple[float, float, float]:
     """Estimate and percentile interval of a statistic of means [..., strata, columns] -> [...]; see `resample`."""
-    observed, drawn = resample(values, strata, n_boot, seed)
+    observed, drawn = resample(values, strata, n_boot)
     return estimate(statistic(observed), statistic(drawn))
 
 
-def estimate(observed: np.ndarray, resampled: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
+def estimate(observed: np.ndarray, resampled: np.ndarray) -> tuple[float, float, float]:
     """The observed value with the percentile interval of its resamples [n_boot]."""
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(observed), float(low), float(high)
 
 
-def pairs(
-    a_rows: pd.DataFrame, b_rows: pd.DataFrame, n_boot: int = N_BOOT, seed: int = 0
-) -> list[tuple[Means, Means]]:
-    """Both sides' means, as observed and as resampled: one bootstrap for as many statistics as are wanted.
+def resampled(rows: pd.DataFrame, n_boot: int = N_BOOT, by: Sequence[str] = ("arm",)) -> dict[Any, Means]:
+    """Of each arm (or whatever `by` names) the means by benchmark, [1 + n_boot, benchmarks]: first as observed, then
+    of problems drawn with replacement within each benchmark, the same ones for all, so that any two are paired.
 
-    Problems are drawn with replacement within each benchmark, the same for both sides; several samples, or seeds, of a
-    problem are averaged first.  Benchmarks stand in alphabetical order.
-    Raises ValueError for several temperatures on a side, or problems that differ between the sides.
+    Seeds and samples of a problem are averaged first.  Raises ValueError where two were asked different problems.
     """
-    for rows in (a_rows, b_rows):
-        if rows["temperature"].nunique() != 1:
-            there = sorted(rows["temperature"].unique())
-            raise ValueError(f"temperatures {there}: a side needs rows of exactly one")
-    a, b = (rows.groupby(["benchmark", "id"])[["correct", "tokens"]].mean().sort_index() for rows in (a_rows, b_rows))
-    if not a.index.equals(b.index):
-        lonely = a.index.symmetric_difference(b.index)[0]
-        raise ValueError(f"the two sides were asked different problems, e.g. {lonely}: pair runs of one evaluation")
-    both = np.hstack([a.to_numpy(float), b.to_numpy(float)])  # [problems, 4]
-    means = resample(both, list(a.index.get_level_values("benchmark")), n_boot, seed)
-    return [(Means(m[..., 0], m[..., 1]), Means(m[..., 2], m[..., 3])) for m in means]
+    each = rows.groupby(["benchmark", "id", *by])[["correct", "tokens"]].mean().astype(float).unstack(list(by))
+    if each.isna().any(axis=None):
+        lonely = each.index[each.isna().any(axis=1)][0]
+        raise ValueError(f"asked different problems, e.g. not all were asked {lonely}: compare runs of one evaluation")
+    observed, drawn = resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
+    correct, tokens = np.split(np.concatenate([observed[None], drawn]), 2, axis=-1)
+    return {side: Means(correct[..., k], tokens[..., k]) for k, side in enumerate(each["tokens"].columns)}
 
 
 def paired_bootstrap(
-    a_rows: pd.DataFrame,
-    b_rows: pd.DataFrame,
-    statistic: str | Statistic = "accuracy",
-    n_boot: int = N_BOOT,
-    seed: int = 0,
+    a_rows: pd.DataFrame, b_rows: pd.DataFrame, statistic: str | Statistic = "accuracy", n_boot: int = N_BOOT
 ) -> tuple[float, float, float]:
-    """Estimate and percentile interval of a comparison of a with b on the same problems; see `pairs`.
+    """Estimate and percentile interval of a comparison of a with b, asked the same at one temperature.
 
     `statistic`: a name in `STATISTICS`, or a function of two `Means` that reduces their last axis.
-    Raises ValueError for an unknown statistic, or sides that cannot be paired.
+    Raises ValueError where the two were asked different problems.
     """
-    if isinstance(statistic, str):
-        if statistic not in STATISTICS:
-            raise ValueError(f"no statistic {statistic!r}: choose one of {', '.join(STATISTICS)}")
-        statistic = STATISTICS[statistic]
-    observed, resampled = pairs(a_rows, b_rows, n_boot, seed)
-    return estimate(statistic(*observed), statistic(*resampled))
+    means = resampled(pd.concat([a_rows.assign(arm="a"), b_rows.assign(arm="b")]), n_boot)
+    values = (STATISTICS[statistic] if isinstance(statistic, str) else statistic)(means["a"], means["b"])
+    return estimate(values[0], values[1:])
 
 
 @lru_cache(maxsize=4)
-def _multiplicities(sizes: tuple[int, ...], n_boot: int, seed: int) -> list[np.ndarray]:
+def _multiplicities(sizes: tuple[int, ...], n_boot: int) -> list[np.ndarray]:
     """How often each resample draws each unit of strata of these sizes: float64 [n_boot, size] for each stratum.
 
     Kept, as drawing takes far longer than the means do, and one evaluation is resampled for many comparisons.
     """
-    rng, times = np.random.default_rng(seed), []
+    rng, times = np.random.default_rng(0), []
     for n in sizes:
         drawn = rng.integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
         times.append(np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n).astype(float))
