@@ -1,12 +1,9 @@
 """Which part of EGRC matters?  `egrc` with one thing changed, against `egrc` itself.  The choice is [ours].
 
-    difference   variant - egrc, at the temperature that suits the base best, on the same problems
-    interval     95% over problems, given the seeds; only seeds that both have, so that they match one by one
-    noise        of seeds: how far the means of as many seeds of egrc and of an equal arm lie apart by chance (95%, by
-                 Student's t, from the standard deviation of egrc's own seeds)
-
-A difference is called clear where its interval leaves out 0 and it is larger than the noise.  Nothing is corrected for
-the number of comparisons: of twenty ablations that change nothing, one is expected to look clear.
+Differences are at the temperature that suits the base best, on the same problems and the seeds that both have.
+Intervals (95%) are over problems, given the seeds.  Noise is how far the means of as many seeds of egrc and of an equal
+arm lie apart by chance (95%, by Student's t, from egrc's own seeds).  A difference is called clear where its interval
+leaves out 0 and it is larger than the noise; nothing is corrected for the number of comparisons.
 """
 
 from __future__ import annotations

@@ -1,20 +1,12 @@
-"""Is one joint objective stuck where two stages are not?  Two frontiers of accuracy and length.  Pure.
+"""Is one joint objective stuck where two stages are not (claim 3)?  Two frontiers of accuracy and length.  Pure.
 
-Claim 3 [abstract] calls training on both objectives at once a local dilemma.  One setting of a joint objective cannot
-show it: it might just be the wrong setting.  So both ways are swept over the same shaping r, at equal rollouts:
-
-    joint    both objectives in one group-relative reward (the arm `joint`)
-    staged   compress, then explore, with the entropy gate between them (the arm `egrc`)
-
-A way's frontier is the line through its settings that no other of its settings beats in both length and accuracy,
-ordered by length, straight in between.  The readings, fixed before the runs [ours]:
+Both ways are swept over the same shaping r, at equal rollouts.  A way's frontier is the line through its settings that
+none of its others beats in both length and accuracy.  The readings, fixed before the runs [ours]:
 
     3a  accuracy of the staged frontier minus the joint one, mean over the lengths that both have, > 0   (primary)
     3b  tokens of the joint frontier minus the staged one, mean over the accuracies that both have, > 0
 
-A staged setting whose gate never fired is compression alone, and is left out.  All is at the temperature that suits the
-base best.  Intervals are over problems, seeds averaged first; each resample has frontiers of its own.  One whose
-frontiers share no length (accuracy) counts as the worst for the lower end and as the best for the upper one.
+Intervals are over problems, seeds averaged first; each resample has frontiers of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +32,7 @@ SIDES = (("shorter", "longer"), ("less accurate", "more accurate"))
 """By reading: what the staged frontier is where the two have nothing in common."""
 
 Frontier = tuple[np.ndarray, np.ndarray]
-"""Tokens and accuracy of settings that no other beats, each [settings], both increasing."""
+"""Tokens and accuracy, each [settings], both increasing."""
 
 
 def load(scale: str, data: Path | None = None) -> pd.DataFrame:
@@ -53,20 +45,16 @@ def load(scale: str, data: Path | None = None) -> pd.DataFrame:
         raise RecordError(f"scale {scale!r} has no study {STUDY!r}: nothing is swept there")
     runs = records.load_study(scale, STUDY, data)
     both = set.intersection(*({run.seed for run in runs if run.arm == arm} for arm in {run.arm for run in runs}))
-    still = never_fired(runs)
-    runs = [run for run in runs if run.seed in both and run.arm not in still]  # the main arms have more seeds
+    # a staged setting whose gate fired on no seed is compression alone
+    fired = {run.arm for run in runs if run.arm != "base" and run.steps["phase"].nunique() > 1}
+    kept = [run for run in runs if way(run.arm) != "staged" or run.arm in fired]
+    runs = [run for run in kept if run.seed in both]  # the main arms have more seeds
     configs = {run.name: run.config for run in runs}
     budgets = {name: c.steps * c.prompts_per_step * c.group_size for name, c in configs.items()}
     if len(set(budgets.values())) > 1:
         raise RecordError(f"not at equal rollouts: {budgets}; train them alike")
     rows = tables.rows_at(runs, tables.compared_at(scale, data or DATA))
     return rows.assign(r=rows["arm"].map({run.arm: getattr(run.config.recipe.phases[0], "r", 1.0) for run in runs}))
-
-
-def never_fired(runs: list[records.Record]) -> list[str]:
-    """Staged settings that stayed in one phase on every seed: they are compression alone, and are left out."""
-    fired = {run.arm for run in runs if run.arm != "base" and run.steps["phase"].nunique() > 1}
-    return sorted({run.arm for run in runs if way(run.arm) == "staged"} - fired)
 
 
 def way(arm: str) -> str:
@@ -83,17 +71,12 @@ def frontier(tokens: np.ndarray, accuracy: np.ndarray) -> Frontier:
     return t[a > ahead], a[a > ahead]
 
 
-def shared(x: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest x that both lines have; the first is above the second where there is none."""
-    return max(x[0], other[0]), min(x[-1], other[-1])
-
-
 def gap(x: np.ndarray, y: np.ndarray, x_other: np.ndarray, y_other: np.ndarray) -> float:
     """Mean over the shared range of x of the line y(x) minus the other line; NaN where no x is shared.
 
     Both x are increasing.  A range of one point counts as that point.
     """
-    low, high = shared(x, x_other)
+    low, high = max(x[0], x_other[0]), min(x[-1], x_other[-1])
     if low > high:
         return np.nan
     knots = np.unique(np.r_[low, high, x, x_other])
@@ -108,7 +91,8 @@ def gaps(joint: Frontier, staged: Frontier) -> tuple[float, float]:
 
 
 def bounds(drawn: np.ndarray) -> tuple[float, float]:
-    """Percentile interval of [n_boot]; a NaN may be anything."""
+    """Percentile interval of [n_boot]; a NaN (no length or accuracy is shared) counts as the worst for the lower end,
+    and as the best for the upper one."""
     tail, last = (1 - LEVEL) / 2, len(drawn) - 1
     worst, best = (np.sort(np.where(np.isnan(drawn), filler, drawn)) for filler in (-np.inf, np.inf))
     return float(worst[int(np.floor(tail * last))]), float(best[int(np.ceil((1 - tail) * last))])
@@ -153,7 +137,7 @@ def readings(table: pd.DataFrame, n_boot: int = N_BOOT) -> pd.DataFrame:
     lines = []
     for i, name in enumerate(READINGS):
         joint, staged = (f[i] for f in draws[0])
-        start, end = shared(joint, staged)
+        start, end = max(joint[0], staged[0]), min(joint[-1], staged[-1])
         low, high = bounds(drawn[1:, i])
         line = {"reading": name, "estimate": drawn[0, i], "low": low, "high": high, "from": start, "to": end}
         side = SIDES[i][int(staged[-1] >= joint[0])]

@@ -35,8 +35,6 @@ TRIALS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = dict.fromkeys(
     ("accuracy", "compression", "joint", "egrc", "egrc-reversed", "egrc-plus"), ({}, {"learning_rate": 1.5e-3})
 )
 """Of the scale pocket.  The peers were not searched in this world: see `scales.PEERS_AT`."""
-AS_THE_OTHERS = ("accuracy",)
-"""Recorded at the rate of all others, though the rule takes its second trial: seen when its runs were made."""
 
 
 def search_file(scale: str) -> Path:

@@ -1,18 +1,14 @@
 """How a run is cut to fit a machine: ranks, micro-batches, precision, who generates; and what is checked first.
 
-None of this is part of `Config`: in exact arithmetic the same rollouts give the same update however they are split (a
-test compares one process, two micro-batches and two ranks).  In floating point, and with vLLM's sampling, results
-differ within noise; `run.json` of a run on a GPU therefore says what it ran on.
-
-Ranks are accelerate's: `accelerate launch` (or torchrun) starts a process for each and names them in the environment.
-Adapters of this size need no sharding of weights, so plain data parallelism and DeepSpeed ZeRO-2 are what is
-configured (`configs/accelerate/`); FSDP and ZeRO-3 are refused.  Not yet run on a GPU.
+None of this is part of `Config`: in exact arithmetic the same rollouts give the same update however they are split;
+`run.json` of a run on a GPU says what it ran on.  Ranks are accelerate's or torchrun's, named in the environment.
+Adapters of this size need no sharding: plain data parallelism and DeepSpeed ZeRO-2 are what is configured
+(`configs/accelerate/`).  Not yet run on a GPU.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -117,10 +113,8 @@ def trainer_settings(config: Config, hardware: Hardware, world_size: int = 1) ->
 
 
 def check(config: Config, hardware: Hardware, world: Any) -> None:
-    """Stop with one clear line if this machine cannot make this run, before anything is loaded.
-
-    Looks at the split of the batch and at sharding, then asks the world's `preflight(config, hardware)`, if it has one
-    (scale gpu's looks at vLLM, the GPU, the hub and the problems).  Raises ConfigError.
+    """Raises ConfigError, before anything is loaded, if this machine cannot make this run: the split of the batch,
+    sharding, and what the world's `preflight(config, hardware)`, if it has one, looks at.
     """
     micro_batches(config, hardware, ranks())
     asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower(), os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
@@ -130,8 +124,6 @@ def check(config: Config, hardware: Hardware, world: Any) -> None:
         world.preflight(config, hardware)
 
 
-# --- a rank that dies ---------------------------------------------------------------------------------------------
-
 PEER_IS_GONE = (
     *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited"),
     *("ncclRemoteError", "NCCL communicator was aborted", "connection to other rank"),
@@ -139,32 +131,17 @@ PEER_IS_GONE = (
 """Words of gloo, NCCL or torch's store.  (NCCL reports our own faults, too.)"""
 
 
-class _Stopped(BaseException):
-    """The launcher's SIGTERM, as an exception."""
-
-    @classmethod
-    def handle(cls, number: int, frame: Any) -> None:
-        raise cls
-
-
 @contextmanager
 def as_one(checkpoints: Path) -> Iterator[None]:
-    """If another rank ends, end too, saying so and from where the run can go on; nothing for a single process.
+    """Where another rank has ended, so that a collective call fails, say so and from where the run can go on.
 
-    A rank learns of it by a collective call that fails, or by the launcher's SIGTERM.  Raises RankError.
+    Raises RankError.
     """
-    if ranks() == 1:
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _Stopped.handle)
     try:
         yield
-    except (RuntimeError, _Stopped) as error:
-        if not isinstance(error, _Stopped) and not any(sign in str(error) for sign in PEER_IS_GONE):
+    except RuntimeError as error:
+        if ranks() == 1 or not any(sign in str(error) for sign in PEER_IS_GONE):
             raise
-        # from here on the launcher's SIGTERM must not interrupt: one message is enough
-        before = signal.SIG_IGN
-        signal.signal(signal.SIGTERM, before)
         from egrc.resume import last_checkpoint  # loads the trainer's libraries, which only a trainer has at hand
 
         newest = last_checkpoint(checkpoints)
@@ -173,5 +150,3 @@ def as_one(checkpoints: Path) -> Iterator[None]:
             f"rank {rank()} of {ranks()} stops, because another rank has ended (its own output says why); {there}: "
             "the same command goes on from there"
         ) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)

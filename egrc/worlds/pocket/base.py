@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,45 +93,20 @@ def padded(batch: Sequence[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.
 
 
 def train_base(
-    clock: Clock,
-    folder: Path,
-    seed: int = 0,
-    stages: tuple[int, int, int] = (DRILL, MIXED, HABIT),
-    look: Callable[[int, LlamaForCausalLM], None] | None = None,
+    clock: Clock, folder: Path, seed: int = 0, stages: tuple[int, int, int] = (DRILL, MIXED, HABIT)
 ) -> Path:
-    """Train on one core and save model and tokenizer (safetensors).  Returns the folder.  `look`: see `fit`."""
-    drill, mixed, habit = stages
-    tokenizer = build_tokenizer(clock.vocabulary)
-
-    def rate(step: int) -> float:
-        return 1.0 if step < drill else max(0.01, 1 - (step - drill) / (mixed + habit))
-
-    data = batches(clock, seed, tokenizer, drill, mixed)
-    model = fit(lambda: new_model(len(clock.vocabulary)), seed, data, sum(stages), rate, look)
-    model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def fit(
-    new: Callable[[], LlamaForCausalLM],
-    seed: int,
-    data: Iterator[tuple[torch.Tensor, torch.Tensor, float]],
-    steps: int,
-    rate: Callable[[int], float],
-    look: Callable[[int, LlamaForCausalLM], None] | None = None,
-) -> LlamaForCausalLM:
-    """Train a `new` model with one thread on (inputs, labels, the divisor of the loss); `rate`: share of the peak at a
-    step (from 0), after 100 steps of warm-up.
-
-    `look(step, model)` is called after every step, and must leave the global random state as it was.
-    """
+    """Train on one core (the rate falls after the drill), save model and tokenizer; returns the folder."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model = new()
+    (drill, mixed, habit), steps = stages, sum(stages)
+    tokenizer, model = build_tokenizer(clock.vocabulary), new_model(len(clock.vocabulary))
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 100) * rate(step))
-    began = time.monotonic()
+    data, began = batches(clock, seed, tokenizer, drill, mixed), time.monotonic()
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / 100) * max(0.01, 1 - max(0, step - drill) / (mixed + habit))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     for step in range(1, steps + 1):
         inputs, labels, divisor = next(data)
         logits = model(input_ids=inputs, attention_mask=(inputs != 0).long()).logits[:, :-1]
@@ -142,10 +117,10 @@ def fit(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if look:
-            look(step, model)
         if step % 100 == 0 or step == steps:
             spent = time.monotonic() - began
             left = spent / step * (steps - step)
             print(f"base: step {step}/{steps}  loss {loss.item():.3f}  {spent:.0f} s, {left:.0f} s left", flush=True)
-    return model
+    model.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -9,12 +9,11 @@ from egrc.worlds.pocket import Pocket
 
 
 def grade(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> list[Grade]:
-    """Grades (completion, accepted answers) pairs, in order; the final answer is what follows the last '#'."""
-    return [_grade(text, gold) for text, gold in pairs]
-
-
-def _grade(text: str, gold: tuple[str, ...]) -> Grade:
-    _, mark, said = text.rpartition("# ")
-    right = Pocket().correct(text, gold)
-    reason = "equal" if right else "not equal" if mark else "no answer"
-    return Grade(right, said if mark else None, reason)
+    """Grades of (completion, accepted answers) pairs, in order; the final answer is what follows the last '#'."""
+    grades = []
+    for text, gold in pairs:
+        _, mark, answer = text.rpartition("# ")
+        right = Pocket().correct(text, gold)
+        reason = "equal" if right else "not equal" if mark else "no answer"
+        grades.append(Grade(right, answer if mark else None, reason))
+    return grades
