@@ -18,10 +18,7 @@ class WriteError(OSError):
 
 
 def _replace(path: Path, fill: Callable[[Path], Any]) -> None:
-    """Let `fill` write a temporary file in the same folder, then put it in the place of `path`.
-
-    Raises WriteError where the disk is full or the folder cannot be written; the old file is untouched.
-    """
+    """Let `fill` write a temporary file in the same folder, then put it in the place of `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,17 +27,15 @@ def _replace(path: Path, fill: Callable[[Path], Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise WriteError(
-            f"cannot write {path}: {error.strerror or error}. "
-            "Free some space (or make the folder writable) and run the command again; nothing was lost."
-        ) from error
+        remedy = "Free some space (or make the folder writable) and run the command again; nothing was lost."
+        raise WriteError(f"cannot write {path}: {error.strerror or error}. {remedy}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a binary file, whole or not at all.  Raises WriteError, as all of these."""
+    """Write a binary file.  Here and below: whole or not at all; raises WriteError if it cannot be written."""
     _replace(path, lambda file: file.write_bytes(content))
 
 
@@ -67,10 +62,7 @@ def write_parquet(path: Path, table: pd.DataFrame, **schema: Any) -> None:
 
 
 def publish_folder(source: Path, target: Path) -> None:
-    """Copy a folder to `target`, beside it first, so that no half-copied one ever stands there.
-
-    Raises WriteError where the disk is full; then the old folder is untouched.
-    """
+    """Copy a folder to `target`, beside it first, so that no half-copied one ever stands there."""
     incoming = target.with_name(f".{target.name}.new.tmp")
     try:
         shutil.rmtree(incoming, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import fields
@@ -9,7 +10,7 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A setting is out of range; the message names the field, the value and what is allowed."""
+    """What a user gave cannot be used; the message names it, and what is allowed."""
 
 
 def require(ok: bool, message: str) -> None:
@@ -18,15 +19,20 @@ def require(ok: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def require_finite(step: int, what: str, value: float) -> None:
+    """Stop before a number that is none reaches weights or records.  Raises FloatingPointError."""
+    if not math.isfinite(value):
+        remedy = "lower learning_rate or max_grad_norm, check the extra reward functions, resume from a checkpoint"
+        raise FloatingPointError(f"step {step}: {what} is {value}: the policy has diverged: {remedy}")
+
+
 class Stateful:
     """For a dataclass whose `init` fields are settings and whose other fields are state; both are plain JSON values."""
 
     def settings(self) -> dict[str, Any]:
-        """Its class and its settings by name."""
         return {"kind": type(self).__name__, **{f.name: getattr(self, f.name) for f in fields(self) if f.init}}
 
     def state_dict(self) -> dict[str, Any]:
-        """Its state; floats survive JSON to the bit."""
         return {f.name: deepcopy(getattr(self, f.name)) for f in fields(self) if not f.init}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,11 +1,8 @@
-"""The settings of one run, frozen: a scale's, an arm's recipe and a seed; and what an arm must know of a scale.
-
-Not here: what a recipe consists of (`objective`, `controller`), nor the scales themselves (`experiments.scales`).
-"""
+"""The settings of one run, frozen: a scale's, an arm's recipe and a seed; and what an arm must know of a scale."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from egrc.checks import require
@@ -30,8 +27,8 @@ class Lengths:
 class Config:
     """One run.  A scale is a set of overrides of these defaults."""
 
-    scale: str  # 'pocket', 'smol' or 'gpu'; see `egrc.experiments.scales`
-    arm: str  # name of the arm; see `egrc.methods`
+    scale: str  # see `egrc.experiments.scales`
+    arm: str  # see `egrc.methods`
     recipe: Recipe  # what the arm does: its phases and the gate between them
     seed: int = 0  # seeds everything: adapter, order of problems, rollouts, evaluation
     steps: int = 100  # optimiser steps; each is one batch of fresh rollouts and one update (on-policy)
@@ -54,11 +51,8 @@ class Config:
         require(self.group_size >= 2, f"group_size={self.group_size}: a group needs 2 rollouts or more")
         require(self.prompts_per_step >= 1, f"prompts_per_step={self.prompts_per_step}: at least 1")
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be positive")
-        require(self.cap >= 1, f"cap={self.cap}: at least 1 token")
         for p in self.recipe.phases:
             require(p.budget <= self.cap, f"phase {p.name!r}: budget {p.budget} above the cap {self.cap}")
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**plain, "recipe": self.recipe.to_dict(), "eval_temperatures": list(self.eval_temperatures)}
+        return {**vars(self), "recipe": self.recipe.to_dict(), "eval_temperatures": list(self.eval_temperatures)}

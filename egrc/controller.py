@@ -1,8 +1,7 @@
 """The entropy gate: policy entropy in, phase out.  A pure state machine; it sees no reward and no accuracy.
 
 Paper: while entropy descends, compress; while it rises, explore.  The gate itself is [ours]; the paper's two-stage
-schedule is `max_switches=1`.  The signal is the rollouts' mean entropy per token at temperature 1, in nats:
-
+schedule is `max_switches=1`.  Its signal is the rollouts' mean entropy per token at temperature 1, in nats:
 * smoothed = mean of the last `window` readings; start = its value at the first full window;
 * a phase named 'compress' is left when smoothed < low * start or, with flat > 0, its slope > -flat ('stopped falling');
 * any other phase when smoothed > high * start or slope < flat ('stopped rising');
@@ -17,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from egrc.checks import Stateful, require
+from egrc.checks import Stateful, require, require_finite
 from egrc.objective import Objective
 
 AT_DWELL_LIMIT = "dwell limit"
@@ -25,7 +24,7 @@ AT_DWELL_LIMIT = "dwell limit"
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate made of one reading; its numbers are None after a step without one."""
+    """What the gate made of a step; its numbers are None where no token counted."""
 
     step: int
     entropy: float | None  # the gate's signal: the entropy, unless it is a control that reads something else
@@ -67,7 +66,6 @@ class EntropyGate(Stateful):
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Each phase's share in the next step's advantages."""
         return tuple(float(i == self.index) for i in range(len(self.phases)))
 
     def objective(self, phases: Sequence[Objective]) -> Objective:
@@ -80,26 +78,22 @@ class EntropyGate(Stateful):
 
     def update(self, step: int, entropy: float | None, length: float = math.nan) -> Decision:
         """Take a finished step's entropy (nats per token; None where no token counted) and mean length (tokens) over
-        all ranks, and decide about the next step.  Raises ValueError unless what the gate reads is finite."""
+        all ranks, and decide about the next step.  Raises FloatingPointError unless what the gate reads is finite."""
         before = self.phases[self.index]
         if entropy is None:
             return Decision(step, None, None, None, before, before, self.weights, "")
         value, signal = self.read(step, entropy, length)
-        if not math.isfinite(value):
-            raise ValueError(
-                f"step {step}: policy {self.signal_name} is {value}; the policy has diverged: "
-                "lower the learning rate, or resume from an earlier checkpoint"
-            )
+        require_finite(step, f"the {self.signal_name}", value)
         self.readings = [*self.readings, signal][-self.window :]
-        smoothed, full = math.fsum(self.readings) / len(self.readings), len(self.readings) == self.window
-        if full and self.start is None:
-            self.start = smoothed
+        smoothed, slope, cause = math.fsum(self.readings) / len(self.readings), None, ""
         self.steps_in_phase += 1
-        slope = _slope(self.readings) if full else None
-        cause = self.decide(smoothed, slope) if len(self.phases) > 1 and self.start is not None else ""
+        if len(self.readings) == self.window:
+            self.start = smoothed if self.start is None else self.start
+            slope = _slope(self.readings)
+            cause = self.decide(smoothed, slope) if len(self.phases) > 1 else ""
         return Decision(step, value, smoothed, slope, before, self.phases[self.index], self.weights, cause)
 
-    def decide(self, smoothed: float, slope: float | None) -> str:
+    def decide(self, smoothed: float, slope: float) -> str:
         """Leave the phase or stay; returns the cause, '' for staying."""
         cause = self.reason_to_leave(smoothed, slope) if self.switches < self.max_switches else ""
         if not cause or self.steps_in_phase < self.dwell:
@@ -108,18 +102,17 @@ class EntropyGate(Stateful):
         # waiting can only be true when the dwell ends with this very step
         return self.leave(f"{AT_DWELL_LIMIT}: {cause}" if self.waiting else cause)
 
-    def reason_to_leave(self, smoothed: float, slope: float | None) -> str:
-        name, is_flat = self.signal_name, self.flat > 0 and slope is not None
+    def reason_to_leave(self, smoothed: float, slope: float) -> str:
+        name, flat = self.signal_name, self.flat or -math.inf
         if self.phases[self.index] == "compress":
             if smoothed < self.low * self.start:
                 return f"{name} fell below {self.low:g} of its start"
-            return f"{name} stopped falling" if is_flat and slope > -self.flat else ""
+            return f"{name} stopped falling" if slope > -flat else ""
         if smoothed > self.high * self.start:
             return f"{name} rose above {self.high:g} of its start"
-        return f"{name} stopped rising" if is_flat and slope < self.flat else ""
+        return f"{name} stopped rising" if slope < flat else ""
 
     def leave(self, cause: str) -> str:
-        """Go over to the other phase."""
         self.index, self.steps_in_phase, self.waiting = 1 - self.index, 0, False
         self.switches += 1
         return cause
@@ -144,7 +137,7 @@ class Recipe:
         require(len(self.phases) in (1, 2), f"{len(self.phases)} phases: a recipe has one or two")
 
     def new_gate(self) -> EntropyGate:
-        """The gate before the first step."""
+        """A gate before its first step."""
         gate = deepcopy(self.gate)
         gate.phases = [phase.name for phase in self.phases]
         return gate
@@ -154,7 +147,6 @@ class Recipe:
         return {name: value for phase in self.phases for name, value in phase.trl.items()} | self.trl
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
         phases = [phase.settings() for phase in self.phases]
         return {"phases": phases, "gate": self.gate.settings(), "trl": self.trl_settings()}
 
@@ -169,9 +161,7 @@ def report(decisions: Sequence[Decision]) -> str:
     """The run's switches in words, and a plain warning where the entropy did not set the schedule."""
     switches = [d for d in decisions if d.phase != d.next_phase]
     if not switches:
-        shares = sorted(d.weights[0] for d in decisions)
-        blended = f", its weight from {shares[0]:.2f} to {shares[-1]:.2f}" if any(0 < s < 1 for s in shares) else ""
-        return f"the gate never switched: all {len(decisions)} steps in phase '{decisions[0].phase}'{blended}"
+        return f"the gate never switched: all {len(decisions)} steps in phase '{decisions[0].phase}'"
     lines = [f"step {d.step}: '{d.phase}' -> '{d.next_phase}' ({d.cause})" for d in switches]
     if all(d.cause.startswith(AT_DWELL_LIMIT) for d in switches):
         lines.append("every switch came at the dwell limit: the dwell, not the entropy, set the schedule")

@@ -1,7 +1,6 @@
 """What the policy is unsure of: entropy per token in nats, by class of token, and how hard each token pulls.
 
-Every entropy that is compared over time or steers the gate is taken at temperature 1, whatever the rollouts were
-sampled at.
+Whatever is compared over time or steers the gate is taken at temperature 1, whatever the rollouts were sampled at.
 """
 
 from __future__ import annotations
@@ -48,10 +47,8 @@ class TokenClasses:
 
 
 def lexical_classes(tokenizer: Any, connectors: Iterable[str] = CONNECTORS, size: int = 0) -> TokenClasses:
-    """Classes by the token's own spelling: a connector word, digits, an operator, or other.  [ours]
-
-    `size`: rows of the model's head, where it has more than the tokenizer has tokens (the rest is 'other').
-    """
+    """Classes by the token's own spelling: a connector word, digits, an operator, or other.  [ours]  `size`: rows of
+    the model's head, where it has more than the tokenizer has tokens (the rest is 'other')."""
     words, vocabulary = frozenset(connectors), tokenizer.get_vocab()
     ids = torch.full((max(size, len(tokenizer), 1 + max(vocabulary.values())),), CLASSES.index("other"))
     for token, i in vocabulary.items():
@@ -77,11 +74,8 @@ def class_means(values: Tensor, tokens: Tensor, mask: Tensor, classes: TokenClas
 def probe_entropy(
     model: Any, tokenizer: Any, prefixes: Sequence[str], classes: TokenClasses, batch_size: int = 64
 ) -> dict[str, float]:
-    """Entropy (nats, T=1) of the next token after fixed prefixes: {'mean': ..., 'connector': ..., ...}.
-
-    A class's value is the entropy expected where the policy says a token of that class: the prefixes' mean weighted by
-    the probability it gives the class.  Unlike the rollouts' entropy it cannot move because the contexts moved.
-    """
+    """Entropy (nats, T=1) of the next token after fixed prefixes, which cannot move as rollouts do: its mean, and by
+    class the mean weighted by the probability that the policy gives the class: {'mean': ..., 'connector': ..., ...}."""
     was_training, entropies, mass = model.training, [], []
     model.eval()
     for start in range(0, len(prefixes), batch_size):

@@ -20,7 +20,7 @@ def figures(scale: str) -> Path:
 
 
 def run_folder(data: Path, scale: str, arm: str, seed: int) -> Path:
-    """The folder of one finished run under a data folder."""
+    """Of one finished run."""
     return data / "runs" / scale / arm / f"seed-{seed}"
 
 

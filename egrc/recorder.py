@@ -1,7 +1,4 @@
-"""What a run writes while it trains: steps.csv, decisions.jsonl and rollouts.parquet; and the numbers of a step.
-
-Rows gather in memory and reach the disk at checkpoints and at the end, each file whole or not at all.
-"""
+"""What a run writes while it trains (steps.csv, decisions.jsonl, rollouts.parquet), and the numbers of a step."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ FIRST_STEPS = 3
 
 
 class Recorder:
-    """The rows of one run.  `folder=None` writes nothing."""
+    """The rows of one run, in memory until they are flushed.  `folder=None` writes nothing."""
 
     def __init__(self, folder: str | Path | None) -> None:
         self.folder = None if folder is None else Path(folder)
@@ -44,7 +41,7 @@ class Recorder:
         self.rollouts: list[dict[str, Any]] = []
 
     def flush(self) -> None:
-        """Write all three files, each atomically.  Raises WriteError; what was there before then stays."""
+        """Write all three files.  Raises WriteError."""
         if self.folder and self.steps:
             rollouts = pd.DataFrame(self.rollouts, columns=ROLLOUT_SCHEMA.names)
             write_parquet(self.folder / "rollouts.parquet", rollouts, schema=ROLLOUT_SCHEMA)
@@ -60,7 +57,7 @@ class Recorder:
 
 
 class StepSums:
-    """Tokens and entropies of a step's micro-batches, class by class, its loss, and each rollout's entropies."""
+    """Of a step: tokens and entropies class by class, the loss, and each rollout's entropies."""
 
     def __init__(self, classes: TokenClasses, device: torch.device) -> None:
         self.classes, self.loss, self.entropies = classes, 0.0, dict[int, Tensor]()
@@ -68,7 +65,6 @@ class StepSums:
 
     @torch.no_grad()
     def add(self, scores: TokenScores, inputs: dict[str, Tensor], loss: float) -> None:
-        """Add one micro-batch."""
         mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
         values = torch.stack([torch.ones_like(scores.entropy), scores.entropy, scores.entropy_sampling])
         self.sums += class_sums(values, inputs["completion_ids"], mask, self.classes)
@@ -77,12 +73,11 @@ class StepSums:
 
     def numbers(self, r: Rollouts, rewards: Tensor, ended: Tensor) -> dict[str, float]:
         """The step's numbers over all ranks; NaN where no token counts."""
-        local = torch.cat([self.sums.flatten(), self.sums.new_tensor([self.loss])])
-        ranks = r.gather(local).view(-1, len(local))
-        sums = ranks[:, :-1].sum(0).view_as(self.sums)
-        (count, *totals), n, names = sums.sum(1).tolist(), len(r.length), self.classes.names
-        entropy, entropy_sampling = (total / count if count else math.nan for total in totals)
-        per_rollout = dict(zip(names, (sums[0] / n).tolist(), strict=True))
+        sums, n = r.gather(self.sums.unsqueeze(0)).sum(0), len(r.length)
+        count, *totals = sums.sum(1)
+        entropy, entropy_sampling = ((total / count).item() for total in totals)
+        per_rollout, means = (dict(zip(self.classes.names, x.tolist(), strict=True))
+                              for x in (sums[0] / n, sums[1] / sums[0]))  # fmt: skip
         return {
             "accuracy": mean(r.correct),
             "reward": mean(rewards),
@@ -90,10 +85,10 @@ class StepSums:
             "truncated": mean(~ended),
             "entropy": entropy,
             "entropy_sampling": entropy_sampling,
-            "entropy_total": entropy * count / n,
+            "entropy_total": entropy * count.item() / n,
             "connectors_mean": per_rollout.get("connector", math.nan),
-            **{f"entropy_{name}": x for name, x in zip(names, (sums[1] / sums[0]).tolist(), strict=True)},
-            "loss": ranks[:, -1].mean().item(),
+            **{f"entropy_{name}": mean for name, mean in means.items()},
+            "loss": r.gather(self.sums.new_tensor([self.loss])).mean().item(),
         }
 
 

@@ -16,7 +16,7 @@ STATE_FILE = "egrc_state.json"
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
-    """The newest complete checkpoint in a trainer's output folder; None without one."""
+    """The newest complete checkpoint in a trainer's output folder."""
     folders = [file.parent for file in Path(output_dir).glob(f"checkpoint-*/{STATE_FILE}")]
     steps = {int(number): folder for folder in folders if (number := folder.name[11:]).isdecimal()}  # not '-best'
     return str(steps[max(steps)]) if steps else None

@@ -1,11 +1,9 @@
 """Scores of completion tokens from the logits of the loss; and no work for rows that have ended.  [ours]
 
 Logits are made from hidden states in chunks of tokens and made again in the backward pass, so that all of them never
-exist at once: 16,000 tokens on a vocabulary of 150,000 would take 10 GB a copy.
-
-transformers and TRL run every row of a batch as far as the longest, so most of the work is on padding.  `generating`:
-the model sees only the rows that go on; sampling sees all, so each row draws the random numbers that it
-would draw without this.  Rows of similar length are scored together.  Both change the last bits of sums.
+exist at once: 16,000 tokens on a vocabulary of 150,000 would take 10 GB a copy.  In generation the model sees only the
+rows that go on, and rows of similar length are scored together, where transformers and TRL run every row as far as the
+longest.  Sampling sees all rows, so each draws the random numbers that it would draw without this.
 """
 
 from __future__ import annotations
@@ -99,10 +97,8 @@ def score_completions(
     most: int | None = None,
     entropy_grad: bool = False,
 ) -> TokenScores:
-    """Scores of the last `keep` tokens; `base` is the language model in `model`.
-
-    Rows of similar length are scored together (`most` at once), each piece as far as its longest, 0 beyond.
-    """
+    """Scores of the last `keep` tokens; `base` is the language model in `model`.  Rows of similar length are scored
+    together (`most` at once), each piece as far as its longest, 0 beyond."""
     start, lengths = input_ids.shape[1] - keep, attention_mask[:, -keep:].sum(1)
     pieces = lengths.argsort(stable=True).split(min(PIECE, most or PIECE))
     head, scored, hidden = Head(base), [], []
@@ -122,16 +118,11 @@ def score_completions(
     return TokenScores(*(torch.cat(column)[back] for column in zip(*scored, strict=True)))
 
 
-# --- around `generate` --------------------------------------------------------------------------------------------
-
-
 class _Rows:
     """Which rows of the batch under way go on, and which are in the cache."""
 
     def __init__(self, ends: Collection[int]) -> None:
-        self.ends = ends
-        self.within: Tensor | None = None
-        self.ended: Tensor
+        self.ends, self.within = ends, None
 
     def before(self, model: nn.Module, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
         """Leave the rows that have ended out of a decoding step's inputs and of its cache."""
@@ -163,7 +154,7 @@ class _Rows:
 @contextmanager
 def generating(model: nn.Module, ends: Collection[int]) -> Iterator[None]:
     """Within it, `generate` of this model (with an adapter, or without) leaves out rows after a token of `ends`, and
-    samples from what is scored: TRL replaces some of a model's own generation settings, transformers adds the rest."""
+    samples from what is scored: of the model's own generation settings only the special tokens count."""
     rows, base = _Rows(ends), model.get_base_model() if is_peft_model(model) else model
     own = base.generation_config
     ids = {name: getattr(own, name, None) for name in ("bos_token_id", "pad_token_id", "eos_token_id")}

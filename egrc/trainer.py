@@ -27,7 +27,7 @@ from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
 from egrc.atomic import write_text
-from egrc.checks import grade
+from egrc.checks import grade, require, require_finite
 from egrc.controller import Decision, EntropyGate
 from egrc.entropy import TokenClasses, lexical_classes, probe_entropy
 from egrc.objective import Objective, Rollouts, Tokens
@@ -47,9 +47,8 @@ class EGRCTrainer(GRPOTrainer):
     `train_dataset` needs the columns `prompt` (text or messages) and `answer`.  `correct(completion, answer)` grades a
     decoded completion (default: math-verify).  `reward_funcs` and `args.reward_weights` are TRL's; their sum is added
     to the phase's reward.  `token_classes` default to the tokens' spelling, `peft_config` to LoRA of rank 16 on
-    every linear layer but the head.  Other arguments go to `GRPOTrainer`; a router's auxiliary loss (mixtures of
-    experts) is left out.  Raises ConfigError for data that nobody can train on, FloatingPointError when the loss is
-    not a number, OSError when a record cannot be written.
+    every linear layer but the head.  Other arguments go to `GRPOTrainer`; a router's auxiliary loss is left out.
+    Raises ConfigError for what nobody can train on, FloatingPointError when the loss is not a number, WriteError.
     """
 
     _tag_names = ["trl", "grpo", "egrc"]
@@ -67,9 +66,9 @@ class EGRCTrainer(GRPOTrainer):
         peft_config: PeftConfig | None = None,
         **kwargs: Any,
     ) -> None:
-        if args is not None and not isinstance(args, EGRCConfig):
-            raise TypeError(f"args is a {type(args).__name__}: use EGRCConfig, which takes the same settings")
         args = EGRCConfig("egrc-output") if args is None else copy.copy(args)
+        known = isinstance(args, EGRCConfig)
+        require(known, f"args is a {type(args).__name__}: use EGRCConfig, which takes the same settings")
         extra = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         if args.reward_weights is not None:
             args.reward_weights = [1.0, *args.reward_weights]
@@ -82,8 +81,7 @@ class EGRCTrainer(GRPOTrainer):
             correct = Pool()
         self.correct, self.probe_prefixes = correct, probe_prefixes
         super().__init__(model, [self.phase_reward, *extra], **given, **kwargs)
-        if self._is_vlm:
-            raise NotImplementedError("EGRCTrainer scores text only: give a language model and its tokenizer")
+        require(not self._is_vlm, "EGRCTrainer scores text only: give a language model and its tokenizer")
         self.aux_loss_enabled = False
         self._base = self.model.get_base_model()
         rows = self.model.get_output_embeddings().weight.shape[0]
@@ -190,7 +188,7 @@ class EGRCTrainer(GRPOTrainer):
         self._micro_batch = inputs
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
-            self._require_finite("the loss", loss.item())
+            require_finite(self.state.global_step + 1, "the loss", loss.item())
             self._sums.add(self._scores, inputs, loss.item())
         return loss
 
@@ -200,17 +198,8 @@ class EGRCTrainer(GRPOTrainer):
         norm = super()._get_grad_norm(model, grad_norm)
         self._update = {"grad_norm": float(norm), "learning_rate": self._get_learning_rate()}
         if self.accelerator.scaler is None:  # in float16 the scaler skips a step that overflows
-            self._require_finite("the gradient's norm", float(norm))
+            require_finite(self.state.global_step + 1, "the gradient's norm", float(norm))
         return norm
-
-    def _require_finite(self, what: str, value: float) -> None:
-        """Stop before a number that is none reaches the weights or a checkpoint."""
-        if not math.isfinite(value):
-            step, rate = self.state.global_step + 1, self.args.learning_rate
-            raise FloatingPointError(
-                f"step {step}: {what} is {value}. Lower learning_rate (now {rate:g}) or max_grad_norm, check the extra "
-                "reward functions, and resume from the last checkpoint"
-            )
 
     def _finish_step(self) -> None:
         """Read the entropy over all ranks, let the gate decide, record."""
@@ -253,10 +242,11 @@ class EGRCTrainer(GRPOTrainer):
         return EpochSampler(*given, epoch=lambda: self.state.global_step // (s.num_samples // s.batch_size))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
-        """As TRL's; True takes the newest COMPLETE checkpoint.  Raises ValueError for one of another recipe."""
-        checkpoint = resume_from_checkpoint or None
-        if checkpoint is True and (checkpoint := last_checkpoint(self.args.output_dir)) is None:
-            raise ValueError(f"no complete checkpoint in {self.args.output_dir}: train without resuming")
+        """As TRL's; True takes the newest COMPLETE checkpoint.  Raises ConfigError for one of another recipe."""
+        checkpoint, folder = resume_from_checkpoint or None, self.args.output_dir
+        if checkpoint is True:
+            checkpoint = last_checkpoint(folder)
+            require(checkpoint is not None, f"no complete checkpoint in {folder}: train without resuming")
         self._begin(checkpoint)
         if finished(self, checkpoint):
             result = TrainOutput(self.state.global_step, math.nan, {})
@@ -272,11 +262,9 @@ class EGRCTrainer(GRPOTrainer):
         self._sums = StepSums(self.token_classes, self.accelerator.device)
         if checkpoint:
             file = Path(checkpoint) / STATE_FILE
-            if not file.exists():
-                raise ValueError(f"{checkpoint} is incomplete or not one of this trainer: it has no {STATE_FILE}")
-            kept = json.loads(file.read_text())
-            if kept["recipe"] != json.loads(json.dumps(self.args.recipe.to_dict())):
-                raise ValueError(f"{checkpoint} was trained with another recipe: use that one, or start afresh")
+            require(file.exists(), f"{checkpoint} is incomplete or not one of this trainer: it has no {STATE_FILE}")
+            kept, recipe = json.loads(file.read_text()), json.loads(json.dumps(self.args.recipe.to_dict()))
+            require(kept["recipe"] == recipe, f"{checkpoint} is of another recipe: use that one, or start afresh")
             for phase, state in zip(self.recipe.phases, kept["phases"], strict=True):
                 phase.load_state_dict(state)
             self.recorder.steps = kept["steps"]

@@ -42,7 +42,7 @@ class Fixed(EntropyGate):
 
     every: int = 50
 
-    def reason_to_leave(self, smoothed: float, slope: float | None) -> str:
+    def reason_to_leave(self, smoothed: float, slope: float) -> str:
         return f"{self.every} steps have passed" if self.steps_in_phase >= self.every else ""
 
 
@@ -62,8 +62,7 @@ class Soft(EntropyGate):
         parts = [(w, p) for w, p in zip(self.weights, phases, strict=True) if w]
         return Blend(heavier.name, heavier.budget, heavier.temperature, parts)
 
-    def decide(self, smoothed: float, slope: float | None) -> str:
-        assert self.start is not None
+    def decide(self, smoothed: float, slope: float) -> str:
         low, high = self.low * self.start, self.high * self.start
         share = min(max((smoothed - low) / (high - low), 0.0), 1.0) if high > low else 0.0
         self.shares = [1 - share, share] if self.phases[1] == "compress" else [share, 1 - share]

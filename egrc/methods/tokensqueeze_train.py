@@ -28,7 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from egrc.atomic import write_json, write_parquet
-from egrc.checks import grade, require
+from egrc.checks import grade, require, require_finite
 from egrc.config import Config
 from egrc.evaluation import sampling
 from egrc.methods.tokensqueeze import Grammar, Trace, pairs, rewrite, split
@@ -61,8 +61,7 @@ class SqueezeTrainer(DPOTrainer):
 
     def log(self, logs, *args, **kwargs):
         """A step's numbers and the seconds until then; transformers keeps them in its checkpoints."""
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise FloatingPointError(f"step {self.state.global_step}: the loss is {logs['loss']}. Lower learning_rate")
+        require_finite(self.state.global_step, "the loss", logs.get("loss", 0.0))
         history, now = self.state.log_history, time.perf_counter()
         seconds, self._clock = (history[-1]["seconds"] if history else self._seconds) + now - self._clock, now
         super().log({**logs, "seconds": seconds}, *args, **kwargs)
