@@ -50,7 +50,6 @@ def write(data: Path, arm: str = "egrc", seed: int = 0, stale: bool = False, **m
             "versions": {},
             "seconds": 1.0,
             "generated_tokens": 5,
-            "status": "complete",
             **meta,
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -56,10 +57,12 @@ def test_every_kind_of_arm_takes_two_steps(name: str, tmp_path: Path) -> None:
 
 def test_tokensqueeze_is_handed_to_its_own_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(tokensqueeze_train, "train", lambda *given, **named: seen.append((given[:3], named)))
+    monkeypatch.setattr(tokensqueeze_train, "train", lambda *given: seen.append(given[:3]))
     config = scales.config("pocket", "tokensqueeze")
-    run.train(config, "world", tmp_path, stop_after=2)
-    assert seen == [((config, "world", tmp_path), {"resume": False, "on_progress": None})]
+    world = SimpleNamespace(policy_path=lambda: "base")
+    monkeypatch.setattr(run, "save_adapter", lambda *given: seen.append(given[1:]))
+    run.train(config, world, tmp_path)
+    assert seen == [(config, world, tmp_path), ("base", tmp_path / "adapter")]
     assert config.recipe.phases == (tokensqueeze.Squeeze("squeeze", config.cap, epsilon=0.02),)
 
 

@@ -34,7 +34,7 @@ from egrc.config import Config
 from egrc.experiments.fingerprint import config_hash
 
 WHOLE = {
-    "run.json": ("config", "config_hash", "versions", "seconds", "generated_tokens", "status"),
+    "run.json": ("config", "config_hash", "versions", "seconds", "generated_tokens"),
     "evaluation.parquet": ("benchmark", "id", "temperature", "sample", "correct", "tokens", "truncated"),
     "steps.csv": ("step", "phase", "entropy", "tokens_mean", "generated_tokens", "seconds"),
     "decisions.jsonl": ("step", "entropy", "smoothed", "phase", "next_phase", "cause"),
@@ -45,8 +45,6 @@ BASE_SETTINGS = ("scale", "arm", "seed", "cap", "eval_problems", "eval_samples",
 """An arm that is not trained does not depend on how the others train."""
 SLIM = ("run.json", "evaluation.parquet", "steps.csv")
 WEIGHTS = "adapter"
-VERIFIED = 3
-"""Steps that are kept to the last digit: enough for a replay to show whether rewards, advantages and updates agree."""
 RESTORE = "restore it or train the run again"
 
 
@@ -55,10 +53,8 @@ class RecordError(RuntimeError):
 
 
 def read(file: Path, needed: Iterable[str] = (), remedy: str = RESTORE) -> Any:
-    """The content of a JSON, JSON lines (a list), csv or parquet file that has the keys or columns `needed`.
-
-    Raises RecordError: it is missing, damaged, or lacks some.
-    """
+    """The content of a JSON, JSON lines (a list), csv or parquet file.  Raises RecordError: it is missing, damaged, or
+    lacks some of the keys or columns `needed`."""
     where = paths.shown(file)
     try:
         if file.suffix == ".jsonl":
@@ -86,11 +82,9 @@ class Record:
 
     @classmethod
     def load(cls, path: Path) -> Record:
-        """Read a record's run.json.  Raises RecordError if it is missing, damaged or of an unfinished run."""
-        meta = read(path / "run.json", WHOLE["run.json"], "train it with `python -m egrc train`, or restore it")
-        if meta["status"] != "complete":
-            raise RecordError(f"{paths.shown(path / 'run.json')}: status {meta['status']!r}; train the run again")
-        return cls(path, meta)
+        """Read a record's run.json.  Raises RecordError if it is missing or damaged."""
+        remedy = "train it with `python -m egrc train`, or restore it"
+        return cls(path, read(path / "run.json", WHOLE["run.json"], remedy))
 
     scale = property(lambda self: self.meta["config"]["scale"])
     arm = property(lambda self: self.meta["config"]["arm"])
@@ -107,22 +101,18 @@ class Record:
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
-        """One row per sampled answer; see `egrc.evaluation.evaluate`."""
         return self._read("evaluation.parquet")
 
     @cached_property
     def steps(self) -> pd.DataFrame:
-        """One row per optimiser step, counted from 1 without a gap; see `egrc.trainer`."""
         return self._read("steps.csv")
 
     @cached_property
     def decisions(self) -> list[dict[str, Any]]:
-        """The gate's decisions in order; see `egrc.controller.Decision`."""
         return self._read("decisions.jsonl")
 
     @cached_property
     def rollouts(self) -> pd.DataFrame:
-        """Some rollouts, with tokens and entropies in nats as lists; see `egrc.trainer`."""
         return self._read("rollouts.parquet")
 
     def _read(self, name: str) -> Any:
@@ -165,9 +155,6 @@ def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]
     return [load(scale, arm, seed, data) for arm, seed in scales.study_runs(scale, study)]
 
 
-# --- made with today's settings? ------------------------------------------------------------------
-
-
 def is_done(folder: Path, config: Config) -> bool:
     """Is there a complete record of this very config?"""
     return (folder / "run.json").is_file() and Record.load(folder).meta["config_hash"] == config_hash(config)
@@ -192,16 +179,12 @@ def require_fresh(runs: Iterable[Record]) -> None:
         raise RecordError("\n".join(["stale records:", *reasons, remedy]))
 
 
-# --- made slim, compared, made by one process -----------------------------------------------------
-
-
 def make_slim(folder: Path, weights: bool = False) -> None:
-    """Leave of a record what `SLIM` names, and its weights if they are to stay; steps after `VERIFIED` are rounded."""
+    """Leave of a record what `SLIM` names, in four digits, and its weights if they are to stay."""
     for item in [item for item in folder.iterdir() if item.name not in (*SLIM, *[WEIGHTS] * weights)]:
         shutil.rmtree(item) if item.is_dir() else item.unlink()
     steps = pd.read_csv(folder / "steps.csv")
-    short = steps.map(lambda value: float(f"{value:.4g}") if isinstance(value, float) else value)
-    write_csv(folder / "steps.csv", pd.concat([steps[:VERIFIED], short[VERIFIED:]]))
+    write_csv(folder / "steps.csv", steps.map(lambda x: float(f"{x:.4g}") if isinstance(x, float) else x))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """One run, from its config to its record: train, evaluate, publish.
 
-Work in progress (checkpoints, then the adapter, then the evaluation) stays in a work folder, so a killed run
-goes on where it was; the finished record appears in its place at once.
+Work in progress (checkpoints, then the adapter, then the evaluation) stays in a work folder, so a killed run goes on
+where it was; the finished record appears in its place at once.
 """
 
 from __future__ import annotations
@@ -46,11 +46,8 @@ def run(
     """Make one record, or find it already made; returns its folder.
 
     Resumes from the last checkpoint unless `fresh`, or unless config or base model have changed since.  On several
-    ranks all train, and the first one does the rest.  `hardware` is the scale's unless given.
-
-    Raises ConfigError, before anything is loaded, if the machine cannot make this run; RankError if another rank has
-    ended; RecordError if another process makes the same record; WriteError if the disk is full (what was reached is
-    kept); FileNotFoundError if the scale's base model or data are missing.
+    ranks all train, and the first one does the rest.  Raises ConfigError if the machine cannot make this run, RankError
+    if another rank has ended, RecordError if another process makes the same record, WriteError if the disk is full.
     """
     set_up()
     data_dir = data_dir or paths.DATA
@@ -90,21 +87,16 @@ def _prepare(work: Path, config: Config, world: scales.World, fresh: bool) -> No
         write_json(stamp, now)
 
 
-# --- training -------------------------------------------------------------------------------------
-
-
 def train(
     config: Config,
     world: scales.World,
     work: Path,
     on_progress: OnProgress | None = None,
-    stop_after: int | None = None,
     observe: Observe | None = None,
     hardware: Hardware | None = None,
 ) -> None:
     """Train to the end, resuming from the last whole checkpoint in `work`, and leave `work/adapter`.
 
-    With `stop_after`, take only that many steps and leave only the trainer's records (to replay a beginning).
     `observe` sees the policy where training begins and after each step; it may sample from it, since every step's
     rollouts have a seed of their own, but must leave weights, gradients and mode as they were.
     """
@@ -120,7 +112,6 @@ def train(
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": config.warmup_steps,
         "seed": config.seed,
-        "save_strategy": "no" if stop_after else "steps",
         "save_steps": config.checkpoint_every,
         "save_total_limit": 2,
         "logging_steps": 1,
@@ -130,18 +121,17 @@ def train(
         **launch.trainer_settings(config, hardware or scales.hardware(config.scale), launch.ranks()),
     }
 
-    def after_step(step: int, model: Any) -> bool:
+    def after_step(step: int, model: Any) -> None:
         if observe:
             observe(step, model)
         if on_progress and step and launch.is_main():
             on_progress("training", step, config.steps)
-        return bool(stop_after) and step >= stop_after
 
     callback, adapter = observer(after_step), lora(config, world)
     if special := config.recipe.phases[0].trainer:
         module, function = special.split(":")
-        given = (config, world, work, settings, adapter, [callback])
-        model = getattr(import_module(module), function)(*given, resume=not stop_after, on_progress=on_progress)
+        own = getattr(import_module(module), function)
+        model = own(config, world, work, settings, adapter, [callback], on_progress)
     else:
         base, tokenizer = world.policy()
         args = EGRCConfig(
@@ -167,9 +157,9 @@ def train(
         trainer.remove_callback(PrinterCallback)  # one progress line instead of a dictionary per step
         trainer.add_callback(callback)
         with launch.as_one(checkpoints):
-            trainer.train(resume_from_checkpoint=None if stop_after else last_checkpoint(checkpoints))
+            trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
         model = trainer.accelerator.unwrap_model(trainer.model)
-    if launch.is_main() and not stop_after:
+    if launch.is_main():
         save_adapter(model, world.policy_path(), work / "adapter")
 
 
@@ -181,17 +171,15 @@ def lora(config: Config, world: Any = None) -> Any:
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers, task_type="CAUSAL_LM")
 
 
-def observer(observe: Callable[[int, Any], bool | None]) -> Any:
-    """A callback that shows steps taken and policy where training begins and after each step; where `observe` is true
-    after one, training ends."""
+def observer(observe: Observe) -> Any:
+    """A callback that shows steps taken and policy where training begins and after each step."""
     from transformers import TrainerCallback
 
     class Observer(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             observe(state.global_step, model)
 
-        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            control.should_training_stop |= bool(observe(state.global_step, model))
+        on_train_begin = on_step_end
 
     return Observer()
 
@@ -208,9 +196,6 @@ def save_adapter(model: Any, base: str, folder: Path) -> None:
     for file in unfinished.iterdir():
         file.chmod(0o644)  # safetensors writes for the owner only
     unfinished.rename(folder)
-
-
-# --- evaluation and the record --------------------------------------------------------------------
 
 
 def policy(config: Config, world: scales.World, adapter: Path) -> tuple[Any, Any]:
@@ -270,9 +255,7 @@ def _assemble(config: Config, work: Path, hardware: Hardware) -> Path:
         "versions": versions(),
         "seconds": round(training + evaluating, 1),
         "training_seconds": round(training, 1),
-        "evaluation_seconds": round(evaluating, 1),
         "generated_tokens": tokens,
-        "status": "complete",
     }
     if hardware != Hardware() or launch.ranks() > 1:  # what a run was cut to fit
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"

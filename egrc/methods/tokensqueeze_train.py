@@ -135,9 +135,9 @@ def _kept(file: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
 
 def train(
     config: Config, world: Any, work: Path, arguments: dict[str, Any], peft_config: Any, callbacks: list[Any],
-    resume: bool = True, on_progress: Any = None,
+    on_progress: Any = None,
 ) -> Any:  # fmt: skip
-    """To the end, from the last whole checkpoint if `resume`; returns the model.  Samples and pairs are kept in `work`.
+    """To the end, from the last whole checkpoint; returns the model.  Samples and pairs are kept in `work`.
 
     `arguments`: transformers' and TRL's.  Raises ConfigError for several ranks, or where no pair can be made.
     """
@@ -170,7 +170,7 @@ def train(
         seconds=float(samples["seconds"].sum() + table["seconds"].sum()),
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = last_checkpoint(work / "checkpoints") if resume else None
+    checkpoint = last_checkpoint(work / "checkpoints")
     if not finished(trainer, checkpoint):
         trainer.train(resume_from_checkpoint=checkpoint)
     _record(config, classes, int(samples["ids"].map(len).sum()), table, trainer.state.log_history, work)
