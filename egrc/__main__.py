@@ -20,7 +20,6 @@ Arguments = argparse.Namespace
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and options."""
     top = argparse.ArgumentParser(prog="python -m egrc", description="Entropy-Guided Reasoning Compression")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
@@ -91,7 +90,7 @@ PROTOCOL = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code.  Errors that a user can mend show no traceback."""
+    """Run one command; returns its exit code.  Errors that a user can mend are one line."""
     arguments = parser().parse_args(argv)
     # so that whoever ends this process also ends what it started
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -117,9 +116,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)  # this process may not be ours: a test calls us, too
 
 
-# --- commands -------------------------------------------------------------------------------------
-
-
 def train(a: Arguments) -> None:
     from egrc.experiments import scales
     from egrc.worlds import launch
@@ -129,7 +125,14 @@ def train(a: Arguments) -> None:
 
         return print(report(a.scale))
     if a.base:
-        return _train_base(a.scale, a.seed, a.fresh)
+        from egrc.experiments import start
+
+        synthetic = scales.world(a.scale).synthetic
+        require(synthetic, f"scale {a.scale!r} starts from a pretrained model; only pocket trains its own")
+        for number in a.seed:
+            made = start.make(a.scale, number, a.fresh, Progress(f"{a.scale}/start-{number}"))
+            print(f"start policy in {paths.shown(made)}")
+        return None
     overrides = _overrides(a.set, "--set")
     if a.model:
         require(bool(a.data and a.out), "--model needs --data FILE with prompts and answers, and --out DIR")
@@ -153,17 +156,6 @@ def train(a: Arguments) -> None:
         if launch.is_main():
             state = "already there (--fresh makes it anew)" if there else "made"
             print(f"{name}: {state}: {paths.shown(folder)}", flush=True)
-
-
-def _train_base(scale: str, numbers: Sequence[int], fresh: bool) -> None:
-    from egrc.experiments import scales, start
-
-    require(
-        scales.world(scale).synthetic, f"scale {scale!r} starts from a pretrained model; only pocket trains its own"
-    )
-    for number in numbers:
-        made = start.make(scale, number, fresh, Progress(f"{scale}/start-{number}"))
-        print(f"start policy in {paths.shown(made)}")
 
 
 def _overrides(pairs: Sequence[str], option: str) -> dict[str, Any]:

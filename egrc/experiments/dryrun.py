@@ -1,4 +1,4 @@
-"""`make dry-run`: the settings of a scale and the commands that start a run; nothing is run.  Not yet run on a GPU."""
+"""`make dry-run`: the settings of a scale and the commands that start a run; nothing is run."""
 
 from __future__ import annotations
 

@@ -16,13 +16,11 @@ import pandas as pd
 from egrc import paths
 from egrc.evaluation import intervals
 from egrc.evaluation.evaluate import COLUMNS
-from egrc.experiments.records import RecordError, read
+from egrc.experiments.records import read
 
-PROTOCOL = ("model", "benchmark", "samples", "temperature", "top_p", "cap", "seed", "asked", "prompts")
-"""Of the settings: what two evaluations must share to be compared."""
 KEYS = (
-    *("scale", "who", "problems", "dtype", "backend", "batch", "weights", "adapter", "template", "versions"),
-    *("seconds", "status", *PROTOCOL),
+    *("scale", "who", "model", "weights", "adapter", "benchmark", "problems", "samples", "temperature", "top_p", "cap"),
+    *("seed", "asked", "prompts", "template", "dtype", "backend", "batch", "versions", "seconds"),
 )
 """All settings: `model` and its `weights` (a hub's commit, or a hash), the `adapter`'s hash, `template` of the prompt,
 `asked` (`egrc.evaluation.benchmarks.digest`), hash of the `prompts`."""
@@ -34,7 +32,7 @@ REMEDY = "restore it or evaluate again"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One benchmark asked of one model: the path of its rows, and its settings."""
+    """One benchmark asked of one model."""
 
     path: Path
     settings: dict[str, Any]
@@ -43,32 +41,22 @@ class Evaluation:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """See `egrc.evaluation.evaluate.COLUMNS`.  Raises RecordError where the file is damaged."""
-        table = read(self.path, COLUMNS, REMEDY)
-        if table.empty:
-            raise RecordError(f"{paths.shown(self.path)}: no rows; {REMEDY}")
-        return table
+        return read(self.path, COLUMNS, REMEDY)
 
 
 def file(scale: str, who: str, benchmark: str, data: Path | None = None) -> Path:
-    """Where an evaluation's rows are."""
     return (data or paths.DATA) / "evaluations" / scale / who / f"{benchmark}.parquet"
 
 
 def load(path: Path) -> Evaluation:
     """One evaluation by its rows' path.  Raises RecordError where settings or rows are missing or damaged."""
-    beside = path.with_suffix(".json")
-    if not (path.is_file() and beside.is_file()):
-        raise RecordError(f"no {paths.shown(path)} and .json beside it: make them with `python -m egrc evaluate`")
-    return Evaluation(path, read(beside, KEYS, REMEDY))
+    return Evaluation(path, read(path.with_suffix(".json"), KEYS, "make it with `python -m egrc evaluate`"))
 
 
 def load_all(scale: str | None = None, data: Path | None = None) -> list[Evaluation]:
     """All evaluations (of a scale), by scale, who and benchmark.  Raises RecordError."""
     folder = (data or paths.DATA) / "evaluations"
     return [load(path) for path in sorted(folder.glob(f"{scale or '*'}/*/*.parquet"))]
-
-
-# --- numbers ------------------------------------------------------------------------------------------------------
 
 
 def majority(rows: pd.DataFrame) -> pd.Series:
@@ -122,24 +110,3 @@ def table(evaluations: list[Evaluation]) -> pd.DataFrame:
         for name, values in estimates(evaluation.rows).items():
             line |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
     return pd.DataFrame(lines)
-
-
-Statistic = str | intervals.Statistic
-Pairs = list[tuple[Evaluation, Evaluation]]
-
-
-def compare(a: Evaluation, b: Evaluation, statistic: Statistic = "accuracy") -> tuple[float, float, float]:
-    """`compare_all` of one benchmark."""
-    return compare_all([(a, b)], statistic)
-
-
-def compare_all(pairs: Pairs, statistic: Statistic = "accuracy") -> tuple[float, float, float]:
-    """Estimate and 95% interval of a against b, of plain means over benchmarks: see `intervals.paired_bootstrap`.
-
-    Raises RecordError where two were not asked the same in the same way.
-    """
-    for a, b in pairs:
-        if other := [key for key in PROTOCOL if a.settings[key] != b.settings[key]]:
-            raise RecordError(f"{a.name} and {b.name} differ in {', '.join(other)}: evaluate both alike")
-    sides = (pd.concat([pair[side].rows for pair in pairs], ignore_index=True) for side in (0, 1))
-    return intervals.paired_bootstrap(*sides, statistic, n_boot=N_BOOT)

@@ -1,8 +1,5 @@
-"""A trained adapter for others: safetensors and a model card; and adapters from others, checked before use.
-
-The card says what was run, on which data, with which settings and results, and what does not follow from it.  All
-numbers come from the record.
-"""
+"""A trained adapter for others: safetensors and a model card, whose numbers come from the record; and adapters from
+others, checked before use."""
 
 from __future__ import annotations
 
@@ -54,19 +51,16 @@ def export(record: Record, out: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WriteError(f"{out} is there already, and nothing is overwritten: name another folder")
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "export"
-        made.mkdir()
         for name in ADAPTER:
-            shutil.copy(adapter / name, made)
-        write_text(made / "README.md", card(record))
-        for file in made.iterdir():
-            file.chmod(0o644)  # safetensors writes for the owner only
-        publish_folder(made, out)
+            shutil.copy(adapter / name, folder)
+        write_text(Path(folder) / "README.md", card(record))
+        publish_folder(Path(folder), out)
+    out.chmod(0o755)  # a temporary folder is the owner's only
     return out
 
 
 def card(record: Record) -> str:
-    """The model card: what, data, settings, results, limits.  Raises RecordError for a damaged record."""
+    """The model card: what was run, on which data, settings, results, and what does not follow from them."""
     base = json.loads((record.path / "adapter" / ADAPTER[0]).read_text(encoding="utf-8"))["base_model_name_or_path"]
     on_hub = base.count("/") == 1 and not base.startswith("data/")  # 'owner/name', and not a path of the repository
     named = f"base_model: {base}\n" if on_hub else ""
@@ -93,7 +87,7 @@ out: {", ".join(f"{name} ({n})" for name, n in tested.first().items())}.
 
 ## Settings
 
-{_markdown(settings(record))}
+{_settings(record)}
 
 ## Results
 
@@ -111,11 +105,10 @@ python -m egrc train --scale {scale} --arm {record.arm} --seed {record.seed} --o
 """
 
 
-def settings(record: Record) -> pd.DataFrame:
-    """Every setting of the run; columns setting, value."""
+def _settings(record: Record) -> str:
     rows = flat(record.config) | {f"version of {k}": v for k, v in record.meta["versions"].items()}
     rows |= {k: record.meta[k] for k in ("hardware", "ranks", "device") if k in record.meta}
-    return pd.DataFrame(list(rows.items()), columns=["setting", "value"])
+    return _markdown(pd.DataFrame(list(rows.items()), columns=["setting", "value"]))
 
 
 def _results(record: Record) -> str:
@@ -139,12 +132,9 @@ def _markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
 
 
-# --- adapters from outside are data: only safetensors are read, no path in them is followed ------------------------
-
-
 def check_adapter(folder: Path, scale: str) -> scales.World:
-    """The scale's world with the model that an adapter belongs to.  Raises ConfigError unless the folder holds an
-    adapter, as safetensors, of a model of this scale."""
+    """The scale's world with the model that an adapter belongs to; no path in it is followed.  Raises ConfigError
+    unless the folder holds an adapter, as safetensors, of a model of this scale."""
     if missing := [name for name in ADAPTER if not (folder / name).is_file()]:
         where = "a folder that `python -m egrc export` wrote, or a record's adapter/"
         raise ConfigError(f"{folder} has no {missing[0]}: name {where} (weights in other formats are not read)")

@@ -1,8 +1,7 @@
 """A model and problems of one's own: from a file of problems to an adapter with a model card.
 
-`python -m egrc train --model ID_OR_FOLDER --data problems.jsonl --out DIR`, or `train(model, data, out)`.  The gate's
-thresholds come from the entropy's own course in the first steps: fixed ones fire at the dwell limit on most models,
-which makes the gate a clock.  [ours]
+The gate's thresholds come from the entropy's own course in the first steps: fixed ones fire at the dwell limit on most
+models, which makes the gate a clock.  [ours]
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from egrc.evaluation.problems import rows as read_rows
 from egrc.experiments.run import observer, save_adapter
 
 GATE_FILE = "gate.json"
-NAMES = {"prompt": ("prompt", "problem", "question"), "answer": ("answer", "gold", "solution")}  # of columns
+NAMES = ("prompt", "problem", "question"), ("answer", "gold", "solution")  # of columns
 DEFAULTS = {
     "max_completion_length": 1024, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 4,
     "num_generations": 8, "max_steps": 100, "learning_rate": 2e-5, "save_steps": 25, "save_total_limit": 2,
@@ -60,14 +59,15 @@ def proposal(gate: EntropyGate, entropies: Sequence[float]) -> tuple[EntropyGate
 
 def problems(path: Path, tokenizer: Any) -> Dataset:
     """Prompt and answer of each row; the prompt a user's message where the tokenizer has a chat template."""
-    rows = []
+    rows, columns = [], []
     for number, row in read_rows(path):
         require(isinstance(row, dict), f"{path}, row {number}: expected columns and values, found {type(row).__name__}")
         rows.append(row)
-    columns = [next((n for n in names if rows and n in rows[0]), None) for names in NAMES.values()]
-    for name, names in zip(columns, NAMES.values(), strict=True):
-        there = list(rows[0]) if rows else "no rows"
-        require(name is not None, f"{path}: no column {' or '.join(map(repr, names))}; found {there}")
+    require(bool(rows), f"{path}: no rows")
+    for names in NAMES:
+        there = [name for name in names if name in rows[0]]
+        require(bool(there), f"{path}: no column {' or '.join(map(repr, names))}; found {list(rows[0])}")
+        columns.append(there[0])
     prompts, answers = ([row.get(name) for row in rows] for name in columns)
     if tokenizer.chat_template:
         prompts = [[{"role": "user", "content": p}] if p and isinstance(p, str) else p for p in prompts]
