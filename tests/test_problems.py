@@ -60,7 +60,7 @@ def refused(path: Path, content: bytes | None, message: str) -> None:
         ("a.csv", b'question,answer\nHow?,"#### 1\n', "cannot be read: .*EOF inside string"),
         ("a.csv", b"question,answer\nHow?,1,2,3\nWhy?,1,2,3,4\n", "cannot be read: .*line 3"),
         ("a.csv", b"question,answer\ncaf\xe9,1\n", "line 2: byte 0xe9 is not UTF-8: save it as UTF-8"),
-        ("a.json", b'{"question": "How?"}', "expected a list of rows, found dict"),
+        ("a.json", b'{"question": "How?"}', "row 1: no column 'answer'; found question"),
         ("a.json", b'[{"question": "a", "answer": "1"}', "cannot be read: Expecting"),
         ("a.json", b"[" * 100_000, "cannot be read"),
         ("a.jsonl", b'{"question": "How?", "answer": "#### 1"}\n{oops}\n', "row 2: cannot be read: Expecting"),
@@ -76,26 +76,10 @@ def test_unusable_files(tmp_path, name, content, message):
     refused(tmp_path / name, content, message)
 
 
-LINES = b'{"question": "a", "answer": "#### 1"}\n{"question": "b", "answer": "#### 2"}\n'
-
-
-@pytest.mark.parametrize(
-    ("suffix", "content", "kind"),
-    [
-        (".jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a Git LFS pointer: fetch the file"),
-        (".parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a Git LFS pointer"),
-        (".json", b"<!DOCTYPE html>\n<html>", "an HTML page: download the raw file"),
-        (".parquet", b"\n<HTML lang=en>", "an HTML page"), (".jsonl", b"\x1f\x8b\x08\x00", "compressed: unpack it"),
-        (".jsonl", b"PAR1\x15\x04", "parquet: name it .parquet"), (".parquet", LINES, "no parquet file"),
-        (".json", LINES, "JSON lines: name it .jsonl"),
-        (".jsonl", b"\xef\xbb\xbf[\n" + LINES.replace(b"}\n{", b"},\n{") + b"]", "one JSON array: name it .json"),
-        (".csv", LINES, "JSON: name it .json or .jsonl"),
-        (".csv", b"question;answer\na;#### 1\n", "separated by semicolons: save it with commas"),
-        (".csv", b"question\tanswer\na\t#### 1\n", "separated by tabs"),
-    ],
-)  # fmt: skip
-def test_a_file_that_is_not_what_its_suffix_says(suffix, content, kind, tmp_path):
-    refused(tmp_path / f"a{suffix}", content, rf"a\{suffix}: cannot be read: it seems to be {re.escape(kind)}")
+@pytest.mark.parametrize("start", [b"version https://git-lfs.github.com/", b"\n<HTML lang=en>", b"\x1f\x8b\x08"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_file_that_is_something_else(start, suffix, tmp_path):
+    refused(tmp_path / f"a{suffix}", start, r"cannot be read: it is a Git LFS pointer, a web page or compressed")
 
 
 def test_missing_places_name_the_variable(tmp_path, monkeypatch):

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+Gold = str | Sequence[str]
+"""The accepted answer, or several of which any will do."""
 LONGEST = 300
 """Characters; a longer final answer is not compared."""
 
@@ -199,14 +202,6 @@ _UNITS = (
 _NOT_UNIT = r"(?!\s*(?:pi|dozen|hundred|thousand|[mb]illion|trillion|and|or|for|if|a\.?m|p\.?m|base|mod|sqrt|times)\b)"
 
 
-def _recurring(match: re.Match[str]) -> str:
-    """0.1 and then 6 for ever, as a fraction."""
-    whole, head, period = match.groups()
-    scale = 10 ** len(head)
-    below = scale * (10 ** len(period) - 1)
-    return rf"\frac{{{int(whole + head + period) - int(whole + head)}}}{{{below}}}"
-
-
 _LAYOUT = re.compile(
     r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathit|mathsf|textit|underline|emph|color\s*\{\w*\})\s*"
     r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
@@ -216,21 +211,15 @@ _COMMANDS: tuple[tuple[str, Any], ...] = (
     (r"\\(?:displaystyle|textstyle|limits|left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![a-zA-Z])\.?", ""),
     (r"(?<!\\)\\[!;,:> ]|~|\\q?quad\b|\\space\b", " "),
     (r"\{\s*([,:.]|\\cdot)\s*\}", r"\1"),
-    (r"\\[dtc]frac\b", r"\\frac"),
-    (r"\\[dt]binom\b", r"\\binom"),
+    (r"\\[dtc](frac|binom)\b", r"\\\1"),
     (r"\\(?:varnothing|empty)(?![a-zA-Z])", r"\\emptyset "),
     (r"\\(?:mid|vert)(?![a-zA-Z])", "|"),
-    (r"\\(?:leq|leqslant|leqq)(?![a-zA-Z])", r"\\le "),
-    (r"\\(?:geq|geqslant|geqq)(?![a-zA-Z])", r"\\ge "),
-    (r"\\neq(?![a-zA-Z])", r"\\ne "),
-    (r"\\lbrace\b", r"\\{"),
-    (r"\\rbrace\b", r"\\}"),
+    (r"\\(le|ge|ne)(?:qslant|qq?)(?![a-zA-Z])", r"\\\1 "),
+    (r"\\([lr])brace\b", lambda m: r"\{" if m[1] == "l" else r"\}"),
     (r"\\(sin|cos|tan)\s*\(?\s*(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*\)?", r"\\\1(\\frac{\2\\pi}{180})"),
     (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", ""),
     (r"\^\s*\{?\s*((?:\\prime\s*)+)\}?", lambda m: "'" * m[1].count("prime")),
-    (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-    (r"(?<![a-zA-Z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-    (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+    (r"(?:\\sqrt|(?<![a-zA-Z\\])sqrt|√)\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     (r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
     (r"\\sqrt\s*(\[[^\[\]]*\])?\s*([0-9a-zA-Z])", r"\\sqrt\1{\2}"),
     (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
@@ -238,14 +227,10 @@ _COMMANDS: tuple[tuple[str, Any], ...] = (
     (r"(?<![\w.])(-?\d+(?:\.\d+)?)[eE]([-+]?\d+)(?![\w.])", r"\1 \\times 10^{\2}"),
     (r"\*\*", "^"),
     (r"^(-?\d+)\s+(\d+)/(\d+)$", r"\1\\frac{\2}{\3}"),
-    (r"\\pmod\s*(\w+)", r"\\pmod{\1}"),
-    (r"(\d+)\.(\d*)\\overline\s*\{?(\d+)\}?", _recurring),
-    (r"\+\s*-", "-"),
     (r"\\\$|(?<!\\)\$|\\(?=\s*$)", ""),
     (r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*(?:,?\s*(?:and|or))\s*\}", ", "),
     (r",?\s+(?:and|or)\s+", ", "),
     (r"^\\(?:text|mbox|textrm|mathrm)\s*\{[^{}]*\b(?:is|are|be|:)\s*:?\s*\}\s*(?=\S)", ""),
-    (r"\.\s*$", ""),
 )
 _TIDY = tuple((re.compile(pattern), by) for pattern, by in _COMMANDS)
 _TRAILING_UNIT = re.compile(

@@ -2,8 +2,7 @@ r"""Six real benchmarks and a seventh: where they are, how their files are read,
 
 An entry of `REGISTRY` says all that is particular to a set; adding a set is adding an entry.  `load` reads one from a
 folder of yours (`--data DIR`, or the variable EGRC_BENCHMARKS; DIR/<name>/test.jsonl, .json, .csv or .parquet), else
-from the Hugging Face hub.  Every row is read before anything is asked of a model: a *fault* makes a copy unusable, a
-*doubt* is logged and kept, since published sets have some.
+from the Hugging Face hub.  A copy with a fault is refused before anything is asked of a model.
 
 Which six benchmarks the paper used is not public in what we could read; these six are [ours].  No revision was checked
 against the hub from here: each was read in stored public pages and code that pin the same commit.
@@ -13,13 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -41,12 +39,6 @@ MARK = re.compile(r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>")
 """A chat template's mark, such as <|im_end|>."""
 EXTRA = ("is_multiple_answer", "id", "problem", problems.GOLD, "source")
 """Columns that are read beside those of a set's format."""
-_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]|\u00e2\u20ac|\u00c3[\u0080-\u00bf]")
-_ODD_ANSWER = re.compile(rf"{_ODD.pattern}|[\t\r\n]")
-"""Control characters, and what is left of one that was read in another encoding than it was written in."""
-
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -70,8 +62,6 @@ AIME = Format(("problem", "question"), ("answer",), gold.integer_to_999, id="id"
 MATH500 = Format(("problem",), ("answer",), gold.latex, id="unique_id")
 OLYMPIAD = Format(("question", "problem"), ("final_answer",), gold.olympiad, id="id", context="context")
 MINERVA = Format(("question", "problem"), ("answer",), gold.latex)
-# Where each commit was read: on stored pages of the hub itself (aime24, amc23, minerva), or in several public projects
-# that pin the same one (the others).
 REGISTRY: dict[str, Benchmark] = {
     "gsm8k": Benchmark(
         "GSM8K", "openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866", "test", 1319, "MIT", problems.GSM8K, "main"
@@ -125,9 +115,9 @@ def digest(asked: Sequence[Problem]) -> str:
 
 
 def load(name: str, data: Path | str | None = None) -> list[Problem]:
-    """All problems of a benchmark, in its order, from a folder or else from the hub.
+    """All problems of a benchmark, in its order, from the folder `data` (default: the variable EGRC_BENCHMARKS), or
+    where there is neither from the hub.
 
-    `data` (default: the variable EGRC_BENCHMARKS) is the folder; the hub is asked only where neither is given.
     Raises `ProblemError`: no such benchmark or file, a copy with a fault, or a hub that does not give the set.
     """
     b, folder = get(name), _folder(data)
@@ -138,34 +128,17 @@ def load(name: str, data: Path | str | None = None) -> list[Problem]:
             local = f"put a copy at DIR/{name}/test.jsonl and give --data DIR (or set {VARIABLE})"
             raise ProblemError(f"{error}; or {local}") from error
         read = (*b.form.problem, *b.form.answer, b.form.id, b.form.context, *EXTRA)
-        rows = table.select_columns([c for c in table.column_names if c in read])
-        return _checked(name, f"{b.hub}@{b.revision[:7]}", enumerate(rows, 1))
-    if path := _file(name, folder):
-        return _checked(name, shown(path), problems.rows(path))
-    there = ", ".join(other for other in REGISTRY if _file(other, folder)) or "none"
-    raise ProblemError(
-        f"no {folder}/{name}/test.jsonl (or {', '.join(SUFFIXES[1:])}); benchmarks in that folder: {there}. "
-        f"Put a copy there, or give no folder to load {b.hub} from the hub"
-    )
-
-
-def _checked(name: str, where: str, rows: Iterable[tuple[int, Any]]) -> list[Problem]:
-    found = problems.read(rows, get(name).form, name, name, where)
-    if len(found) != get(name).size:
-        raise ProblemError(f"{where}, {len(found)} rows, {get(name).size} expected")
-    for doubt in doubts(found):
-        log.warning("%s, %s", where, doubt)
+        where, rows = f"{b.hub}@{b.revision[:7]}", table.select_columns([c for c in table.column_names if c in read])
+        found = problems.read(enumerate(rows, 1), b.form, name, name, where)
+    elif path := _file(name, folder):
+        where = shown(path)
+        found = problems.read(problems.rows(path), b.form, name, name, where)
+    else:
+        there = f"no {folder}/{name}/test.jsonl (or {', '.join(SUFFIXES[1:])})"
+        raise ProblemError(f"{there}: put a copy there, or give no folder to load {b.hub} from the hub")
+    if len(found) != b.size:
+        raise ProblemError(f"{where}, {len(found)} rows, {b.size} expected")
     return found
-
-
-def doubts(found: Sequence[Problem]) -> list[str]:
-    """Traces of a backslash taken for an escape, of a wrong encoding, and of an answer that was cut: a line each."""
-    lines = []
-    for p in found:
-        for odd in filter(None, (_ODD.search(p.text), *map(_ODD_ANSWER.search, p.gold))):
-            lines.append(f"{p.id}: {odd[0]!a} in it: a backslash taken for an escape, or a wrong encoding?")
-        lines += [f"{p.id}: the braces of {g[-40:]!r} do not balance" for g in p.gold if not gold.balanced(g)]
-    return lines
 
 
 def survey(data: Path | str | None = None) -> tuple[pd.DataFrame, dict[str, list[Problem]]]:
@@ -173,15 +146,13 @@ def survey(data: Path | str | None = None) -> tuple[pd.DataFrame, dict[str, list
     the hub is not asked.  Raises `ProblemError`."""
     folder, lines, copies = _folder(data), [], {}
     for name, b in REGISTRY.items():
+        path, fault = folder and _file(name, folder), ""
+        try:
+            copies |= {name: load(name, folder)} if path else {}
+        except ProblemError as error:
+            fault = str(error)
         line = {"name": name, "rows": str(b.size), "licence": b.licence, "hub": f"{b.hub}@{b.revision[:7]}"}
-        line |= {"local": "", "fault": ""}
-        if path := folder and _file(name, folder):
-            line["local"] = shown(path)
-            try:
-                copies[name] = load(name, folder)
-            except ProblemError as error:
-                line["fault"] = str(error)
-        lines.append(line)
+        lines.append(line | {"local": shown(path) if path else "", "fault": fault})
     return pd.DataFrame(lines), copies
 
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from egrc.checks import ConfigError
-from egrc.evaluation.pool import Gold, Pool, references
+from egrc.evaluation.answers import Gold
+from egrc.evaluation.pool import Pool, references
 
 
 def pairs(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Gold]]:

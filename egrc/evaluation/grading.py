@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -17,12 +16,8 @@ from typing import Any
 import sympy
 from math_verify.grader import sympy_expr_eq
 
-from egrc.evaluation.answers import LONGEST, Grade, extract, key, tidy, unit, without_unit
+from egrc.evaluation.answers import LONGEST, Gold, Grade, extract, key, tidy, unit, without_unit
 from egrc.evaluation.reading import Node, read
-
-Gold = str | Sequence[str]
-"""The accepted answer, or several of which any will do."""
-
 
 # 9^9^9 is evaluated inside one call that Python cannot interrupt.
 _TOWER = re.compile(r"\d[\s)}]*(?:\^|\*\*)[\s({-]*(?:\d+[\s)}]*(?:\^|\*\*|!)|\d{6,})")

@@ -25,15 +25,15 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from egrc.checks import ConfigError, require
-from egrc.evaluation.answers import Grade, extract
+from egrc.checks import require
+from egrc.evaluation.answers import Gold, Grade, extract
 
-Gold = str | Sequence[str]
-"""The accepted answer, or several of which any will do."""
 SLACK = 10
 """By the clock, an answer may take this many times the processor time it may take: machines are busy."""
 RENEW = 5000
 """Answers after which a worker is replaced, because sympy remembers."""
+MEMORY = 2 << 30
+"""Bytes of a worker's address space, at most (Linux)."""
 
 
 class _Process(ForkServerProcess):
@@ -60,18 +60,15 @@ class Pool:
     ...     grades = pool.grade([(r"so \\boxed{4}", "4"), ("9^9^9^9", ("5", "five"))])
 
     Called with one completion and its answer (or answers), it is a trainer's grader; `prefix` is put before each
-    completion then.  The workers start at the first answer and end at `close` or with the process.  `memory` bounds
-    each one's address space in bytes (Linux).
+    completion then.  The workers start at the first answer and end at `close` or with the process.
     Raises ConfigError for settings that make no sense, once closed, and in a forked child, which has no workers.
     """
 
-    def __init__(
-        self, workers: int | None = None, limit: float = 1.0, memory: int = 2 << 30, prefix: str = ""
-    ) -> None:
+    def __init__(self, workers: int | None = None, limit: float = 1.0, prefix: str = "") -> None:
         workers = os.cpu_count() or 1 if workers is None else workers
-        if workers < 1 or memory < 1 or not 0 < limit < float("inf"):
-            raise ConfigError(f"workers={workers}, limit={limit}, memory={memory}: each must be positive and finite")
-        self.workers, self.limit, self.memory, self.prefix = workers, limit, memory, prefix
+        positive = workers >= 1 and 0 < limit < float("inf")
+        require(positive, f"workers={workers}, limit={limit}: each must be positive and finite")
+        self.workers, self.limit, self.prefix = workers, limit, prefix
         self.counts: Counter[str] = Counter()
         """Verdicts by reason, see `Grade`."""
         self.replaced = 0
@@ -139,7 +136,7 @@ class Pool:
             if self._pool is None:
                 context = _Context()
                 context.set_forkserver_preload(["egrc.evaluation.grading"])
-                self._pool = ProcessPool(self.workers, RENEW, _initialise, (self.memory,), context=context)
+                self._pool = ProcessPool(self.workers, RENEW, _initialise, context=context)
                 atexit.register(self.close)
             return self._pool
 
@@ -173,11 +170,11 @@ def references(answer: Any) -> list[str]:
 # --- in the worker ------------------------------------------------------------------------------------------------
 
 
-def _initialise(memory: int) -> None:
+def _initialise() -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # an ignored one would have been inherited
     if sys.platform == "linux":
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
     from egrc.evaluation.grading import warm_up  # sympy: not in the caller
 
     warm_up()

@@ -33,6 +33,7 @@ TEST_SHARE = 0.5
 SIDES = ("train", "test")
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 GOLD = "gold"
+_OTHER = re.compile(rb"\s*(?:version https://git-lfs|(?i:<!doctype|<html|<head))|\x1f\x8b|PK\x03\x04|\x28\xb5\x2f\xfd")
 
 log = logging.getLogger(__name__)
 
@@ -134,19 +135,17 @@ def rows(path: Path) -> Iterator[tuple[int, Any]]:
         content = path.read_bytes()
         if path.suffix not in SUFFIXES:
             raise ValueError(f"unknown kind of file; expected one of {', '.join(SUFFIXES)}")
-        if other := _seems(path.suffix, content):
-            raise ValueError(f"it seems to be {other}")
+        if _OTHER.match(content):
+            raise ValueError("it is a Git LFS pointer, a web page or compressed: fetch the file itself")
         if path.suffix == ".parquet":
             table = pd.read_parquet(io.BytesIO(content)).to_dict("records")
         elif not (text := content.decode("utf-8-sig")).strip():
             table = []
         elif path.suffix == ".csv":
             table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).to_dict("records")
-        elif path.suffix == ".json":
+        elif text.lstrip().startswith("["):  # one array, in .json and .jsonl
             table = json.loads(text)
-            if not isinstance(table, list):
-                raise ValueError(f"expected a list of rows, found {type(table).__name__}")
-        else:  # not splitlines: a problem may hold U+2028
+        else:  # a row in each line; not splitlines: a problem may hold U+2028
             for number, line in enumerate(text.split("\n"), 1):
                 if line.strip():
                     where = f"{shown(path)}, row {number}"
@@ -158,25 +157,6 @@ def rows(path: Path) -> Iterator[tuple[int, Any]]:
     except (OSError, ValueError, RecursionError) as error:  # missing, cut, damaged, or not what its name says
         raise ProblemError(f"{where}: cannot be read: {line_of(error)}") from error
     yield from enumerate(table, 1)
-
-
-def _seems(suffix: str, content: bytes) -> str | None:
-    """What a file is, and what to do, where it is not what its suffix says."""
-    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()
-    first, _, rest = start.partition(b"\n")
-    kinds = {
-        "a Git LFS pointer: fetch the file itself with `git lfs pull`": start.startswith(b"version https://git-lfs"),
-        "an HTML page: download the raw file": re.match(rb"(?i)<(!doctype|html|head)", start),
-        "compressed: unpack it": content.startswith((b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")),
-        "parquet: name it .parquet": suffix != ".parquet" and content.startswith(b"PAR1"),
-        "no parquet file: look at its beginning": suffix == ".parquet" and not content.startswith(b"PAR1"),
-        "JSON lines: name it .jsonl": suffix == ".json" and rest.strip() and re.fullmatch(rb"\{.*\}\s*", first),
-        "one JSON array: name it .json": suffix == ".jsonl" and start.startswith(b"["),
-        "JSON: name it .json or .jsonl": suffix == ".csv" and start[:1] in (b"[", b"{"),
-        "separated by semicolons: save it with commas": suffix == ".csv" and b";" in first and b"," not in first,
-        "separated by tabs: save it with commas": suffix == ".csv" and b"\t" in first and b"," not in first,
-    }
-    return next((kind for kind, is_so in kinds.items() if is_so), None) if start else None
 
 
 def line_of(error: BaseException) -> str:

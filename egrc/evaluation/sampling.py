@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,8 +29,7 @@ Prompts = Sequence[Sequence[int]]
 Progress = Callable[[int, int], None]
 BATCH = 256
 INSTALL = "python3 -m venv .venv-gpu && .venv-gpu/bin/pip install -e '.[vllm]'"
-"""How an environment with vLLM is made.  The newest that TRL names as supported asks for an older transformers than our
-lock's; TRL's trainer imports it in server mode, too, so one environment must hold them all."""
+"""How an environment with vLLM is made: one of its own, as it asks for an older transformers than our lock's."""
 COLDEST = 0.01
 """vLLM takes lower temperatures for 0, so they are refused."""
 
@@ -173,17 +172,9 @@ def by_vllm(
         settings = [SamplingParams(seed=(seed + i) % 2**31, **common) for i in range(len(prompts))]
         asked = [{"prompt_token_ids": list(ids)} for ids in prompts]
         answers = llm.generate(asked, settings, use_tqdm=False, lora_request=request)
-        return [_with_end(answer.outputs[0], ends) for answer in answers]
+        return [list(answer.outputs[0].token_ids) for answer in answers]  # an end token is among them
 
     return Backend(tokenizer, ends, generate)
-
-
-def _with_end(output: Any, ends: Sequence[int]) -> list[int]:
-    """The answer's ids, its end token included: whether vLLM lists the token it stopped at is not relied on."""
-    ids, reason = list(output.token_ids), getattr(output, "stop_reason", None)
-    if output.finish_reason != "stop" or (ids and ids[-1] in ends):
-        return ids
-    return [*ids, reason if reason in ends else ends[0]]
 
 
 # --- what a policy says of tokens ---------------------------------------------------------------------------------
