@@ -40,9 +40,8 @@ def step_seed(*parts: Any) -> int:
 class EpochSampler(RepeatSampler):
     """TRL's sampler, its order drawn from (seed, epoch) alone: a resumed run sees the same problems."""
 
-    def __init__(self, *args: Any, epoch: Callable[[], int], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.epoch = epoch
+    def __init__(self, like: RepeatSampler, epoch: Callable[[], int]) -> None:
+        vars(self).update(vars(like), epoch=epoch)
 
     def __iter__(self) -> Iterator[int]:
         if self.shuffle:

@@ -102,8 +102,7 @@ def score_completions(
     start, lengths = input_ids.shape[1] - keep, attention_mask[:, -keep:].sum(1)
     pieces = lengths.argsort(stable=True).split(min(PIECE, most or PIECE))
     head, scored, hidden = Head(base), [], []
-    hook = base.base_model.register_forward_hook(lambda _, __, out: hidden.append(out.last_hidden_state))
-    try:
+    with base.base_model.register_forward_hook(lambda _, __, out: hidden.append(out.last_hidden_state)):
         for rows in pieces:
             longest = max(1, int(lengths[rows].max()))
             ids, mask = (x[rows, : start + longest] for x in (input_ids, attention_mask))
@@ -112,58 +111,47 @@ def score_completions(
                 states = hidden.pop()[:, -longest - 1 : -1]
                 scores = score_hidden(states, head, ids[:, -longest:], temperature, entropy_grad)
             scored.append([pad(x, (0, keep - longest)) for x in scores])
-    finally:
-        hook.remove()
     back = torch.cat(pieces).argsort()
     return TokenScores(*(torch.cat(column)[back] for column in zip(*scored, strict=True)))
-
-
-class _Rows:
-    """Which rows of the batch under way go on, and which are in the cache."""
-
-    def __init__(self, ends: Collection[int]) -> None:
-        self.ends, self.within = ends, None
-
-    def before(self, model: nn.Module, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
-        """Leave the rows that have ended out of a decoding step's inputs and of its cache."""
-        ids, cache = inputs.get("input_ids"), inputs.get("past_key_values")
-        if type(cache) is not DynamicCache or not cache.get_seq_length():
-            self.within = None  # a prompt: another batch begins
-            return None
-        if self.within is None:
-            self.within = torch.arange(len(ids), device=ids.device)
-            self.ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-        self.ended |= torch.isin(ids[:, -1], ids.new_tensor(list(self.ends)))
-        on = (~self.ended[self.within]).nonzero().flatten()
-        if 0 < len(on) <= WORTH * len(self.within):
-            cache.reorder_cache(on)
-            self.within = self.within[on]
-        if len(self.within) == len(ids):
-            return None
-        return args, {k: v[self.within] if isinstance(v, Tensor) and len(v) == len(ids) else v
-                      for k, v in inputs.items()}  # fmt: skip
-
-    def after(self, model: nn.Module, args: tuple, inputs: dict[str, Any], output: Any) -> Any:
-        """Give the logits the rows of the whole batch; those of rows left out are 0, and nobody reads them."""
-        if self.within is not None and len(self.within) < len(self.ended):
-            logits = output.logits
-            output.logits = logits.new_zeros(len(self.ended), *logits.shape[1:]).index_copy_(0, self.within, logits)
-        return output
 
 
 @contextmanager
 def generating(model: nn.Module, ends: Collection[int]) -> Iterator[None]:
     """Within it, `generate` of this model (with an adapter, or without) leaves out rows after a token of `ends`, and
     samples from what is scored: of the model's own generation settings only the special tokens count."""
-    rows, base = _Rows(ends), model.get_base_model() if is_peft_model(model) else model
-    own = base.generation_config
+    base = model.get_base_model() if is_peft_model(model) else model
+    own, within, ended = base.generation_config, None, None  # rows of the batch that are in the cache; that have ended
+
+    def leave_out(_: Any, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        """Of a decoding step's inputs and of its cache, the rows that have ended."""
+        nonlocal within, ended
+        ids, cache = inputs.get("input_ids"), inputs.get("past_key_values")
+        if type(cache) is not DynamicCache or not cache.get_seq_length():
+            within = None  # a prompt: another batch begins
+            return None
+        if within is None:
+            within, ended = torch.arange(len(ids), device=ids.device), torch.zeros_like(ids[:, -1], dtype=torch.bool)
+        ended |= torch.isin(ids[:, -1], ids.new_tensor(list(ends)))
+        on = (~ended[within]).nonzero().flatten()
+        if 0 < len(on) <= WORTH * len(within):
+            cache.reorder_cache(on)
+            within = within[on]
+        if len(within) == len(ids):
+            return None
+        return args, {k: v[within] if isinstance(v, Tensor) and len(v) == len(ids) else v for k, v in inputs.items()}
+
+    def put_back(_: Any, args: tuple, inputs: dict[str, Any], output: Any) -> Any:
+        """The logits get the rows of the whole batch; those of rows left out are 0, and nobody reads them."""
+        if within is not None and len(within) < len(ended):
+            logits = output.logits
+            output.logits = logits.new_zeros(len(ended), *logits.shape[1:]).index_copy_(0, within, logits)
+        return output
+
     ids = {name: getattr(own, name, None) for name in ("bos_token_id", "pad_token_id", "eos_token_id")}
     model.generation_config = base.generation_config = GenerationConfig(**ids)
-    before = base.register_forward_pre_hook(rows.before, with_kwargs=True)
-    after = base.register_forward_hook(rows.after, with_kwargs=True)
+    before = base.register_forward_pre_hook(leave_out, with_kwargs=True)
     try:
-        yield
+        with before, base.register_forward_hook(put_back, with_kwargs=True):
+            yield
     finally:
-        before.remove()
-        after.remove()
         model.generation_config = base.generation_config = own

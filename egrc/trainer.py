@@ -84,8 +84,8 @@ class EGRCTrainer(GRPOTrainer):
         require(not self._is_vlm, "EGRCTrainer scores text only: give a language model and its tokenizer")
         self.aux_loss_enabled = False
         self._base = self.model.get_base_model()
-        rows = self.model.get_output_embeddings().weight.shape[0]
-        self.token_classes = token_classes or lexical_classes(self._tokenizer, size=rows)
+        size = self.model.get_output_embeddings().weight.shape[0]
+        self.token_classes = token_classes or lexical_classes(self._tokenizer, size=size)
         after_update = TrainerCallback()
         after_update.on_step_end = lambda *_, **__: self._finish_step()
         self.add_callback(after_update)
@@ -102,7 +102,7 @@ class EGRCTrainer(GRPOTrainer):
         """The ranks' tensors [n, ...] together, [N, ...], on the CPU."""
         return self.accelerator.gather(x.contiguous().to(self.accelerator.device)).cpu()
 
-    # 1. rollouts under the phase's temperature and budget -------------------------------------------------
+    # 1. rollouts under the phase's temperature and budget
 
     def _generate_and_score_completions(self, inputs):
         if not self.model.training:
@@ -132,7 +132,7 @@ class EGRCTrainer(GRPOTrainer):
         with generating(self.model, self.eos_token_ids):
             return super()._generate_single_turn(*args, **kwargs)
 
-    # 2. their rewards ---------------------------------------------------------------------------------------
+    # 2. their rewards
 
     def phase_reward(self, prompts, completions, completion_ids, answer, **_: Any) -> list[float]:
         """The phase's reward, as TRL's first reward function."""
@@ -157,7 +157,7 @@ class EGRCTrainer(GRPOTrainer):
         self._rollouts.extra = (rewards * self.reward_weights.to(rewards.device)).cpu()[:, 1:].nansum(1)
         return rewards
 
-    # 3. scores of the tokens: log-probabilities for the loss, entropies for the gate ---------------------
+    # 3. scores of the tokens: log-probabilities for the loss, entropies for the gate
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **options
@@ -192,7 +192,7 @@ class EGRCTrainer(GRPOTrainer):
             self._sums.add(self._scores, inputs, loss.item())
         return loss
 
-    # 4. after the update: the gate decides, the step is recorded ------------------------------------------
+    # 4. after the update: the gate decides, the step is recorded
 
     def _get_grad_norm(self, model, grad_norm=None):
         norm = super()._get_grad_norm(model, grad_norm)
@@ -212,21 +212,21 @@ class EGRCTrainer(GRPOTrainer):
         if self.probe_prefixes and (step == 1 or step % args.probe_every == 0):
             probe = probe_entropy(self.model, self._tokenizer, self.probe_prefixes, self.token_classes)
             row |= {f"probe_entropy_{name}".removesuffix("_mean"): value for name, value in probe.items()}
-        row["generated_tokens"] = int(self._rollouts.length.sum())
-        row["generated_tokens"] += self.recorder.steps[-1]["generated_tokens"] if self.recorder.steps else 0
+        so_far = sum(earlier["generated_tokens"] for earlier in self.recorder.steps[-1:])
+        row["generated_tokens"] = so_far + int(self._rollouts.length.sum())
         row["seconds"] = time.perf_counter() - self._clock
         self.recorder.steps.append(row)
         self.recorder.decisions.append(decision)
         due = step % args.record_rollouts_every == 0 or step in (1, self.state.max_steps)
         if due and self.recorder.folder:
-            self._keep_rollouts(step=step, phase=phase.name, temperature=phase.temperature)
+            self._keep_rollouts({name: row[name] for name in ("step", "phase", "temperature")})
         for line in step_warnings(decision, row, self._rollouts, self._rewards):
             logger.warning("egrc: %s", line)
         for name in ("entropy", "entropy_smoothed", "temperature", "budget", "accuracy"):
             self._metrics["train"][f"egrc/{name}"].append(row[name])
         self._sums = StepSums(self.token_classes, self.accelerator.device)
 
-    def _keep_rollouts(self, **step: Any) -> None:
+    def _keep_rollouts(self, step: dict[str, Any]) -> None:
         """Record some of this rank's rollouts, evenly spread over the problems, with their tokens' entropies."""
         for i in range(0, len(self._rows), max(1, len(self._rows) // KEPT))[:KEPT]:
             ids = self._rows[i]["token_ids"]
@@ -234,12 +234,12 @@ class EGRCTrainer(GRPOTrainer):
             kept = {"tokens": tokens, "classes": classes, "entropies": self._sums.entropies[i][: len(ids)].tolist()}
             self.recorder.rollouts.append(step | self._rows[i] | kept)
 
-    # 5. exact resume ---------------------------------------------------------------------------------------
+    # 5. exact resume
 
     def _get_train_sampler(self, dataset=None):
-        s = super()._get_train_sampler(dataset)
-        given = s.data_source, s.mini_repeat_count, s.batch_size, s.repeat_count, s.shuffle, s.seed
-        return EpochSampler(*given, epoch=lambda: self.state.global_step // (s.num_samples // s.batch_size))
+        sampler = super()._get_train_sampler(dataset)
+        per_epoch = sampler.num_samples // sampler.batch_size
+        return EpochSampler(sampler, epoch=lambda: self.state.global_step // per_epoch)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """As TRL's; True takes the newest COMPLETE checkpoint.  Raises ConfigError for one of another recipe."""

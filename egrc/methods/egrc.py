@@ -1,9 +1,8 @@
 """EGRC and its parts (arXiv 2511.14258): the compressing phase, the exploring phase, and each objective alone.
 
 Paper (public summaries): clipping at L, exponent shaping f(x) = exp(-lambda x) with lambda = -ln(r)/L, positive-only
-absolute advantage beta R; then GRPO at a higher temperature with a "reward decomposition".  The formula of that
-decomposition is not public: ours normalises correctness in the group, and length among its correct ones only [ours];
-other readings are in `egrc.methods.ablations`.
+absolute advantage beta R; then GRPO at a higher temperature with a "reward decomposition".  Its formula is not public:
+ours normalises correctness in the group, and length among its correct ones only [ours].
 """
 
 from __future__ import annotations
