@@ -75,16 +75,12 @@ def test_a_row_is_left_out_at_its_end_and_not_at_a_pad(monkeypatch: pytest.Monke
     assert [rows for rows, _ in seen] == [3, 2, 2, 1]
 
 
-SIZES = {
-    "vocab_size": len(tiny.VOCABULARY), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
 LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
 MODELS = {
     "adapter": lambda: get_peft_model(tiny.model(), LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")),
-    "lfm2": lambda: Lfm2ForCausalLM(Lfm2Config(**SIZES, layer_types=["conv", "full_attention"])),
+    "lfm2": lambda: Lfm2ForCausalLM(Lfm2Config(**tiny.SIZES, layer_types=["conv", "full_attention"])),
     "qwen3-next": lambda: Qwen3NextForCausalLM(
-        Qwen3NextConfig(**SIZES, **LINEAR, head_dim=8, layer_types=["linear_attention", "full_attention"],
+        Qwen3NextConfig(**tiny.SIZES, **LINEAR, head_dim=8, layer_types=["linear_attention", "full_attention"],
                         mlp_only_layers=[0, 1])
     ),
 }  # fmt: skip

@@ -6,8 +6,6 @@ import pytest
 import tiny
 import torch
 import transformers
-from hypothesis import given
-from hypothesis import strategies as st
 
 from egrc import scoring
 from egrc.entropy import (
@@ -22,8 +20,6 @@ from egrc.entropy import (
 )
 from egrc.scoring import Head, score_hidden, score_tokens
 
-logit_rows = st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=40)
-
 
 def test_by_hand() -> None:
     # Odds 1 : 1 : 2 are probabilities 1/4, 1/4, 1/2: entropy 3/2 log 2.
@@ -32,12 +28,6 @@ def test_by_hand() -> None:
     assert token_entropy(torch.tensor([0.0, -torch.inf, -torch.inf])) == 0
     # Of the last token: sqrt(1 - 2/2 + 1/16 + 1/16 + 1/4) = sqrt(3/8).
     assert logit_gradient_norm(logits, torch.tensor(2)).item() == pytest.approx(math.sqrt(3 / 8))
-
-
-@given(logit_rows, st.floats(0.2, 1.0), st.floats(1.0, 5.0))
-def test_heat_never_lowers_entropy(row: list[float], cold: float, warm: float) -> None:
-    logits = torch.tensor(row)
-    assert token_entropy(logits, cold) <= token_entropy(logits, warm) + 1e-5
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
@@ -101,10 +91,7 @@ def test_probe_is_the_entropy_after_each_prefix() -> None:
         assert probe[name] == pytest.approx(((entropy * mass).sum() / mass.sum()).item(), rel=1e-5)
 
 
-SIZES = {
-    "vocab_size": 37, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
+SIZES = tiny.SIZES | {"head_dim": 8}
 MODELS = {
     "plain": lambda: tiny.model(),
     "soft cap": lambda: transformers.Gemma2ForCausalLM(transformers.Gemma2Config(**SIZES, final_logit_softcapping=0.5)),

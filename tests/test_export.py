@@ -95,13 +95,6 @@ def test_what_is_no_adapter_of_this_scale_is_refused(tmp_path: Path, settings, m
         check_adapter(tmp_path, "pocket")
 
 
-@pytest.mark.parametrize("base", ["start-0", "start-2"])
-def test_an_adapter_names_the_model_it_belongs_to(tmp_path: Path, base: str) -> None:
-    (tmp_path / ADAPTER[1]).touch()
-    (tmp_path / ADAPTER[0]).write_text(json.dumps({"base_model_name_or_path": f"data/pocket/{base}"}))
-    assert Path(check_adapter(tmp_path, "pocket").policy_path()).name == base
-
-
 @pytest.mark.parametrize("rank", [None, 3])
 def test_weights_that_are_cut_or_of_another_shape(record: Record, tmp_path: Path, rank: int | None) -> None:
     made = shutil.copytree(record.path / "adapter", tmp_path / "a")

@@ -84,4 +84,5 @@ def test_settings_go_to_json_and_an_ablation_differs_from_its_arm() -> None:
     told = {name: scales.config("pocket", name).to_dict() for name in NAMES}
     assert json.loads(json.dumps(told)) == told
     for name, (arm, _) in ABLATIONS.items():
-        assert {**told[name], "arm": ""} != {**told[arm], "arm": ""}, name
+        differs = {key for key in told[name] if told[name][key] != told[arm][key]}
+        assert differs == {"arm", "recipe"}, f"{name}: the same budget, another recipe"

@@ -17,14 +17,10 @@ from egrc.controller import EntropyGate, Recipe, replay
 from egrc.experiments import own_model
 from egrc.methods.egrc import Compress, Explore
 
-SIZES = {
-    "vocab_size": len(tiny.VOCABULARY), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
 MODELS = {
     "llama": tiny.model,
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
-    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, head_dim=8)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**tiny.SIZES)),
+    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**tiny.SIZES, head_dim=8)),
 }
 SMALL = ["max_steps=5", "per_device_train_batch_size=4", "gradient_accumulation_steps=1", "num_generations=2",
          "max_completion_length=8"]  # fmt: skip

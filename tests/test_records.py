@@ -5,7 +5,6 @@ import json
 import os
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 import stub_records
 from test_evaluations import rows, write
@@ -34,14 +33,6 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path):
         atomic.write_json(file, {"loss": float("nan")})
     assert json.loads(file.read_text()) == {"old": 1}
     assert [f.name for f in tmp_path.iterdir()] == ["run.json"]
-
-
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_tables_come_back_to_the_bit(kind, tmp_path):
-    table = pd.DataFrame({"x": [0.1 + 0.2, 1e-300, 2.0**0.5]})
-    file = tmp_path / f"t.{kind}"
-    getattr(atomic, f"write_{kind}")(file, table)
-    assert records.read(file)["x"].tolist() == table["x"].tolist()
 
 
 def test_a_published_folder_replaces_the_old_one_once_it_is_whole(tmp_path, monkeypatch):

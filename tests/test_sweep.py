@@ -25,27 +25,6 @@ def job(tmp_path, name, code, *arguments):
     return Job(name, [sys.executable, "-c", code, *arguments], tmp_path / "logs" / f"{name}.log")
 
 
-def test_jobs_run_two_at_a_time(tmp_path):
-    """Each job waits for its partner to start: alone it would fail, and a third must not have started."""
-    code = """
-import sys, time
-from pathlib import Path
-here, me, partner, later = Path(sys.argv[1]), *sys.argv[2:]
-end = time.monotonic() + 60
-def meet(word):
-    (here / (me + word)).touch()
-    while not (here / (partner + word)).exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-meet("")
-assert not (here / later).exists()
-meet("-checked")
-"""
-    pairs = [("a", "b", "c"), ("b", "a", "c"), ("c", "d", "none"), ("d", "c", "none")]
-    run_jobs([job(tmp_path, me, code, str(tmp_path), me, *others) for me, *others in pairs], 2)
-    assert all((tmp_path / f"{name}-checked").exists() for name in "abcd")
-
-
 def test_a_failed_job_is_shown_with_the_end_of_its_log_after_the_others(tmp_path, capfd):
     lines = "import sys\nfor i in range(50): print('line', i)\nsys.exit('no such thing')"
     with pytest.raises(JobsError) as failed:
@@ -165,14 +144,6 @@ def test_a_variant_differs_from_its_arm_only_in_what_it_names():
         scales.config("pocket", "egrc", joint={"r": 1.0})
     with pytest.raises(ConfigError, match="no such field of phase 'compress' .*'nonsense'"):
         scales.config("pocket", "egrc", compress={"nonsense": 1.0})
-
-
-@pytest.mark.parametrize("arm", scales.ABLATIONS)
-def test_an_ablation_is_not_what_it_ablates(arm):
-    plain, other = scales.config("pocket", "egrc"), scales.config("pocket", arm)
-    assert replace(other, arm="egrc") != plain
-    budgets = [(c.steps, c.prompts_per_step, c.group_size, c.cap) for c in (plain, other)]
-    assert budgets[0] == budgets[1]
 
 
 def test_other_signals_switch_where_the_recorded_runs_did():

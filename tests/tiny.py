@@ -30,22 +30,19 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+SIZES = {
+    "vocab_size": len(VOCABULARY), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+"""Of models that are smaller still."""
+
+
 def model(seed: int = 0, layers: int = 3, width: int = 64) -> LlamaForCausalLM:
     """Random weights, fp32."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=512,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    return LlamaForCausalLM(config).eval()
+    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers}
+    sizes |= {"num_key_value_heads": 4, "max_position_embeddings": 512}
+    return LlamaForCausalLM(LlamaConfig(**SIZES | sizes)).eval()
 
 
 def save(folder: Path, **kwargs: Any) -> str:
