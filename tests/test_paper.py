@@ -48,10 +48,6 @@ def notebook(name, code):
     nbformat.write(book, paths.NOTEBOOKS / f"{name}.ipynb")
 
 
-def silent(line):
-    """Takes what is said and keeps nothing."""
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -65,7 +61,7 @@ def test_missing_and_stale_records_are_named_and_nothing_is_made(home, change, m
     change(paths.DATA)
     notebook("00_one", "print('seen')")
     with pytest.raises(RecordError, match=message):
-        paper.paper("pocket", say=silent)
+        paper.paper("pocket")
     assert not list(paths.BUILD.rglob("*.ipynb")) and not (paths.BUILD / "paper" / "pocket").exists()
 
 
@@ -81,12 +77,12 @@ def test_notebooks_run_with_their_parameters_in_the_kernel_of_this_environment(h
     notebook("00_one", told + "assert (SCALE, FRESH) == ('pocket', False)\nprint(sys.executable)")
     notebook("01_two", "raise ValueError('this very message')")
     with pytest.raises(JobsError, match="(?s)01_two failed.*this very message"):
-        paper.paper("pocket", say=silent)
+        paper.paper("pocket")
     executed = nbformat.read(paths.BUILD / "notebooks" / "00_one.ipynb", 4)
     assert executed.cells[-1].outputs[0].text.strip() == sys.executable
     assert not (paths.BUILD / "paper" / "pocket").exists()
     with pytest.raises(ConfigError, match="no fig0 at scale 'pocket': choose from 01_two, 00_one"):
-        paper.paper("pocket", only=["fig0"], say=silent)
+        paper.paper("pocket", only=["fig0"])
 
 
 @pytest.mark.e2e
@@ -175,28 +171,29 @@ def test_fresh_runs_replace_the_old_ones_when_all_are_there_on_the_models_that_a
     (paths.DATA / "problems").write_text(models)
     made += [models, "stop"]
     with pytest.raises(JobsError):
-        paper.make_fresh("pocket", silent, **asked)
+        paper.make_fresh("pocket", **asked)
     assert seconds(*ARMS, STUDIED) == {1.0}, "the old ones stand"
     made.remove("stop")
-    paper.make_fresh("pocket", silent, **asked)
+    paper.make_fresh("pocket", **asked)
     assert ("base" in made) == ("everything" in asked)
     assert seconds(*anew) == {99.0} and seconds(*({*ARMS, STUDIED} - {*anew})) <= {1.0}
     assert not (paths.BUILD / "fresh" / "pocket").exists()
     with pytest.raises(ConfigError, match="no runs of nonsense at scale 'pocket': choose from"):
-        paper.make_fresh("pocket", silent, arms=["nonsense"])
+        paper.make_fresh("pocket", arms=["nonsense"])
 
 
-def test_measurements_and_recorded_runs_of_studies_follow(made, monkeypatch):
-    measured, lines = [], []
+def test_measurements_and_recorded_runs_of_studies_follow(made, monkeypatch, capsys):
+    measured = []
     made.append("given")
     (paths.DATA / "runs/pocket" / STUDIED / "seed-1").rename(paths.DATA / "away")
     monkeypatch.setattr(measure, "names", lambda scale: ["a", "b"])
     monkeypatch.setattr(measure, "make", lambda name, scale, fresh: measured.append((name, fresh)))
     monkeypatch.setattr(measure, "missing", lambda scale: ["c"])
     monkeypatch.setattr(products, "make", lambda *given: None)
-    paper.paper("pocket", "main", say=lines.append)
+    paper.paper("pocket", "main")
+    lines = capsys.readouterr().out.splitlines()
     assert made[-1] == (None, [(STUDIED, 0), (STUDIED, 2)]) and measured == [("a", False), ("b", False)]
     assert "egrc: study dilemma: 2 of 3 runs (`python -m egrc sweep --study dilemma --scale pocket`)" in lines
     assert "egrc: not measured yet: c (`python -m egrc measure c --scale pocket`)" in lines
-    paper.follow("pocket", silent, everything=True)
+    paper.follow("pocket", everything=True)
     assert made[-1][1] == list(scales.extras("pocket")) and measured[2:] == [("a", True), ("b", True)]

@@ -82,10 +82,6 @@ def test_a_record_reads_back(folder):
     assert [d["step"] for d in record.decisions] == [1, 2, 3]
 
 
-def steps(folder, **changed):
-    atomic.write_csv(folder / "steps.csv", stub_records.steps().assign(**changed))
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -93,8 +89,6 @@ def steps(folder, **changed):
         (lambda f: (f / "run.json").write_text("{}"), "run.json: no config, config_hash"),
         (lambda f: (f / "run.json").unlink(), "no .*run.json: train it with .*egrc train"),
         (lambda f: (f / "steps.csv").write_text("step,phase\n1,x\n"), "steps.csv: no entropy, generated_tokens"),
-        (lambda f: steps(f, entropy=[1.0, None, 1.0]), "steps.csv, row 2: entropy is empty"),
-        (lambda f: steps(f, step=[1, 2, 4]), "steps.csv, row 3: step 4, expected 3"),
         (lambda f: (f / "evaluation.parquet").write_bytes(b"PAR1"), "evaluation.parquet: damaged"),
         (lambda f: (f / "decisions.jsonl").write_text('{"step": 1}\n'), "decisions.jsonl: no cause"),
         (lambda f: (f / "decisions.jsonl").write_text("{\n"), "decisions.jsonl: damaged"),
@@ -122,7 +116,8 @@ def test_all_records_come_in_the_order_of_the_arms_those_of_studies_if_asked_for
 
 
 def test_a_slim_record_keeps_what_it_must(folder):
-    steps(folder, loss=[-0.123456789, 1e-9 / 3, 12345678.9])
+    changed = stub_records.steps().assign(loss=[-0.123456789, 1e-9 / 3, 12345678.9])
+    atomic.write_csv(folder / "steps.csv", changed)
     (folder / records.WEIGHTS).mkdir()
     records.make_slim(folder, weights=True)
     assert {item.name for item in folder.iterdir()} == {*records.SLIM, records.WEIGHTS}

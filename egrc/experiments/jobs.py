@@ -1,7 +1,4 @@
-"""Commands side by side, one for each core, each with its own log; and the progress lines that go into the logs.
-
-A failed command does not stop the others.  Whatever ends the caller early (Ctrl-C, SIGTERM) ends them, too.
-"""
+"""Commands side by side, each with its own log; and the progress lines that go into the logs."""
 
 from __future__ import annotations
 
@@ -50,10 +47,8 @@ def python_path() -> str:
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int | None = None) -> None:
-    """Run all jobs in the order given, `at_once` side by side (default: as many as there are cores).
-
-    Raises JobsError after the last one, if any failed.
-    """
+    """Run all jobs in the order given, `at_once` side by side (default: as many as there are cores).  Whatever ends the
+    caller early (Ctrl-C, SIGTERM) ends them, too.  Raises JobsError after the last one, if any failed."""
     running: list[subprocess.Popen[bytes]] = []
     failed: list[str] = []
 

@@ -9,8 +9,7 @@ A record is a folder ``data/runs/<scale>/<arm>/seed-<k>/`` with
     rollouts.parquet    some rollouts with per-token entropies
     adapter/            the LoRA weights, as safetensors
 
-A study's run may be slim (`experiments.scales.keeps_all`): of these it keeps `SLIM`, and its weights if they are
-asked again.
+A study's run may be slim (`experiments.scales.keeps_all`): it keeps `SLIM`, and its weights if they are asked again.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ WHOLE = {
     "decisions.jsonl": ("step", "entropy", "smoothed", "phase", "next_phase", "cause"),
     "rollouts.parquet": ("step", "prompt", "tokens", "entropies", "classes", "correct", "length", "phase"),
 }
-"""Keys, or columns without an empty cell; more is written."""
+"""Keys, or columns, that every record has; more is written."""
 BASE_SETTINGS = ("scale", "arm", "seed", "cap", "eval_problems", "eval_samples", "eval_temperatures")
 """An arm that is not trained does not depend on how the others train."""
 SLIM = ("run.json", "evaluation.parquet", "steps.csv")
@@ -99,34 +98,16 @@ class Record:
 
         return scales.config(self.scale, self.arm, self.seed)
 
-    @cached_property
-    def evaluation(self) -> pd.DataFrame:
-        return self._read("evaluation.parquet")
-
-    @cached_property
-    def steps(self) -> pd.DataFrame:
-        return self._read("steps.csv")
-
-    @cached_property
-    def decisions(self) -> list[dict[str, Any]]:
-        return self._read("decisions.jsonl")
-
-    @cached_property
-    def rollouts(self) -> pd.DataFrame:
-        return self._read("rollouts.parquet")
+    evaluation = cached_property(lambda self: self._read("evaluation.parquet"))
+    steps = cached_property(lambda self: self._read("steps.csv"))
+    decisions = cached_property(lambda self: self._read("decisions.jsonl"))
+    rollouts = cached_property(lambda self: self._read("rollouts.parquet"))
 
     def _read(self, name: str) -> Any:
         remedy = "the arm 'base' is not trained" if self.arm == "base" else RESTORE
         if self.arm != "base" and name not in SLIM and not (self.path / "decisions.jsonl").is_file():
             remedy = "this study's runs keep only steps and answers; `train --out FOLDER` makes a whole one elsewhere"
-        content, where = read(self.path / name, WHOLE[name], remedy), paths.shown(self.path / name)
-        for column in WHOLE[name] if isinstance(content, pd.DataFrame) else ():
-            if (empty := content[column].isna()).any():
-                raise RecordError(f"{where}, row {int(empty.to_numpy().argmax()) + 1}: {column} is empty; {remedy}")
-        if name == "steps.csv" and (gaps := content["step"] != content.index + 1).any():
-            row = int(gaps.argmax())
-            raise RecordError(f"{where}, row {row + 1}: step {content['step'][row]}, expected {row + 1}; {remedy}")
-        return content
+        return read(self.path / name, WHOLE[name], remedy)
 
 
 def load(scale: str, arm: str, seed: int, data: Path | None = None) -> Record:
@@ -135,8 +116,8 @@ def load(scale: str, arm: str, seed: int, data: Path | None = None) -> Record:
 
 
 def load_all(scale: str | None = None, data: Path | None = None, studies: bool = False) -> list[Record]:
-    """All records (of a scale): arms in the order of `egrc.methods`, then seeds; runs that only a study names only
-    with `studies`.  Raises RecordError."""
+    """All records (of a scale), also those of `studies` if asked for: arms in the order of `egrc.methods`, then seeds.
+    Raises RecordError."""
     from egrc.experiments import scales
     from egrc.methods import ARMS
 
@@ -149,7 +130,7 @@ def load_all(scale: str | None = None, data: Path | None = None, studies: bool =
 
 
 def load_study(scale: str, study: str, data: Path | None = None) -> list[Record]:
-    """The records of one study, in its own order of arms, then seeds.  Raises RecordError if one is missing."""
+    """The records of one study, in its own order of arms, then seeds.  Raises RecordError."""
     from egrc.experiments import scales
 
     return [load(scale, arm, seed, data) for arm, seed in scales.study_runs(scale, study)]

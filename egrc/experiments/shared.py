@@ -1,7 +1,7 @@
 """What several processes of one `make paper` need is worked out by the first of them and read by the others.
 
-`paper.products` names a folder for it in the environment and removes it afterwards, so nothing can outlive what it was
-made from; without that folder, as in JupyterLab or in a test, every number is worked out where it is asked for.
+`paper.products` names a folder for it in the environment and removes it afterwards; without that folder, as in
+JupyterLab or in a test, every number is worked out where it is asked for.
 """
 
 from __future__ import annotations

@@ -23,8 +23,6 @@ from egrc.worlds.pocket.language import WORLD_VERSION
 
 SEED = 200
 """Plus the base model's number: of the accuracy training, which no run shares."""
-
-
 UNCUT, WINDOW = 0.05, 5
 """Steps in which fewer completions than this share are cut show what a policy can; mean of this many."""
 
@@ -69,9 +67,9 @@ def measure(scale: str) -> dict[str, Any]:
     searched = pd.concat(pd.DataFrame(base["rows"]).query("split == 'search'") for base in bases)
     means = searched[searched["benchmark"] == "mean"].groupby("temperature")["accuracy"].mean()
     made = {"version": WORLD_VERSION, "hash": criteria.world_hash(), "modulus": Pocket.modulus}
-    made |= {"base_best_temperature": float(means.idxmax())}
-    write_json(paths.DATA / scale / "world.json", made | {"bases": bases})
-    return made | {"bases": bases}
+    made |= {"base_best_temperature": float(means.idxmax()), "bases": bases}
+    write_json(paths.DATA / scale / "world.json", made)
+    return made
 
 
 def of_training(scale: str, number: int, rows: pd.DataFrame, best: float) -> list[dict[str, Any]]:
@@ -87,13 +85,13 @@ def of_training(scale: str, number: int, rows: pd.DataFrame, best: float) -> lis
     of_base = tested[tested["temperature"] == best].loc["base"]["accuracy"]
     worst = (after - of_base).drop("mean").min()
     return [
-        {"name": "gain over the last fifth of accuracy training", "value": gain, "bound": f"<= {criteria.PLATEAU}",
-         "met": bool(gain <= criteria.PLATEAU)},
-        {"name": "accuracy that compression loses at first, T=1", "value": before - whole,
-         "bound": f">= {criteria.DEARER}", "met": bool(before - whole >= criteria.DEARER)},
-        {"name": "compact mode once trained, over the base, worst benchmark", "value": worst, "bound": ">= 0",
-         "met": bool(worst >= 0)},
-    ]  # fmt: skip
+        {"name": name, "value": x, "bound": f"{side} {bound}", "met": bool(x <= bound if side == "<=" else x >= bound)}
+        for name, x, side, bound in (
+            ("gain over the last fifth of accuracy training", gain, "<=", criteria.PLATEAU),
+            ("accuracy that compression loses at first, T=1", before - whole, ">=", criteria.DEARER),
+            ("compact mode once trained, over the base, worst benchmark", worst, ">=", 0),
+        )
+    ]
 
 
 def raw_world(scale: str, number: int) -> Pocket:

@@ -18,13 +18,13 @@ Runs = Collection[tuple[str, int]]
 
 
 def main(scale: str) -> list[tuple[str, int]]:
-    """Arm and seed of the main runs: those of the first figures."""
+    """The main runs: those of the first figures."""
     arms, seeds = scales.runs(scale)
     return [(arm, seed) for arm in arms for seed in seeds]
 
 
 def needed(scale: str, runs: Runs | None = None) -> list[Config]:
-    """The configs of all runs (the main ones), the long ones first, so that all processes end at about one time."""
+    """Their configs (of the main ones), the long ones first, so that all processes end at about one time."""
     configs = [scales.config(scale, arm, seed) for arm, seed in (main(scale) if runs is None else runs)]
     return sorted(configs, key=lambda c: 0 if c.arm == "base" else -c.steps * c.recipe.phases[0].budget)
 

@@ -1,8 +1,7 @@
 """`make paper`: figures, tables and executed notebooks from records, or, fresh, from runs made anew.
 
 Fresh runs gather in build/fresh/<scale> and replace the records in data/ only when all of them are there: it can be
-stopped and started again at any time, and the old records stand until then.  Studies and measurements follow where
-the fresh runs have made them stale, or all of them on demand.  What was not made yet is named; all else is made.
+stopped and started again at any time.  Studies and measurements follow where the fresh runs have made them stale.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from egrc import paths
 from egrc.analysis import measure
@@ -22,55 +21,49 @@ from egrc.experiments.sweep import main, sweep
 from egrc.paper import products
 from egrc.worlds.pocket import BASES
 
-Say = Callable[[str], None]
-
 
 def paper(
-    scale: str, fresh: str | None = None, arms: Sequence[str] | None = None, only: Sequence[str] | None = None,
-    say: Say = print,
-) -> None:  # fmt: skip
+    scale: str, fresh: str | None = None, arms: Sequence[str] | None = None, only: Sequence[str] | None = None
+) -> None:
     """Make everything of a scale, or `only` some figures, tables and notebooks.
 
     `fresh`: 'main' makes the main arms anew, 'all' base models, studies and measurements, too.  `arms`: only these
-    anew, at each of their seeds.  Raises RecordError as `check` does;
-    JobsError if a notebook, a figure or (fresh) a run failed, with the end of its log.
+    anew.  Raises RecordError as `check` does; JobsError, with the end of its log, if something failed.
     """
     began = time.monotonic()
     if fresh or arms:
-        make_fresh(scale, say, everything=fresh == "all", arms=arms)
-        follow(scale, say, everything=fresh == "all")
-    check(scale, say)
-    products.make(scale, only, say)
+        make_fresh(scale, everything=fresh == "all", arms=arms)
+        follow(scale, everything=fresh == "all")
+    check(scale)
+    products.make(scale, only)
     figures = paths.shown(paths.figures(scale))
-    say(f"egrc: {time.monotonic() - began:.0f} s; figures and tables are in {figures}, notebooks in build/notebooks")
+    print(f"egrc: {time.monotonic() - began:.0f} s; figures and tables are in {figures}, notebooks in build/notebooks")
 
 
-def check(scale: str, say: Say) -> None:
+def check(scale: str) -> None:
     """Stop by name if a needed record is missing, or a record or measurement of the scale is stale; say which
     measurements and studies' runs were not made yet.  Raises RecordError."""
     if lacking := [run for run in main(scale) if not _recorded(scale, *run)]:
         listing = "\n".join(f"  {scale}/{arm}/seed-{seed}" for arm, seed in lacking)
-        arm, seed = lacking[0]
-        raise records.RecordError(
-            f"no records of:\n{listing}\nTrain them, e.g. `make train SCALE={scale} ARM={arm} SEEDS={seed}`, "
-            f"or all with `make paper SCALE={scale} FRESH=1`."
-        )
+        train = "`make train SCALE={} ARM={} SEEDS={}`".format(scale, *lacking[0])
+        remedy = f"Train them, e.g. {train}, or all with `make paper SCALE={scale} FRESH=1`."
+        raise records.RecordError(f"no records of:\n{listing}\n{remedy}")
     records.require_fresh(records.load_all(scale, studies=True))
     measure.require_fresh(scale)
     for name in measure.missing(scale):
-        say(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
+        print(f"egrc: not measured yet: {name} (`python -m egrc measure {name} --scale {scale}`)")
     for name in scales.SCALES[scale].studies:
         there = [_recorded(scale, *run) for run in scales.study_runs(scale, name)]
         if not all(there):
             command = f"python -m egrc sweep --study {name} --scale {scale}"
-            say(f"egrc: study {name}: {sum(there)} of {len(there)} runs (`{command}`)")
+            print(f"egrc: study {name}: {sum(there)} of {len(there)} runs (`{command}`)")
 
 
 def _recorded(scale: str, arm: str, seed: int) -> bool:
     return paths.run_folder(paths.DATA, scale, arm, seed).exists()
 
 
-def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Sequence[str] | None = None) -> None:
+def make_fresh(scale: str, everything: bool = False, arms: Sequence[str] | None = None) -> None:
     """Train the runs (with `arms`, only these; with `everything`, the base models before), and replace the records.
     Raises ConfigError for unknown names."""
     known = [*main(scale), *scales.extras(scale)]
@@ -84,12 +77,12 @@ def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Seq
     made = shutil.ignore_patterns("runs", "measurements", "*.tmp", *models)
     shutil.copytree(paths.DATA, fresh, ignore=made, dirs_exist_ok=True)
     if models:
-        say("egrc: training the base models and their starts, about 20 minutes each")
+        print("egrc: training the base models and their starts, about 20 minutes each")
         logs = paths.BUILD / "logs" / scale
         train = [sys.executable, "-m", "egrc", "train", "--base", "--scale", scale, "--seed"]
         run_jobs([Job(f"base {n}", [*train, str(n)], logs / f"base-{n}.log", {"EGRC_DATA": str(fresh)})
                   for n in range(BASES)])  # fmt: skip
-    say(f"egrc: training the runs of scale {scale}; logs are in build/logs/{scale}")
+    print(f"egrc: training the runs of scale {scale}; logs are in build/logs/{scale}")
     sweep(scale, fresh, runs)
     for model in models:
         publish_folder(fresh / scale / model, paths.DATA / scale / model)
@@ -98,11 +91,11 @@ def make_fresh(scale: str, say: Say = print, everything: bool = False, arms: Seq
     shutil.rmtree(fresh)
 
 
-def follow(scale: str, say: Say = print, everything: bool = False) -> None:
+def follow(scale: str, everything: bool = False) -> None:
     """Make what depends on the main runs and is stale (or all): the studies' runs, then the measurements."""
     if runs := [run for run in scales.extras(scale) if everything or _recorded(scale, *run)]:
-        say("egrc: the studies' runs that are stale")
+        print("egrc: the studies' runs that are stale")
         sweep(scale, runs=runs)
     for name in measure.names(scale):
-        say(f"egrc: measurement {name}")
+        print(f"egrc: measurement {name}")
         measure.make(name, scale, fresh=everything)

@@ -1,7 +1,4 @@
-"""What `make paper` makes: figures, tables and executed notebooks, in a pool of processes, one for each core.
-
-A number that one of them has worked out the others read (`experiments.shared`).  Same records, same bytes.
-"""
+"""What `make paper` makes: figures, tables and executed notebooks, in a pool of processes, one for each core."""
 
 from __future__ import annotations
 
@@ -61,10 +58,10 @@ def _figure(name: str, scale: str) -> list[Path]:
     return written
 
 
-def execute(notebook: Path, scale: str, out: Path, fresh: bool = False) -> Any:
+def execute(notebook: Path, scale: str, out: Path) -> Any:
     """Papermill; returns the executed notebook.  The kernel is this interpreter's, whatever JUPYTER_PATH offers.
 
-    `fresh` is false in `make paper`: what had to be made anew is there by then.  Raises PapermillExecutionError.
+    Raises PapermillExecutionError.
     """
     import papermill  # takes seconds
     from jupyter_client import AsyncKernelManager
@@ -77,14 +74,14 @@ def execute(notebook: Path, scale: str, out: Path, fresh: bool = False) -> Any:
 
     out.mkdir(parents=True, exist_ok=True)
     return papermill.execute_notebook(
-        str(notebook), str(out / notebook.name), {"SCALE": scale, "FRESH": fresh},
+        str(notebook), str(out / notebook.name), {"SCALE": scale, "FRESH": False},
         cwd=str(paths.NOTEBOOKS), kernel_name="python3", language="python", kernel_manager_class=OwnKernel,
         progress_bar=False, request_save_on_cell_execute=False,  # saved once, at the end, whether or not a cell fails
         shutdown_kernel="immediate",  # there is nothing that a kernel has to tidy up
     )  # fmt: skip
 
 
-def make(scale: str, only: Collection[str] | None = None, say: Callable[[str], None] = print) -> None:
+def make(scale: str, only: Collection[str] | None = None) -> None:
     """Draw all, then run the notebooks (or `only` some of these, by name), and say how many seconds each took.
 
     Raises ConfigError for an unknown name; JobsError with what failed (the rest is made) and the end of its log.
@@ -106,7 +103,7 @@ def make(scale: str, only: Collection[str] | None = None, say: Callable[[str], N
             made = {name: pool.schedule(_make, (name, book, scale, out, logs / f"{name}.log"))
                     for name, book in wanted.items()}  # fmt: skip
             for name, future in made.items():
-                say(f"  {name:<28} {'failed' if future.exception() else f'{future.result():6.1f} s'}")
+                print(f"  {name:<28} {'failed' if future.exception() else f'{future.result():6.1f} s'}")
         except BaseException:
             pool.stop()
             raise
