@@ -2,10 +2,8 @@ r"""Training problems that also stand in a test set are found and dropped, with 
 
 Two problems are the same where their normalised texts are: without case, spacing, punctuation, dollar signs, braces
 and the LaTeX commands that only lay out, with one spelling of operators.  Digits, operators and decimal points stay,
-so that 2 + 3 is not 2 - 3.  Chat marks, numbering and labels ('Problem:') are left out first; and a training problem
-that holds a test problem whole is that problem, whatever instructions are written around its sentences.
-
-A paraphrase, a translation and other numbers in the same words are not found.
+so that 2 + 3 is not 2 - 3.  A training problem with each sentence of a test problem is that problem, whatever stands
+around them.  A paraphrase, a translation and other numbers in the same words are not found.
 """
 
 from __future__ import annotations
@@ -18,8 +16,6 @@ from dataclasses import dataclass
 
 from egrc.evaluation.problems import Problem
 
-LONG = 40
-"""Normalised characters (about eight words) from which on a text is looked for inside others."""
 _LAYOUT = (
     "left right big bigl bigr bigg biggl biggr limits displaystyle textstyle quad qquad hspace vspace enspace "
     "thinspace text textbf textit textrm mbox hbox emph operatorname mathrm mathbf mathit mathsf rm bf it dots ldots "
@@ -41,12 +37,10 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("\u2212\u2010\u2011\u2013\u2014", "-"),
         **dict.fromkeys("\u2264\u2a7d", "<="),
         **dict.fromkeys("\u2265\u2a7e", ">="),
-        **{"\u2260": "!=", "\u00b1": "+-", "\u00b0": " degree ", "\u221a": " sqrt ", "\u221e": " infty "},
-        **{chr(c): f" {unicodedata.name(chr(c)).split()[-1].lower()} " for c in range(0x3B1, 0x3CA) if c != 0x3C2},
+        **{"\u2260": "!=", "\u00b1": "+-", "\u00b0": " degree ", "\u221a": " sqrt ", "\u03c0": " pi "},
     }
 )
-_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
-_POWERS = str.maketrans({c: f"^{digit}" for digit, c in enumerate(_SUPERSCRIPTS)})
+_POWERS = str.maketrans({"\u00b2": "^2", "\u00b3": "^3"})
 _SPACE = re.compile(r"(?<!\\)\\(?:,|!\s*)")  # it stands inside numbers
 _COMMAND = re.compile(r"\\(?:([a-z]+)|.)", re.DOTALL)
 _DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)(?![a-z])\s*\}?")
@@ -70,9 +64,7 @@ _SENTENCE = re.compile(r"(?<=[.!?:])[$)\]}\"\u2019\u201d\\]*\s+|\n+")
 
 def words(text: str) -> list[str]:
     """Numbers, words and operators of a text in order, each in one spelling."""
-    plain = text.casefold()
-    if not plain.isascii():
-        plain = unicodedata.normalize("NFKC", text.translate(_POWERS)).casefold().translate(_CHARACTERS)
+    plain = unicodedata.normalize("NFKC", text.translate(_POWERS)).casefold().translate(_CHARACTERS)
     plain = _DEGREES.sub(" degree ", _SPACE.sub("", plain))
     plain = _COMMAND.sub(lambda m: _COMMANDS.get(m[1], f" {m[1] or ''} "), plain)
     return _TOKEN.findall(_THOUSANDS.sub("", plain))
@@ -115,36 +107,21 @@ class Contamination:
 
 
 def decontaminate(train: Iterable[Problem], tests: Iterable[Problem]) -> Contamination:
-    """Drop training problems that stand in a test set: their text is a test problem's, or holds each of its sentences,
-    or (a long one) the whole of it.  A text of which nothing is left, only punctuation, is nobody's."""
+    """Drop training problems that stand in a test set: their text is a test problem's, or holds each of its sentences.
+    A text of which nothing is left, only punctuation, is nobody's."""
     known: dict[str, str] = {}
-    by_sentence, by_start = defaultdict(list), defaultdict(list)
+    by_sentence = defaultdict(list)
     for problem in tests:
         if lines := sentences(problem.text):
-            text = _joined(lines)
-            known.setdefault(text, problem.id)
-            by_sentence[max(lines, key=len)].append((set(lines), text))
-            if len(text) >= LONG:
-                by_start[text[:LONG]].append(text)
+            known.setdefault(_joined(lines), problem.id)
+            by_sentence[max(lines, key=len)].append((set(lines), problem.id))
     kept, dropped = [], []
     for problem in train:
         lines = sentences(problem.text)
-        text, there = _joined(lines), set(lines)
-        same = [text] if text in known else []
-        same = same or [t for line in lines for needed, t in by_sentence.get(line, ()) if needed <= there]
-        if same := same or _inside(text, by_start):
-            dropped.append((problem.id, known[same[0]]))
+        same = [known[text]] if (text := _joined(lines)) in known else []
+        same += [id for line in lines for needed, id in by_sentence.get(line, ()) if needed <= set(lines)]
+        if same:
+            dropped.append((problem.id, same[0]))
         else:
             kept.append(problem)
     return Contamination(tuple(kept), tuple(dropped))
-
-
-def _inside(text: str, by_start: dict[str, list[str]]) -> list[str]:
-    """The texts that stand in this one, not cut inside a number or a formula: of 1 + 2 + 3, 1 + 2 is no part."""
-    return [
-        part
-        for start in range(len(text) - LONG)
-        for part in by_start.get(text[start : start + LONG], ())
-        if text.startswith(part, start) and not (start and part[0].isdecimal())
-        if start + len(part) == len(text) or text[start + len(part)].isalpha()
-    ]

@@ -1,9 +1,4 @@
-"""Problems -> answers -> graded rows -> numbers.
-
-`ask` puts problems of one benchmark to a backend and returns one row for each problem and sample; `evaluate` does so
-for several benchmarks and temperatures; `summarise` makes accuracy and completion tokens of such rows.  Their
-intervals are in `egrc.evaluation.intervals`.
-"""
+"""Problems -> answers -> graded rows -> numbers; their intervals are in `egrc.evaluation.intervals`."""
 
 from __future__ import annotations
 

@@ -40,12 +40,6 @@ def grade(completion: str, gold: Gold) -> Grade:
     return Grade(bool(right), answer, right[0] if right else reasons[0] if reasons else "not equal")
 
 
-def warm_up() -> None:
-    """Read one answer of each form: the parser builds tables at the first of each, which later ones use."""
-    for text in ("12", r"\frac{3}{4}", r"2\sqrt{3}", "x^2-1", "(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}"):
-        compare(text, f"{text}+1")
-
-
 @lru_cache(maxsize=4096)
 def compare(gold: str, answer: str) -> str:
     """'equal' or 'not equal'; with 'as texts' where either was not read whole."""

@@ -25,15 +25,6 @@ class Means(NamedTuple):
     tokens: np.ndarray
 
 
-Statistic = Callable[[Means, Means], np.ndarray]
-STATISTICS: dict[str, Statistic] = {
-    "accuracy": lambda a, b: (a.accuracy - b.accuracy).mean(-1),
-    "tokens": lambda a, b: (a.tokens - b.tokens).mean(-1),
-    "token_ratio": lambda a, b: a.tokens.mean(-1) / b.tokens.mean(-1),
-}
-"""Differences a - b and the ratio a / b of plain means over benchmarks."""
-
-
 def resample(values: np.ndarray, strata: Sequence[str], n_boot: int = N_BOOT) -> tuple[np.ndarray, np.ndarray]:
     """Means of the columns by stratum, as observed [strata, columns] and resampled [n_boot, strata, columns].
 
@@ -79,19 +70,6 @@ def resampled(rows: pd.DataFrame, n_boot: int = N_BOOT, by: Sequence[str] = ("ar
     observed, drawn = resample(each.to_numpy(), list(each.index.get_level_values("benchmark")), n_boot)
     correct, tokens = np.split(np.concatenate([observed[None], drawn]), 2, axis=-1)
     return {side: Means(correct[..., k], tokens[..., k]) for k, side in enumerate(each["tokens"].columns)}
-
-
-def paired_bootstrap(
-    a_rows: pd.DataFrame, b_rows: pd.DataFrame, statistic: str | Statistic = "accuracy", n_boot: int = N_BOOT
-) -> tuple[float, float, float]:
-    """Estimate and percentile interval of a comparison of a with b, asked the same at one temperature.
-
-    `statistic`: a name in `STATISTICS`, or a function of two `Means` that reduces their last axis.
-    Raises ValueError where the two were asked different problems.
-    """
-    means = resampled(pd.concat([a_rows.assign(arm="a"), b_rows.assign(arm="b")]), n_boot)
-    values = (STATISTICS[statistic] if isinstance(statistic, str) else statistic)(means["a"], means["b"])
-    return estimate(values[0], values[1:])
 
 
 @lru_cache(maxsize=4)

@@ -69,12 +69,9 @@ class Pool:
         positive = workers >= 1 and 0 < limit < float("inf")
         require(positive, f"workers={workers}, limit={limit}: each must be positive and finite")
         self.workers, self.limit, self.prefix = workers, limit, prefix
-        self.counts: Counter[str] = Counter()
-        """Verdicts by reason, see `Grade`."""
-        self.replaced = 0
-        """How many times a worker ended in the middle of an answer, and another took its place."""
-        self.ahead = 64 * workers
-        """Pairs that are read before the first of them is graded, at most."""
+        self.counts: Counter[str] = Counter()  # verdicts by reason, see `Grade`
+        self.replaced = 0  # workers that ended in the middle of an answer, so that another took their place
+        self.ahead = 64 * workers  # pairs that are read before the first of them is graded, at most
         self._pool: ProcessPool | None = None
         self._closed = False
         self._home, self._lock = os.getpid(), threading.Lock()
@@ -167,20 +164,20 @@ def references(answer: Any) -> list[str]:
     return [(extract(gold) or gold) if "####" in gold else gold for gold in golds]
 
 
-# --- in the worker ------------------------------------------------------------------------------------------------
-
-
 def _initialise() -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # an ignored one would have been inherited
     if sys.platform == "linux":
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
-    from egrc.evaluation.grading import warm_up  # sympy: not in the caller
+    from egrc.evaluation.grading import compare  # sympy: not in the caller
 
-    warm_up()
+    # the parser builds tables at the first answer of each form, which later ones use
+    for text in ("12", r"\frac{3}{4}", r"2\sqrt{3}", "x^2-1", "(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}"):
+        compare(text, f"{text}+1")
 
 
 def _graded(completion: str, golds: list[str], limit: float) -> Grade:
+    """In the worker."""
     from egrc.evaluation.grading import grade
 
     signal.setitimer(signal.ITIMER_PROF, limit)
