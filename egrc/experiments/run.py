@@ -106,12 +106,10 @@ def train(
 
     checkpoints = work / "checkpoints"
     settings = {
+        **{name: getattr(config, name) for name in ("seed", "learning_rate", "warmup_steps")},
         "output_dir": str(checkpoints),
         "max_steps": config.steps,
-        "learning_rate": config.learning_rate,
         "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": config.warmup_steps,
-        "seed": config.seed,
         "save_steps": config.checkpoint_every,
         "save_total_limit": 2,
         "logging_steps": 1,
@@ -134,16 +132,11 @@ def train(
         model = own(config, world, work, settings, adapter, [callback], on_progress)
     else:
         base, tokenizer = world.policy()
-        args = EGRCConfig(
-            record_dir=str(work),
-            recipe=config.recipe,
-            probe_every=config.probe_every,
-            record_rollouts_every=config.record_rollouts_every,
-            num_generations=config.group_size,
-            max_completion_length=config.cap,  # one divisor of the loss for all arms; the phases cut at their budgets
-            loss_type=config.loss_type,
-            **settings,
-        )
+        for name in ("recipe", "probe_every", "record_rollouts_every", "loss_type"):
+            settings[name] = getattr(config, name)
+        # the cap: one divisor of the loss for all arms; the phases cut at their budgets
+        size = {"num_generations": config.group_size, "max_completion_length": config.cap}
+        args = EGRCConfig(record_dir=str(work), **size, **settings)
         trainer = EGRCTrainer(
             model=base,
             args=args,
@@ -193,8 +186,7 @@ def save_adapter(model: Any, base: str, folder: Path) -> None:
     settings = json.loads((unfinished / "adapter_config.json").read_text())
     settings["base_model_name_or_path"] = portable(base)
     write_json(unfinished / "adapter_config.json", settings)
-    for file in unfinished.iterdir():
-        file.chmod(0o644)  # safetensors writes for the owner only
+    (unfinished / "adapter_model.safetensors").chmod(0o644)  # safetensors writes for the owner only
     unfinished.rename(folder)
 
 
