@@ -59,10 +59,8 @@ class EntropyGate(Stateful):
 
     def __post_init__(self) -> None:
         require(0 < self.low < self.high, f"low={self.low}, high={self.high}: hysteresis needs 0 < low < high")
-        require(self.flat >= 0, f"flat={self.flat}: a slope's size, not negative")
-        require(self.window >= 1, f"window={self.window}: at least 1 step")
-        require(self.dwell >= self.window, f"dwell={self.dwell}: at least the window ({self.window})")
-        require(self.max_switches >= 0, f"max_switches={self.max_switches}: not negative")
+        require(1 <= self.window <= self.dwell, f"window={self.window}, dwell={self.dwell}: 1 <= window <= dwell")
+        require(min(self.flat, self.max_switches) >= 0, f"flat={self.flat}, max_switches={self.max_switches}: negative")
 
     @property
     def weights(self) -> tuple[float, ...]:

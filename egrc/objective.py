@@ -16,8 +16,7 @@ from torch import Tensor
 
 from egrc.checks import Stateful, require
 
-EPS = 1e-4
-"""As in TRL: keeps a nearly uniform group from exploding."""
+EPS = 1e-4  # as in TRL: keeps a nearly uniform group from exploding
 
 
 @dataclass

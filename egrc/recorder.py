@@ -27,15 +27,14 @@ ROLLOUT_SCHEMA = pa.schema({
     "temperature": pa.float32(),
 })  # fmt: skip
 """One row per kept rollout; entropies in nats at temperature 1, classes by number."""
-FIRST_STEPS = 3
-"""Steps after which it is said where nothing was rewarded."""
+FIRST_STEPS = 3  # in which it is said where nothing was rewarded
 
 
 class Recorder:
     """The rows of one run, in memory until they are flushed.  `folder=None` writes nothing."""
 
     def __init__(self, folder: str | Path | None) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = Path(folder) if folder else None
         self.steps: list[dict[str, Any]] = []
         self.decisions: list[Decision] = []
         self.rollouts: list[dict[str, Any]] = []

@@ -21,12 +21,9 @@ from transformers import DynamicCache, GenerationConfig
 
 from egrc.entropy import token_entropy
 
-CHUNK = 2**24
-"""Logits that exist at once (64 MB a copy in float32)."""
-PIECE = 16
-"""Rows that are scored together: smaller pieces are trimmed closer, but cost as many calls more."""
-WORTH = 0.9
-"""The cache is copied to leave rows out, so only when at most this share of its rows goes on."""
+CHUNK = 2**24  # logits that exist at once (64 MB a copy in float32)
+PIECE = 16  # rows that are scored together: smaller pieces are trimmed closer, but cost as many calls more
+WORTH = 0.9  # the cache is copied to leave rows out, so only when at most this share of its rows goes on
 
 
 class TokenScores(NamedTuple):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from trl import GRPOConfig
 
 from egrc.checks import require
@@ -73,29 +72,22 @@ class EGRCConfig(GRPOConfig):
         return {**super().to_dict(), "recipe": self.recipe.to_dict()}
 
 
-def training_data(dataset: Any, args: EGRCConfig) -> Dataset | IterableDataset:
+def training_data(dataset: Any, args: EGRCConfig) -> Dataset:
     """The training data, of a list of rows a data set.  Raises ConfigError for what cannot be trained on."""
     if isinstance(dataset, list):
         dataset = Dataset.from_list(dataset)
-    known = isinstance(dataset, (Dataset, IterableDataset))
+    known = isinstance(dataset, Dataset)
     require(known, f"train_dataset is a {type(dataset).__name__}: give a datasets.Dataset (of a DatasetDict, one of "
                    "its splits) or a list of rows, with the columns 'prompt' and 'answer'")  # fmt: skip
-    per_step = args.generation_batch_size // args.num_generations
-    rows = list(dataset.take(per_step)) if isinstance(dataset, IterableDataset) else dataset
-    require(len(rows) >= per_step, f"{len(rows)} training problems, but a step takes {per_step}: add problems, or "
-                                   "lower per_device_train_batch_size x gradient_accumulation_steps")  # fmt: skip
-    names = set(rows[0])
+    per_step, names = args.generation_batch_size // args.num_generations, set(dataset.column_names)
+    require(len(dataset) >= per_step, f"{len(dataset)} training problems, but a step takes {per_step}: add problems, "
+                                      "or lower per_device_train_batch_size x gradient_accumulation_steps")  # fmt: skip
     missing, taken = sorted({"prompt", "answer"} - names), sorted(RESERVED & names)
     require(not missing, f"the training data have no column {missing} (they have {sorted(names)}): rename theirs with "
                          "dataset.rename_column(old, new)")  # fmt: skip
     require(not taken, f"the training data have columns {taken}, names that TRL keeps to itself: rename them")
-    check_rows(rows if isinstance(rows, list) else rows.select_columns(["prompt", "answer"]))
-    return dataset
-
-
-def check_rows(rows: Iterable[dict[str, Any]]) -> None:
-    """Raises ConfigError for the first row whose prompt is neither text nor messages, or which has no answer."""
-    for i, row in enumerate(rows):
+    for i, row in enumerate(dataset.select_columns(["prompt", "answer"])):
         prompt, answer = row["prompt"], row["answer"]
         require(isinstance(prompt, (str, list)) and bool(prompt), f"row {i}: the prompt is {prompt!r}")
         require(answer not in (None, "", []), f"row {i}: the answer is {answer!r}")
+    return dataset

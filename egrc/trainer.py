@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate.logging import get_logger
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from peft import LoraConfig, PeftConfig, PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
@@ -34,10 +34,9 @@ from egrc.objective import Objective, Rollouts, Tokens
 from egrc.recorder import Recorder, StepSums, step_warnings, text
 from egrc.resume import STATE_FILE, EpochSampler, finished, last_checkpoint, step_seed
 from egrc.scoring import generating, score_completions
-from egrc.settings import PLAIN, EGRCConfig, check_rows, training_data
+from egrc.settings import PLAIN, EGRCConfig, training_data
 
-KEPT = 16
-"""Rollouts that are recorded when it is time."""
+KEPT = 16  # rollouts that are recorded when it is time
 logger = get_logger(__name__)  # of the main process
 
 
@@ -58,7 +57,7 @@ class EGRCTrainer(GRPOTrainer):
         self,
         model: str | PreTrainedModel,
         args: EGRCConfig | None = None,
-        train_dataset: Dataset | IterableDataset | list[dict] | None = None,
+        train_dataset: Dataset | list[dict] | None = None,
         reward_funcs: Any = None,
         correct: Callable[[str, Any], bool] | None = None,
         token_classes: TokenClasses | None = None,
@@ -67,8 +66,7 @@ class EGRCTrainer(GRPOTrainer):
         **kwargs: Any,
     ) -> None:
         args = EGRCConfig("egrc-output") if args is None else copy.copy(args)
-        known = isinstance(args, EGRCConfig)
-        require(known, f"args is a {type(args).__name__}: use EGRCConfig, which takes the same settings")
+        require(isinstance(args, EGRCConfig), f"args is a {type(args).__name__}: use EGRCConfig instead")
         extra = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         if args.reward_weights is not None:
             args.reward_weights = [1.0, *args.reward_weights]
@@ -107,7 +105,6 @@ class EGRCTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        check_rows(inputs)  # a stream's could not be seen at the start
         phase = self.phase
         self.temperature = phase.temperature
         if self.use_vllm:
@@ -138,7 +135,7 @@ class EGRCTrainer(GRPOTrainer):
         """The phase's reward, as TRL's first reward function."""
         texts = [text(completion) for completion in completions]
         lengths, ended = [len(ids) for ids in completion_ids], [ids[-1] in self.eos_token_ids for ids in completion_ids]
-        # A cut completion counts as wrong even if its text would pass: it has not answered.
+        # a cut completion counts as wrong even if its text would pass: it has not answered
         graded = [g and e for g, e in zip(grade(self.correct, texts, answer), ended, strict=True)]
         correct, length, self._ended = self._gather(torch.tensor([graded, lengths, ended]).T).T
         first = self.accelerator.process_index * len(texts)
