@@ -73,14 +73,13 @@ def test_thresholds_from_the_entropys_course() -> None:
     assert still.flat == 0 and 0.8 < still.low < 0.95 and "no slope counts as stopped" in why
 
 
-def test_a_run_takes_the_proposal_and_its_decisions_replay(tmp_path: Path) -> None:
+def test_a_run_takes_the_proposal_and_its_decisions_replay(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     files(tmp_path, "llama")
     recipe = Recipe((Compress("compress", 8), Explore("explore", 8)), EntropyGate(window=2, dwell=4, flat=10.0))
-    lines: list[str] = []
     settings = {name: int(value) for name, value in (pair.split("=") for pair in SMALL)} | {"max_steps": 7}
     given, out = (str(tmp_path / "model"), tmp_path / "problems.jsonl"), tmp_path / "out"
-    own_model.train(*given, out, say=lines.append, recipe=recipe, **settings)
-    assert len(lines) == 2 and lines[0].startswith("gate: over the first 3 steps")
+    own_model.train(*given, out, recipe=recipe, **settings)
+    assert "gate: over the first 3 steps" in capsys.readouterr().out
     gate = replace(recipe.gate, **json.loads((out / own_model.GATE_FILE).read_text()))
     assert gate.flat < recipe.gate.flat
     log = [json.loads(line) for line in (out / "decisions.jsonl").read_text().splitlines()]

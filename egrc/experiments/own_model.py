@@ -7,7 +7,7 @@ models, which makes the gate a clock.  [ours]
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import linear_regression
@@ -21,7 +21,7 @@ from egrc.atomic import write_json, write_text
 from egrc.checks import ConfigError, require
 from egrc.controller import EntropyGate, report
 from egrc.evaluation.problems import rows as read_rows
-from egrc.experiments.run import observer, save_adapter
+from egrc.experiments.run import OnProgress, observer, save_adapter
 
 GATE_FILE = "gate.json"
 NAMES = ("prompt", "problem", "question"), ("answer", "gold", "solution")  # of columns
@@ -74,10 +74,7 @@ def problems(path: Path, tokenizer: Any) -> Dataset:
     return Dataset.from_dict({"prompt": prompts, "answer": answers})
 
 
-Progress = Callable[[str, int, int], None] | None
-
-
-def train(model: str, data: Any, out: Any, on_progress: Progress = None, say: Any = print, **settings: Any) -> Path:
+def train(model: str, data: Any, out: Any, on_progress: OnProgress | None = None, **settings: Any) -> Path:
     """Train an adapter of any causal language model, resuming where `out` has checkpoints; returns its folder.
 
     `settings` are `EGRCConfig`'s.  Raises ConfigError for data or settings that cannot be trained with.
@@ -112,7 +109,7 @@ def train(model: str, data: Any, out: Any, on_progress: Progress = None, say: An
         proposed.append(made)
         trainer.set_gate(made)
         if main:
-            say(why)
+            print(why)
             write_json(out / GATE_FILE, {"low": made.low, "high": made.high, "flat": made.flat})
 
     trainer.remove_callback(PrinterCallback)
@@ -121,7 +118,7 @@ def train(model: str, data: Any, out: Any, on_progress: Progress = None, say: An
     adapter, name = out / "adapter", Path(model).name if Path(model).is_dir() else model  # no path of this machine
     if main:
         switches = report(trainer.recorder.decisions).replace("\n", "; ")
-        say(f"gate: {switches}")
+        print(f"gate: {switches}")
         if not adapter.exists():
             save_adapter(trainer.model, name, adapter)
         write_text(adapter / "README.md", card(name, Path(data).name, args, trainer.recorder.steps, switches))

@@ -30,10 +30,8 @@ from egrc.experiments.records import alone, is_done
 from egrc.worlds import launch
 from egrc.worlds.launch import Hardware
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with 'training' or 'evaluating', what is done, and what there is to do."""
-Observe = Callable[[int, Any], None]
-"""Called with the number of steps taken and the policy (a peft model)."""
+OnProgress = Callable[[str, int, int], None]  # 'training' or 'evaluating', what is done, what there is to do
+Observe = Callable[[int, Any], None]  # steps taken, and the policy (a peft model)
 
 
 def run(
@@ -57,8 +55,7 @@ def run(
     with alone(work) if launch.is_main() else nullcontext():
         if not fresh and is_done(target, config):
             return target
-        has_base = any((data_dir / config.scale).glob("*/model.safetensors"))
-        world = scales.world(config.scale, data_dir if has_base else None, config.seed)
+        world = scales.world(config.scale, seed=config.seed)
         launch.check(config, hardware, world)
         if launch.is_main():
             _prepare(work, config, world, fresh)
@@ -168,13 +165,9 @@ def observer(observe: Observe) -> Any:
     """A callback that shows steps taken and policy where training begins and after each step."""
     from transformers import TrainerCallback
 
-    class Observer(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            observe(state.global_step, model)
-
-        on_train_begin = on_step_end
-
-    return Observer()
+    made = TrainerCallback()
+    made.on_train_begin = made.on_step_end = lambda args, state, control, model, **_: observe(state.global_step, model)
+    return made
 
 
 def save_adapter(model: Any, base: str, folder: Path) -> None:
