@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from math import log
 
 import numpy as np
@@ -146,20 +145,6 @@ def test_problems_are_read_from_their_text() -> None:
 
 
 # --- against the teacher's samples ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("problem", "prefix"),
-    [(TWO, "3 +4 7 so 7 *2 14 ."), (TWO, "3 +4 7 so 7 *2 14 . wait"), (HARD, HARD_TO_GUESS + "3 ."), (HARD, "3 /4")],
-)
-def test_frequencies_of_the_next_word_agree(problem: Problem, prefix: str) -> None:
-    rng, words, p_compact = random.Random(prefix), prefix.split(), 0.5
-    traces = (CLOCK.trace(problem, rng, p_compact) for _ in range(8_000))
-    counts = Counter(t[len(words)] for t in traces if t[: len(words)] == words)
-    n, expected = counts.total(), next_token(problem, words, p_compact)
-    assert n > 30 and counts.keys() <= expected.keys()
-    for word, p in expected.items():
-        assert abs(counts[word] / n - p) < 4.5 * (p * (1 - p) / n) ** 0.5 + 1 / n, word
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)

@@ -40,6 +40,7 @@ MARK = re.compile(r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>")
 EXTRA = ("is_multiple_answer", "id", "problem", problems.GOLD, "source")
 """Columns that are read beside those of a set's format."""
 
+
 @dataclass(frozen=True)
 class Benchmark:
     """Where one set is and how it is read: its data set, commit, split and configuration on the Hugging Face hub (a

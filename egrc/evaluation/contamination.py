@@ -49,7 +49,8 @@ _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^!|%]")
 
 _MARKS = re.compile(
     r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>|\[/?INST\]|<</?SYS>>|</?s>|</?think>|<(?:start|end)_of_turn>"
-    r"|[(\[]\d{1,3}[ \t]*(?:points?|pts|marks?)[)\]]", re.IGNORECASE
+    r"|[(\[]\d{1,3}[ \t]*(?:points?|pts|marks?)[)\]]",
+    re.IGNORECASE,
 )
 _NAMES = (
     r"(?:(?:final|math|your|the)[ \t]+)?(?:problem|question|exercise|example|task|prompt|instructions?|input|system|"
@@ -61,6 +62,7 @@ _LABEL = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?:])[$)\]}\"\u2019\u201d\\]*\s+|\n+")
+
 
 def words(text: str) -> list[str]:
     """Numbers, words and operators of a text in order, each in one spelling."""

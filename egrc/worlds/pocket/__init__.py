@@ -9,9 +9,9 @@ what accuracy alone would give.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ def floor_tokens(modulus: int, benchmark: str) -> float:
 
 
 class Pocket:
-    """The clock of `modulus` hours.  A world of another size is a subclass with another `name` and `modulus`."""
+    """The `World` of scale pocket: the clock of `modulus` hours."""
 
     name, names, synthetic = "pocket", tuple(BENCHMARKS), True
     modulus = 17
@@ -56,12 +56,9 @@ class Pocket:
     """Layers that an arm's adapter changes.  Attention alone, because there habits change quickly and facts slowly."""
 
     def __init__(self, data: Path | None = None, seed: int = 0, raw: bool = False) -> None:
-        self.data = data
-        """The data folder whose models are meant; None: the package's."""
-        self.seed = seed
-        """Of the run; it names the base model."""
-        self.raw = raw
-        """The base model before accuracy training?"""
+        """`data`: the folder whose models are meant, if not the package's; `seed`, of the run, names the base model;
+        `raw`: before accuracy training?"""
+        self.data, self.seed, self.raw = data, seed, raw
         self.clock = Clock(self.modulus)
 
     def policy_path(self) -> str:
@@ -85,14 +82,14 @@ class Pocket:
         return model.eval(), build_tokenizer(self.clock.vocabulary)
 
     def train_problems(self, seed: int) -> Dataset:
-        """Problems of the training half, all benchmarks equally often, drawn with replacement."""
-        rng = random.Random(f"train/{seed}")
-        drawn: list[Problem] = []
-        while len(drawn) < TRAIN_PROBLEMS:
-            problem = self.clock.draw(self.names[len(drawn) % len(self.names)], rng)
-            if not problem.held_out:
-                drawn.append(problem)
-        return rows(drawn)
+        return rows(list(islice(self.training(random.Random(f"train/{seed}")), TRAIN_PROBLEMS)))
+
+    def training(self, rng: random.Random) -> Iterator[Problem]:
+        """Problems of the training half, all benchmarks equally often, drawn with replacement; never ends."""
+        for name in cycle(self.names):
+            while (problem := self.clock.draw(name, rng)).held_out:
+                pass
+            yield problem
 
     def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
         """The first n problems of each benchmark: 'search' from the training half, the others from the held-out one."""
@@ -119,13 +116,11 @@ class Pocket:
 
     def probe_prefixes(self) -> list[str]:
         """Training problems, each with a random part of one of the teacher's traces: always the same."""
-        rng, out = random.Random("probe"), []
-        while len(out) < PROBES:
-            problem = self.clock.draw(self.names[len(out) % len(self.names)], rng)
-            if not problem.held_out:
-                words = self.clock.trace(problem, rng)
-                out.append(" ".join([problem.text, *words[: rng.randrange(len(words))]]))
-        return out
+        rng, prefixes = random.Random("probe"), []
+        for problem in islice(self.training(rng), PROBES):
+            words = self.clock.trace(problem, rng)
+            prefixes.append(" ".join([problem.text, *words[: rng.randrange(len(words))]]))
+        return prefixes
 
     def floor_tokens(self, benchmark: str) -> float:
         return floor_tokens(self.modulus, benchmark)

@@ -92,9 +92,7 @@ def padded(batch: Sequence[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.
     return inputs, labels
 
 
-def train_base(
-    clock: Clock, folder: Path, seed: int = 0, stages: tuple[int, int, int] = (DRILL, MIXED, HABIT)
-) -> Path:
+def train_base(clock: Clock, folder: Path, seed: int = 0, stages: tuple[int, int, int] = (DRILL, MIXED, HABIT)) -> Path:
     """Train on one core (the rate falls after the drill), save model and tokenizer; returns the folder."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
