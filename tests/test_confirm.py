@@ -7,7 +7,6 @@ import stub_records
 from egrc import paths
 from egrc.analysis import confirm
 from egrc.analysis.bounds import bounds
-from egrc.checks import ConfigError
 from egrc.experiments import scales
 
 
@@ -17,9 +16,6 @@ def test_problems_come_after_those_of_the_records(monkeypatch):
     new = confirm.unseen("pocket")
     assert {b: len(p) for b, p in new.items()} == dict.fromkeys(old, 5)
     assert all(not set(new[b]["id"]) & set(old[b]["id"]) for b in old)
-    monkeypatch.setattr(scales, "world", lambda scale: type("Few", (), {"benchmarks": lambda self, n: old})())
-    with pytest.raises(ConfigError, match="forward-2, .*: fewer than 5 problems"):
-        confirm.unseen("pocket")
 
 
 def test_the_deciding_arms_are_asked_at_every_seed_that_a_study_gives_them_and_was_trained(tmp_path, monkeypatch):

@@ -1,14 +1,9 @@
 """Arms against the base on every benchmark, with intervals: tables 1 and 3, figures 2, 9 and 10.
 
-For an arm and the base, both means over samples and seeds, benchmark by benchmark:
-
-    gain      accuracy - base's, at the same temperature
-    gain_best accuracy - base's at the temperature that suits the base best (found on training problems)
-    share     tokens / base's
-    removed   (base - tokens) / (base - compact floor): the part of the removable length that is gone
-
-The benchmark 'mean' is the plain mean over benchmarks of each of these.  Intervals (95%) are paired bootstraps over
-problems, given the seeds; what the seeds add is shown beside them, as the lowest and the highest seed.
+Of means over samples and seeds: `gain`, accuracy minus the base's at the same temperature; `gain_best`, at the one that
+suits the base best (found on training problems); `share`, tokens over the base's; `removed`, the part of the removable
+length (base - compact floor) that is gone.  'mean' is the plain mean over benchmarks of each.  Intervals (95%)
+are paired bootstraps over problems, given the seeds, whose lowest and highest are shown beside them.
 """
 
 from __future__ import annotations
@@ -138,7 +133,7 @@ STATISTICS: dict[str, Callable[[Means, Means, np.ndarray], np.ndarray]] = {
     "share": lambda a, b, floor: a.tokens / b.tokens,
     "removed": lambda a, b, floor: (b.tokens - a.tokens) / (b.tokens - floor),
 }
-"""Of an arm's means, the base's, and the floors (see the header): [..., benchmarks] in alphabetical order."""
+"""Of an arm's means, the base's, and the floors: [..., benchmarks] in alphabetical order."""
 ALONE = ("accuracy", "tokens")  # of one side only
 ENDS = ("", "_low", "_high", "_min", "_max")
 

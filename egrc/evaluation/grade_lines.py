@@ -20,13 +20,12 @@ def pairs(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Gold]]:
             continue
         try:
             row = json.loads(line)
-            if not isinstance(row, dict) or not {"gold", "completion"} <= row.keys():
-                raise ValueError(f"expected an object with 'gold' and 'completion', found {json.dumps(row)[:40]}")
+            if not isinstance(row, dict) or "gold" not in row or not isinstance(row.get("completion"), str):
+                found = line.decode().strip()[:50]
+                raise ValueError(f"expected an object with 'gold' and a text 'completion', found {found}")
             golds = row["gold"] if isinstance(row["gold"], list) else [row["gold"]]
             if not golds or not all(isinstance(text, str) and text.strip() for text in golds):
                 raise ValueError(f"'gold': expected a text or texts, none empty, found {json.dumps(row['gold'])[:40]}")
-            if not isinstance(row["completion"], str):
-                raise ValueError(f"'completion': expected a text, found {json.dumps(row['completion'])[:40]}")
         except (ValueError, RecursionError) as error:  # not UTF-8, or no JSON, too
             raise ConfigError(f"{name}, line {number}: {error}") from error
         yield row["completion"], references(golds)

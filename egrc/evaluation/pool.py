@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from queue import Queue
 from typing import Any
@@ -53,7 +54,7 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-class Pool:
+class Pool(AbstractContextManager):
     """Grades answers in order, in `workers` processes, each answer within `limit` seconds of processor time.
 
     >>> with Pool(workers=2, limit=1.0) as pool:
@@ -116,9 +117,6 @@ class Pool:
             atexit.unregister(self.close)
             pool.stop()
             pool.join()
-
-    def __enter__(self) -> Pool:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

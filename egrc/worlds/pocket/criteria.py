@@ -53,11 +53,6 @@ def world_hash() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def started_compact(problems: Sequence[Problem]) -> list[str]:
-    """Prompts with the first token of a compact trace already written."""
-    return [f"{p.text} {p.start}" for p in problems]
-
-
 def read_off(world: Pocket, model: Any, tokenizer: Any, problems: Sequence[Problem]) -> float:
     """Mean probability of the answer after '#', where a compact trace is right in every step."""
     rng, ids = random.Random(0), []
@@ -145,9 +140,9 @@ def measure(world: Pocket, n: int = 200, seed: int = 0, say: Callable[[str], Non
         say(f"world: {split} problems, T in {temperatures}{', started compact' * compact}{'' if of.raw else ', start'}")
         tables = of.benchmarks(n, split)
         if compact:
-            drawn = of.first(n, split)
-            tables = {b: t.remove_columns("prompt").add_column("prompt", started_compact(drawn[b]))
-                      for b, t in tables.items()}  # fmt: skip
+            for b, drawn in of.first(n, split).items():  # the first token of a compact trace is already written
+                started = [f"{p.text} {p.start}" for p in drawn]
+                tables[b] = tables[b].remove_columns("prompt").add_column("prompt", started)
         rows = evaluate(*of.policy(), tables, of.correct, temperatures, 1, CAP, seed)
         policy = "base" if of.raw else "start"
         return summarise(rows).assign(policy=policy, split=split, compact=compact)
