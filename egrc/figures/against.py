@@ -23,9 +23,9 @@ LEAST = 1
 """Points by which every seed must lie on one side, for a difference to be called clear."""
 
 
-def panel(ax: Axes, arms: list[str], drawn: pd.DataFrame) -> tuple[int, int]:
+def panel(ax: Axes, arms: Mapping[str, str], drawn: pd.DataFrame) -> str:
     """One quantity, a share, in hundredths: every arm's difference from `egrc` with its interval, and each seed's;
-    returns how many are clearly higher, and how many lower: by their interval, beyond the noise, and in every seed."""
+    returns which are clearly higher, and which lower: by their interval, beyond the noise, and in every seed."""
     means, seeds = (drawn[drawn["what"] == what].set_index("arm") for what in ("difference", "seed"))
     ax.axvline(0, color=style.GREY, linewidth=0.7, zorder=1)
     sides = []
@@ -38,7 +38,9 @@ def panel(ax: Axes, arms: list[str], drawn: pd.DataFrame) -> tuple[int, int]:
             tint = dots.CONNECTOR if sides[-1] else dots.PLAIN
             dots.dot(ax, y - 0.1, value, low, high, tint, markersize=3.8)
         ax.plot(alone, [y + 0.24] * len(alone), "o", color=dots.PLAIN, **dots.SEED)
-    return sides.count(1), sides.count(-1)
+    others = [name for arm, name in arms.items() if arm != WHOLE]
+    higher, lower = ([name for name, at in zip(others, sides, strict=True) if at == side] for side in (1, -1))
+    return dots.message({"higher": higher, "lower": lower}, others, room=27)
 
 
 def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[Figure, pd.DataFrame]:
@@ -54,25 +56,24 @@ def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[
     configs = rows.loc[rows["arm"].isin(alone), ["arm", "seed", "config"]].drop_duplicates()
     drawn = {"difference": means, "seed": seeds, "run": configs}
     drawn = pd.concat([part.assign(what=name) for name, part in drawn.items()], ignore_index=True)
-    arms = [WHOLE, *(arm for arm in words if arm in alone)]
+    arms = {WHOLE: f"{WHOLE}, about its mean"} | {arm: name for arm, name in words.items() if arm in alone}
     absent = sorted(set(words) - set(alone))
     named = ", ".join(absent) if len(absent) <= FEW else f"{len(absent)} arms (table 3 has their names)"
     columns = {("accuracy", "mean"): "Accuracy", ("removed", "mean"): "Length removed",
-               ("accuracy", hardest): f"On {hardest}"}  # fmt: skip
+               ("accuracy", hardest): f"Accuracy on {hardest}"}  # fmt: skip
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.24 * len(arms) + 1.75))
         axes = figure.subplots(1, len(columns))
-        names = [f"{WHOLE}, about its mean", *(words[arm] for arm in arms[1:])]
         for ax, ((quantity, part), title) in zip(axes, columns.items(), strict=True):
-            higher, lower = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
-            ax.set_title(f"{title}: of {len(arms) - 1},\n{higher} clearly higher, {lower} lower", loc="left")
+            said = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
+            ax.set_title(f"{title}\n{said}", loc="left")
             ax.set_xlabel(f"arm − {WHOLE} (points)")
-            dots.name_rows(ax, names if ax is axes[0] else [""] * len(arms))
+            dots.name_rows(ax, list(arms.values()) if ax is axes[0] else [""] * len(arms))
         bottom = style.caption(figure, [
             f"Held-out problems at T = {at:g}; means over the seeds that both have, with 95% intervals over problems; "
             "small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
-            f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Clear (coloured): beyond the grey, and beyond {LEAST} "
-            "point in every seed." + f" Not trained on two seeds: {named}." * bool(absent)
+            f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Higher, lower (coloured): beyond the grey, and beyond "
+            f"{LEAST} point in every seed." + f" Not trained on two seeds: {named}." * bool(absent)
         ])  # fmt: skip
         figure.subplots_adjust(left=0.22, right=0.985, top=1 - 0.42 / figure.get_figheight(), bottom=bottom, wspace=0.1)
     return figure, drawn

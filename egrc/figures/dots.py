@@ -63,6 +63,18 @@ def name_ends(ax: Axes, ends: Mapping[str, float], size: float = 7.0) -> None:
         ax.text(1.02, sum(both) / 2, arm, color=style.colour(arm), fontsize=size, va="center", transform=ax.transAxes)
 
 
+def message(ways: Mapping[str, Sequence[str]], every: Sequence[str], room: int) -> str:
+    """What the arms did, for a title: 'fell: a, b; rose: all but c', or '2 fell, 5 rose' where that has no `room`."""
+    named, counted = [], []
+    for way, arms in ways.items():
+        others = [arm for arm in every if arm not in arms]
+        names = ", ".join(arms) if others[1:] or len(arms) < 2 else " but ".join(["all", *others])
+        named += [f"{way}: {names}"] * (len(arms) > 0)
+        counted += [f"{len(arms)} {way}"] * (len(arms) > 0)
+    said = "; ".join(named) or "no clear difference"
+    return said if len(said) <= room else ", ".join(counted)
+
+
 def legend(figure: Figure, shapes: Mapping[str, str], name: str = "{}") -> None:
     """One line above the panels: arms with their colours and shapes."""
     entries = [Line2D([], [], color=style.colour(arm), marker=marker, markersize=4, linewidth=1, label=name.format(arm))

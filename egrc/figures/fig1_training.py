@@ -49,11 +49,11 @@ def course(run: pd.DataFrame, column: str) -> pd.Series:
     return values if column == "probe_entropy" else values.rolling(SMOOTHING, center=True, min_periods=1).mean()
 
 
-def ways(drawn: pd.DataFrame, column: str) -> tuple[int, int]:
-    """How many arms fell, and how many rose, from the first to the last steps in every seed."""
-    runs = drawn.groupby(["arm", "seed"])[column]
-    change = (runs.apply(lambda x: x.tail(END).mean() - x.head(END).mean())).groupby("arm")
-    return int((change.max() < 0).sum()), int((change.min() > 0).sum())
+def ways(drawn: pd.DataFrame, column: str) -> dict[str, list[str]]:
+    """Which arms fell, and which rose, from the first to the last steps in every seed."""
+    runs = drawn.groupby(["arm", "seed"], sort=False)[column]
+    change = (runs.apply(lambda x: x.tail(END).mean() - x.head(END).mean())).groupby("arm", sort=False)
+    return {"fell": list(change.max().index[change.max() < 0]), "rose": list(change.min().index[change.min() > 0])}
 
 
 def gates(drawn: pd.DataFrame) -> str:
@@ -85,9 +85,8 @@ def panel(ax: Axes, column: str, drawn: pd.DataFrame) -> None:
         ends[arm] = mean.iloc[-1]
     ax.set_ylim(bottom=0)
     ax.set_xlim(left=0)
-    fell, rose = ways(drawn, column) if ends else (0, 0)
     title, unit = PANELS[column]
-    ax.set_title(f"{title}: of {len(ends)} arms,\n{fell} fell and {rose} rose in every seed", loc="left")
+    ax.set_title(f"{title}\n{dots.message(ways(drawn, column) if ends else {}, list(ends), room=48)}", loc="left")
     ax.set(xlabel="training step", ylabel=unit)
     dots.name_ends(ax, ends)
 
@@ -103,7 +102,7 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             f"Thin: one seed; thick: mean over seeds; moving averages over {SMOOTHING} steps (prefixes: as read). "
             f"{gates(drawn)} Before, egrc is compression, by construction. "
             + f"Explore phases sample at T = {hot:g}. " * int(hot > 0)
-            + f"Fell, rose: the last {END} steps against the first. {dots.missing(ARMS, drawn)}"
+            + f"Fell, rose: the last {END} steps against the first, in every seed. {dots.missing(ARMS, drawn)}"
         ])  # fmt: skip
         figure.subplots_adjust(left=0.075, right=0.885, top=0.92, bottom=bottom, hspace=0.5, wspace=0.55)
         for ax, column in zip(axes.flat, PANELS, strict=True):

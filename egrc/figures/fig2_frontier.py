@@ -20,13 +20,14 @@ from egrc.paths import DATA
 
 
 def title(name: str, quantity: str, lines: pd.DataFrame) -> str:
-    """What came out, counted from the intervals."""
+    """What came out, by the intervals."""
     arms = lines[lines["arm"] != "base"]
-    if quantity == "tokens":
-        return f"Length: {(arms['share_high'] < 1).sum()} of {len(arms)} arms\nare shorter than the base"
-    more, less = (arms["gain_best_low"] > 0).sum(), (arms["gain_best_high"] < 0).sum()
-    where = "Mean over benchmarks" if name == "mean" else f"{name}, the hardest"
-    return f"{where}:\n{more} more accurate, {less} less"
+    where, ways = "Length", {"shorter": arms["share_high"] < 1}
+    if quantity == "accuracy":
+        where = "Mean accuracy" if name == "mean" else f"Accuracy on {name}"
+        ways = {"higher": arms["gain_best_low"] > 0, "lower": arms["gain_best_high"] < 0}
+    names = {way: list(arms.index[true]) for way, true in ways.items()}
+    return f"{where}\n{dots.message(names, list(arms.index), room=32)}"
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
@@ -56,8 +57,9 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
                 ax.set_xlim(left=0)
         bottom = style.caption(figure, [
             f"Held-out problems at T = {at:g}: means over seeds with 95% intervals (bootstrap over problems, given the "
-            "seeds); small dots: one seed. Dashed: the compact floor (the shortest correct procedure), and the base's "
-            f"accuracy. Counted where the whole interval is clear. {tables.best_note(rows, best)} "
+            "seeds); small dots: one seed. Dashed: the compact floor (the shortest correct procedure); the base's "
+            f"accuracy. {panels[2][0]}: its hardest benchmark. Titles: against the base, by the whole interval. "
+            f"{tables.best_note(rows, best)} "
             f"{dots.missing(MAIN, rows)}",
         ])  # fmt: skip
         figure.subplots_adjust(left=0.125, right=0.985, top=0.85, bottom=bottom, wspace=0.12)

@@ -20,8 +20,8 @@ ARMS = ("accuracy", "compression", "joint")
 N_BOOT = 1000
 PANELS = {
     "per_token": ("Entropy per token", "nats"),
-    "prefix": ("... after fixed prefixes", "nats"),
-    "per_completion": ("... per completion", "nats"),
+    "prefix": ("Entropy after prefixes", "nats"),
+    "per_completion": ("Entropy per completion", "nats"),
     "tokens": ("Length", "tokens"),
 }
 """The quantities, all arm minus base, with their units."""
@@ -40,12 +40,11 @@ def differences(policies: pd.DataFrame) -> pd.DataFrame:
 
 
 def title(name: str, own: pd.DataFrame) -> str:
-    """How many arms fell, and how many rose: the interval, and every seed."""
-    by_arm = own.groupby("arm")
-    fell, rose = ((by_arm[list(columns)].max() < 0).all(axis=1).sum() if side < 0 else
-                  (by_arm[list(columns)].min() > 0).all(axis=1).sum()
-                  for side, columns in ((-1, ("value", "high")), (1, ("value", "low"))))  # fmt: skip
-    return f"{name}:\n{fell} fell, {rose} rose"
+    """Which arms fell, and which rose: the interval, and every seed."""
+    by_arm = own.groupby("arm", sort=False)
+    fell = (by_arm[["value", "high"]].max() < 0).all(axis=1)
+    rose = (by_arm[["value", "low"]].min() > 0).all(axis=1)
+    return f"{name}\n{dots.message({'fell': fell.index[fell], 'rose': rose.index[rose]}, fell.index, room=24)}"
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
@@ -66,7 +65,8 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             ax.set_xlabel(f"arm − base ({unit})")
         bottom = style.caption(figure, [
             "Entropy and length after training, arm − base, on held-out problems at T = 1: means with 95% intervals "
-            "(bootstrap over problems, or prefixes); small dots: one seed. Fell, rose: the interval, and every seed.",
+            "(bootstrap: problems or prefixes); small dots: one seed. Intervals that are not seen are narrower "
+            "than the marker. Fell, rose: the interval, and every seed.",
         ])  # fmt: skip
         figure.subplots_adjust(left=0.12, right=0.985, top=0.8, bottom=bottom, wspace=0.15)
     return figure, drawn
