@@ -16,7 +16,7 @@ from egrc import methods
 from egrc.checks import ConfigError
 from egrc.controller import Recipe
 from egrc.experiments import scales
-from egrc.figures import FIGURES, fig0_method, style
+from egrc.figures import FIGURES, fig0_method, players, style
 from egrc.paths import NOTEBOOKS, ROOT
 
 FROM_SCRATCH = "03_from_scratch"
@@ -43,6 +43,14 @@ def test_the_picture_shows_what_the_package_computes() -> None:
     assert (group.get_group("explore")["advantage"] < 0).sum() == 2
     words = " ".join(text.get_text() for text in legible(figure))
     assert all(word in words for word in ("rollouts", "reward", "advantage", "entropy gate", "compress", "explore"))
+
+
+def test_a_player_draws_again_when_a_slider_moves() -> None:
+    drawn: list[float] = []
+    player = players.player(lambda ax, r: drawn.append(r), {"r": 0.5}, r=(0.0, 1.0, 0.1))
+    sliders, picture = player.children
+    sliders.children[0].value = 0.7
+    assert drawn == [0.5, 0.7] and "image/png" in picture.outputs[0]["data"]
 
 
 # --- lessons ------------------------------------------------------------------------------------------------------
