@@ -123,3 +123,11 @@ def test_links_lead_somewhere_and_messages_are_those_of_the_code():
 def test_the_readme_is_short_and_a_page_speaks_of_the_present_world():
     assert len(PAGES[ROOT / "README.md"].split()) <= 1000
     assert f"version {WORLD_VERSION}, hash `{world_hash()}`" in PAGES[ROOT / "site" / "results.md"]
+
+
+def test_the_readmes_numbers_are_those_of_table_1():
+    shown = re.findall(r"^\| (\S+) \| (\S+ \[.*?\]) \| (\S+) \|$", PAGES[ROOT / "README.md"], re.MULTILINE)
+    mean = (ROOT / "figures" / "table1.md").read_text(encoding="utf-8").split("\n## ")[1]
+    lines = [[cell.strip() for cell in line.split("|")] for line in mean.splitlines() if "base's best" in line]
+    assert shown == [(cells[1], cells[4].split(" (")[0], cells[7].split(" [")[0]) for cells in lines]
+    assert f"is {re.search(r'floor (.*?) tokens', mean)[1]} tokens" in PAGES[ROOT / "README.md"]
