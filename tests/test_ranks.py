@@ -41,17 +41,7 @@ class OfGroups(DeepCompress, Ceeh, Cut):
         return torch.full_like(r.length, 8)
 
 
-class Listening(EGRCTrainer):
-    """Every rank keeps what its own gate decides (only the first one writes records)."""
-
-    def _begin(self, checkpoint):
-        step = super()._begin(checkpoint)
-        update, self.decisions = self.gate.update, []
-        self.gate.update = lambda *given: self.decisions.append(update(*given)) or self.decisions[-1]
-        return step
-
-
-class Given(Listening):
+class Given(EGRCTrainer):
     """Rollouts are given, not sampled: 1 to 11 words, every fourth cut, never the same twice in a group."""
 
     def _generate_single_turn(self, prompt_ids, *args: Any, **kwargs: Any):
@@ -88,17 +78,16 @@ def sampled(folder: Path, kill_at: int | None = None) -> None:
     trainer = tiny.trainer(folder, tiny.recipe(dwell=3), gradient_accumulation_steps=1, **saving)
     if kill_at and launch.rank() == launch.ranks() - 1:
         trainer.add_callback(Killer(kill_at))
-    trainer.__class__ = Listening
     with launch.as_one(folder / "out"):
         trainer.train(resume_from_checkpoint=last_checkpoint(folder / "out"))
     report(trainer, folder)
 
 
-def report(trainer: Listening, folder: Path) -> dict[str, Any]:
+def report(trainer: EGRCTrainer, folder: Path) -> dict[str, Any]:
     """Trained weights, and what the rank's own gate decided; also written down."""
     trained = {n: p.detach() for n, p in trainer.model.named_parameters() if p.requires_grad}
     weights = {n: p.double().flatten().tolist() for n, p in trained.items()}
-    told = {"weights": weights, "decisions": [asdict(d) for d in trainer.decisions]}
+    told = {"weights": weights, "decisions": [asdict(d) for d in trainer.recorder.decisions]}
     (folder / f"rank-{launch.rank()}.json").write_text(json.dumps(told))
     return told
 
