@@ -39,7 +39,6 @@ class EGRCConfig(GRPOConfig):
     record_rollouts_every: int = 20  # steps between kept rollouts
     record_dir: str | None = None  # folder of the records; None: no records
     loss_type: str = "dr_grpo"
-    temperature: float | None = None  # the phases' own; set it there
 
     def __post_init__(self) -> None:
         if self.bf16 is None and not torch.cuda.is_available():
@@ -56,7 +55,7 @@ class EGRCConfig(GRPOConfig):
         require(not unknown, f"trl={unknown}: no field of GRPOConfig, or one that is set by the phases and Config")
         vars(self).update(trl)
         first, given = self.recipe.phases[0].temperature, self.temperature
-        require(given in (None, first), f"temperature={given}: each phase has its own (first: {first}); set it there")
+        require(given in (1.0, first), f"temperature={given}: each phase has its own (first: {first}); set it there")
         self.temperature = first
         super().__post_init__()
         for phase in self.recipe.phases:

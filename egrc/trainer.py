@@ -50,7 +50,6 @@ class EGRCTrainer(GRPOTrainer):
     Raises ConfigError for what nobody can train on, FloatingPointError when the loss is not a number, WriteError.
     """
 
-    _tag_names = ["trl", "grpo", "egrc"]
     args: EGRCConfig
 
     def __init__(
