@@ -47,9 +47,8 @@ class Config:
     loss_type: str = "dr_grpo"  # of TRL's; this one divides by a constant, so it has no length preference of its own
 
     def __post_init__(self) -> None:
-        require(self.steps >= 1, f"steps={self.steps}: at least 1")
-        require(self.group_size >= 2, f"group_size={self.group_size}: a group needs 2 rollouts or more")
-        require(self.prompts_per_step >= 1, f"prompts_per_step={self.prompts_per_step}: at least 1")
+        for name, least in {"steps": 1, "prompts_per_step": 1, "group_size": 2}.items():
+            require(getattr(self, name) >= least, f"{name}={getattr(self, name)}: at least {least}")
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be positive")
         for p in self.recipe.phases:
             require(p.budget <= self.cap, f"phase {p.name!r}: budget {p.budget} above the cap {self.cap}")

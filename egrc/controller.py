@@ -152,7 +152,7 @@ class Recipe:
 def replay(recipe: Recipe, readings: Iterable[float | None]) -> list[Decision]:
     """The decisions a fresh gate takes on a run's readings, whatever its gate goes by, as in its log."""
     gate = recipe.new_gate()
-    return [gate.update(step, value, value) for step, value in enumerate(readings, 1)]
+    return [gate.update(step, x, math.nan if x is None else x) for step, x in enumerate(readings, 1)]
 
 
 def report(decisions: Sequence[Decision]) -> str:

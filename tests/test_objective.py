@@ -289,8 +289,6 @@ def test_groups_do_not_mix(objective, many):
         (lambda: Objective("train", 9, temperature=0), "temperature=0"),
         (lambda: Compress("compress", 9, r=0.0), "r=0.0"),
         (lambda: Compress("compress", 9, scale=0), "scale=0"),
-        (lambda: Explore("explore", 9, length_weight=-1.0), "length_weight=-1.0"),
-        (lambda: DaDler("truncate", 9, cut_at=-1.0), "cut_at=-1.0"),
     ],
 )
 def test_what_is_out_of_range_is_named(make, message):

@@ -17,7 +17,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from egrc.checks import require
 from egrc.config import Lengths
 from egrc.controller import Recipe
 from egrc.objective import EPS, Objective, Rollouts
@@ -40,10 +39,6 @@ class Cut(Objective):
     """Mixed in: no token beyond its completion's budget, which rollouts decide, is trained on."""
 
     cut_at: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.cut_at > 0, f"cut_at={self.cut_at}: must be positive")
 
     def token_advantages(self, r: Rollouts, advantages: Tensor) -> Tensor:
         each = super().token_advantages(r, advantages)

@@ -58,10 +58,6 @@ class Explore(Objective):
 
     length_weight: float = 0.1  # weight of the length term beside correctness
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.length_weight >= 0, f"length_weight={self.length_weight}: must not be negative")
-
     def advantages(self, r: Rollouts, rewards: Tensor) -> Tensor:
         brevity = group_relative(-r.length.float(), r.group_size, of=self.good(r))
         return group_relative(rewards, r.group_size) + self.length_weight * brevity
