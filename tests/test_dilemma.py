@@ -1,7 +1,6 @@
 """Frontiers and what lies between them: by hand, and with rows made so that the answer is known."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -101,28 +100,17 @@ def test_points_say_which_settings_are_on_the_frontier():
     assert line["tokens_low"] < line["tokens"] < line["tokens_high"] and line["accuracy"] == pytest.approx(0.4)
 
 
-def test_settings_that_were_not_asked_alike_are_refused():
-    table = rows(JOINT | {"egrc": (10, 0.4)})
-    for column, value in (("id", "p3"), ("seed", 1)):
-        with pytest.raises(ValueError, match="same problems"):
-            dilemma.readings(table[~((table["arm"] == "egrc") & (table[column] == value))], n_boot=5)
-
-
-def test_runs_at_unequal_rollouts_are_refused(monkeypatch):
-    configs = [scales.config("pocket", "joint"), scales.config("pocket", "egrc", steps=5)]
-    steps = pd.DataFrame({"phase": ["compress", "explore"]})
-    runs = [SimpleNamespace(arm=c.arm, name=c.arm, seed=0, config=c, steps=steps) for c in configs]
-    monkeypatch.setattr(dilemma.records, "load_study", lambda scale, name, data: runs)
-    with pytest.raises(RecordError, match="not at equal rollouts: {'joint': 15360, 'egrc': 640}"):
-        dilemma.load("pocket")
+def test_a_scale_without_the_study_says_so():
     with pytest.raises(RecordError, match="scale 'smol' has no study 'dilemma'"):
         dilemma.load("smol")
 
 
-def test_every_arm_of_the_study_has_its_way():
+def test_every_arm_of_the_study_has_its_way_and_as_many_rollouts():
     ways = {arm: dilemma.way(arm) for arm in scales.study("pocket", dilemma.STUDY)}
     r = {arm: scales.config("pocket", arm).recipe.phases[0].settings().get("r", 1.0) for arm in ways}
     swept = {name: {r[arm] for arm in ways if ways[arm] == name} for name in WAYS}
     assert swept["joint"] == swept["staged"] and len(swept["joint"]) >= 3  # over the same shaping
     assert [arm for arm in ways if ways[arm] == "control"] == ["compression"]
+    configs = [scales.config("pocket", arm) for arm in ways if arm != "base"]
+    assert len({c.steps * c.prompts_per_step * c.group_size for c in configs}) == 1
     assert dilemma.way("egrc-reversed") == dilemma.way("truncation") == "control"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from egrc.worlds.pocket.language import BENCHMARKS, P_COMPACT, Clock
 from egrc.worlds.pocket.tokenizer import build_tokenizer
@@ -84,12 +85,9 @@ def batches(
 def padded(batch: Sequence[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
     """(inputs, labels), both [B, T], of (tokens of the prompt, ids of prompt and trace); labels are -100 on the former
     and on padding."""
-    inputs = torch.zeros(len(batch), max(len(ids) for _, ids in batch), dtype=torch.long)
-    labels = torch.full_like(inputs, -100)
-    for row, (start, ids) in enumerate(batch):
-        inputs[row, : len(ids)] = torch.tensor(ids)
-        labels[row, start : len(ids)] = torch.tensor(ids[start:])
-    return inputs, labels
+    inputs = [torch.tensor(ids) for _, ids in batch]
+    labels = [torch.tensor([-100] * start + ids[start:]) for start, ids in batch]
+    return pad_sequence(inputs, batch_first=True), pad_sequence(labels, batch_first=True, padding_value=-100)
 
 
 def train_base(clock: Clock, folder: Path, seed: int = 0, stages: tuple[int, int, int] = (DRILL, MIXED, HABIT)) -> Path:
