@@ -142,7 +142,6 @@ GOOD = {"id": "n", "problem": "Good?", "answer": "7", "question": "Good?", "fina
         ("aime25", {"problem": " \n"}, r"column 'problem': expected a text, found text ' \\n'"),
         ("aime25", {"id": "good"}, "its name 'aime25/good' stands in row 1, too"),
         ("aime25", {"id": {"a": 1}}, "column 'id': expected the row's name, found dict"),
-        ("aime25", {"gold": ["1"], "source": "aime24"}, "column 'source': 'aime24' in a file of 'aime25'"),
         ("aime25", ["How?", "1"], "expected columns and values, found list"),
     ],
 )
@@ -213,15 +212,13 @@ def test_a_hub_that_fails_is_one_line_and_a_way_out(error, hub):
         load("aime25")
 
 
-@pytest.mark.parametrize("held", [True, False])
-def test_a_cached_copy_counts_only_at_the_pinned_revision(held, tmp_path, sized, monkeypatch):
+def test_a_cached_copy_counts_only_at_the_pinned_revision(tmp_path, monkeypatch):
     """Without a network, `datasets` takes whatever revision it has."""
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(ProblemError, match="reach 'math-ai/aime25' .* HF_HUB_OFFLINE"):
         load("aime25")
-    revision = REGISTRY["aime25"].revision if held else "a" * 40
-    folder = tmp_path / "math-ai___aime25" / "default" / "0.0.0" / revision
+    folder = tmp_path / "math-ai___aime25" / "default" / "0.0.0" / ("a" * 40)
     folder.mkdir(parents=True)
     rows = Dataset.from_list(NATIVE["aime25"][0])
     with ArrowWriter(features=rows.features, path=str(folder / "aime25-test.arrow")) as writer:
@@ -231,9 +228,5 @@ def test_a_cached_copy_counts_only_at_the_pinned_revision(held, tmp_path, sized,
     split = {"name": "test", "num_bytes": size, "num_examples": n, "dataset_name": "aime25"}
     names = {"builder_name": "json", "dataset_name": "aime25", "config_name": "default", "version": "0.0.0"}
     datasets.DatasetInfo(features=rows.features, splits={"test": split}, **names).write_to_directory(str(folder))
-    sized("aime25")
-    if held:
-        assert len(load("aime25")) == 2
-    else:
-        with pytest.raises(ProblemError, match="its cache holds revision aaaaaaa, and the hub was not reached"):
-            load("aime25")
+    with pytest.raises(ProblemError, match="its cache holds revision aaaaaaa, and the hub was not reached"):
+        load("aime25")

@@ -83,11 +83,10 @@ def test_a_file_that_is_something_else(start, suffix, tmp_path):
 
 
 def test_missing_places_name_the_variable(tmp_path, monkeypatch):
-    with pytest.raises(ProblemError, match=f"no train or test file .*: set {VARIABLE}"):
-        splits(tmp_path)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
-    with pytest.raises(ProblemError, match=f"nowhere: set {VARIABLE}"):
-        splits()
+    for folder in (tmp_path, None):
+        with pytest.raises(ProblemError, match=f"no .*, or no train or test file .*: set {VARIABLE}"):
+            splits(folder)
 
 
 @pytest.mark.parametrize("inner", ["", "gsm8k"])

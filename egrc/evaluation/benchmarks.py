@@ -37,8 +37,6 @@ PROMPT = "{problem}\n\nPut the final answer in \\boxed{}."
 COMMIT = "[0-9a-f]{40}"
 MARK = re.compile(r"<[|\uff5c][^<>|\uff5c]{1,40}[|\uff5c]>")
 """A chat template's mark, such as <|im_end|>."""
-EXTRA = ("is_multiple_answer", "id", "problem", problems.GOLD, "source")
-"""Columns that are read beside those of a set's format."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def load(name: str, data: Path | str | None = None) -> list[Problem]:
         except ProblemError as error:
             local = f"put a copy at DIR/{name}/test.jsonl and give --data DIR (or set {VARIABLE})"
             raise ProblemError(f"{error}; or {local}") from error
-        read = (*b.form.problem, *b.form.answer, b.form.id, b.form.context, *EXTRA)
+        read = (*b.form.problem, *b.form.answer, b.form.id, b.form.context, "is_multiple_answer")
         where, rows = f"{b.hub}@{b.revision[:7]}", table.select_columns([c for c in table.column_names if c in read])
         found = problems.read(enumerate(rows, 1), b.form, name, name, where)
     elif path := _file(name, folder):

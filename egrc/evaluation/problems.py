@@ -103,8 +103,6 @@ def _problem(row: Any, number: int, how: Format, source: str, prefix: str) -> Pr
         raise ValueError(f"expected columns and values, found {type(row).__name__}")
     if GOLD in row:
         how = OURS
-        if row.get("source", source) != source:
-            raise ValueError(f"column 'source': {row['source']!r} in a file of {source!r}")
     cells = []
     for names in (how.problem, how.answer):
         if not (there := [name for name in names if name in row]):
@@ -174,26 +172,24 @@ def splits(folder: Path | str | None = None) -> dict[str, list[Problem]]:
     """
     given = Path(folder or os.environ.get(VARIABLE) or HANDMADE)
     inner = given / "gsm8k" if (given / "gsm8k").is_dir() else given
-    files = {side: file for side in SIDES if (file := the_file(inner, [side]))}
-    files = {"all": given} if given.is_file() else files
+    files = [given] if given.is_file() else [file for side in SIDES if (file := the_file(inner, [side]))]
     if not files:
-        where = f"no train or test file ({', '.join(SUFFIXES)}) in {given}" if given.is_dir() else f"no {given}"
+        where = f"no {given}, or no train or test file ({', '.join(SUFFIXES)}) in it"
         raise ProblemError(f"{where}: set {VARIABLE} to a folder or file of problems")
-    sides = {name: load(path, HANDMADE.stem if path == HANDMADE else "gsm8k") for name, path in files.items()}
+    sides = [load(file, HANDMADE.stem if file == HANDMADE else "gsm8k") for file in files]
     if len(sides) == 1:
-        if "test" in sides:
-            said = "its rows are divided; what is then measured on the rest must not be compared with published results"
-            log.warning("%s: no training file beside it, so %s", files["test"], said)
-        (problems,) = sides.values()
-        tested = [int(key(p.text)[:8], 16) / 16**8 < TEST_SHARE for p in problems]
-        sides = {side: [p for p, t in zip(problems, tested, strict=True) if t == (side == "test")] for side in SIDES}
-    known = {key(p.text) for p in sides["test"]}
-    train = [p for p in sides["train"] if key(p.text) not in known]
-    if dropped := len(sides["train"]) - len(train):
+        if given.is_dir():
+            told = "what is then measured must not be compared with published results"
+            log.warning("%s: no other file beside it, so its rows are divided; %s", files[0], told)
+        tested = [int(key(p.text)[:8], 16) / 16**8 < TEST_SHARE for p in sides[0]]
+        sides = [[p for p, t in zip(sides[0], tested, strict=True) if t == side] for side in (False, True)]
+    known = {key(p.text) for p in sides[1]}
+    train = [p for p in sides[0] if key(p.text) not in known]
+    if dropped := len(sides[0]) - len(train):
         log.warning("%d training problems stand in the test file too: dropped", dropped)
     if not train or not known:
         raise ProblemError(f"{given}: too few problems for a training and a test side; add more")
-    return {"train": train, "test": sides["test"]}
+    return {"train": train, "test": sides[1]}
 
 
 def key(text: str) -> str:
