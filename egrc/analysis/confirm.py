@@ -1,11 +1,9 @@
 """Is what was chosen still true on problems drawn afterwards?  The deciding arms, asked what no choice has seen.
 
-The first test problems of each benchmark have been looked at with every run, so they cannot confirm a choice.  Here
-come the next `PROBLEMS` of the same stream, asked at the base's best temperature, of every seed of the deciding arms
-(`Scale.deciding`) and of the base.  Nothing may be chosen by the answers: another choice needs problems after these.
-
-What has to hold was fixed before any of it was asked [ours]: the bounds of `analysis.bounds`, and that no other arm of
-those asked stands above.
+The first test problems of each benchmark have been looked at with every run.  Here come the next `PROBLEMS` of the same
+stream, asked at the base's best temperature, of every seed of the deciding arms (`Scale.deciding`) and of the base.
+Nothing may be chosen by the answers.  What has to hold was fixed before [ours]: the bounds of `analysis.bounds`, and
+that no other arm of those asked stands above.
 """
 
 from __future__ import annotations

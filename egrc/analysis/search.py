@@ -1,11 +1,8 @@
 """Search for our arms' settings: as many trials for every arm, on training problems, with a seed no record uses.
 
-* `accuracy` takes the highest accuracy at T=1;
-* every other arm, the highest accuracy among trials that remove at least `REMOVED` of the removable length, both at the
-  base's best temperature; where no trial does, the fewest tokens there.
-
-Rule and trials were written before any of them ran.  `data/<scale>/search.csv` holds them; a test compares what the
-rule chooses with the settings in use.
+`accuracy` takes the highest accuracy at T=1; every other arm, the highest accuracy among trials that remove at least
+`REMOVED` of the removable length, both at the base's best temperature; where no trial does, the fewest tokens there.
+Rule and trials were written before any of them ran; `data/<scale>/search.csv` holds them.
 """
 
 from __future__ import annotations

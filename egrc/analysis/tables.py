@@ -25,7 +25,6 @@ from egrc.paths import DATA, run_folder
 
 SEEDS_WANTED = 3
 N_BOOT = 2000
-GREEDY = 0.0
 STUDIES = ("peers", "dilemma", "ablations")
 """Whose arms are compared in table 3, and in figures 9 and 10."""
 LEVELS = ("accuracy", "tokens", "removed")
@@ -121,7 +120,7 @@ def best_note(rows: pd.DataFrame, best: float | None) -> str:
 
 def temperature_label(temperature: float, best: float | None) -> str:
     """'greedy', '1', or '0.6 (base's best)'."""
-    text = "greedy" if temperature == GREEDY else f"{temperature:g}"
+    text = "greedy" if temperature == 0 else f"{temperature:g}"
     return f"{text} (base's best)" if temperature == best else text
 
 

@@ -2,10 +2,8 @@ r"""Six real benchmarks and a seventh: where they are, how their files are read,
 
 An entry of `REGISTRY` says all that is particular to a set; adding a set is adding an entry.  `load` reads one from a
 folder of yours (`--data DIR`, or the variable EGRC_BENCHMARKS; DIR/<name>/test.jsonl, .json, .csv or .parquet), else
-from the Hugging Face hub.  A copy with a fault is refused before anything is asked of a model.
-
-Which six benchmarks the paper used is not public in what we could read; these six are [ours].  No revision was checked
-against the hub from here: each was read in stored public pages and code that pin the same commit.
+from the Hugging Face hub.  Which six the paper used is not public in what we could read; these are [ours].  No revision
+was checked against the hub from here: each was read in stored public pages and code that pin the same commit.
 """
 
 from __future__ import annotations

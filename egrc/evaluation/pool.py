@@ -1,9 +1,9 @@
 """Grading in worker processes (`pebble.ProcessPool`): no completion can hang or crash its caller.
 
-Math-verify's parser and sympy can spend for ever inside one call that Python cannot interrupt.  So before each answer a
-worker sets a timer of the kernel's, which ends the worker after `limit` seconds of its own processor time; pebble ends
-it after `SLACK` times as many by the clock, and starts another.  Workers are forked from a server that has read in
-the grader but neither torch nor pandas, nor the caller's main module.  For Linux and macOS.
+Math-verify's parser and sympy can spend for ever inside one call that Python cannot interrupt.  So a worker is ended
+after `limit` seconds of its own processor time by a timer of the kernel's, after `SLACK` times as many by the clock by
+pebble, which starts another.  Workers are forked from a server that has read in the grader but neither torch nor
+pandas, nor the caller's main module.  For Linux and macOS.
 """
 
 from __future__ import annotations

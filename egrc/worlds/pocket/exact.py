@@ -1,11 +1,8 @@
 """The teacher as a known process: the exact distribution of its next word, given only what can be SEEN.  [ours]
 
-The teacher draws styles, connectors, guesses, whether to check; a reader of its trace sees words.  Here its own code is
-run on every choice that agrees with the words read so far, and the probabilities of what it says next are added up.  So
-nothing is sampled, nothing fitted: no model can have a smaller expected loss on the teacher's traces than this
-distribution has, and that is its entropy, the *floor*.
-
-One choice is never told: the style that is drawn after the last step.  Every other one is, a few words later.
+The teacher's own code is run on every choice that agrees with the words read so far, and the probabilities of what it
+says next are added up.  Nothing is sampled, nothing fitted: no model can have a smaller expected loss on the teacher's
+traces than this distribution has, and that is its entropy, the *floor*.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from egrc.evaluation.grading import Grade
+from egrc.evaluation.answers import Grade
 from egrc.worlds.pocket import Pocket
 
 
