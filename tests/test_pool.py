@@ -229,3 +229,13 @@ def test_standard_input_is_answered_line_by_line_and_summed_up():
 def test_a_bad_line_says_what_is_wrong(line, message):
     with pytest.raises(ConfigError, match=f"^file, line 2: .*{message}"):
         list(pairs([b"\n", line], "file"))
+
+
+def broken() -> None:
+    raise TypeError("as where the package was changed under a running process")
+
+
+def test_workers_that_do_not_start_are_an_error_and_no_verdict(monkeypatch):
+    monkeypatch.setattr("egrc.evaluation.pool._initialise", broken)
+    with Pool(workers=1) as pool, pytest.raises(RuntimeError, match="workers do not start"):
+        pool("#### 3", "3")

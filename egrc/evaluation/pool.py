@@ -151,6 +151,8 @@ class Pool(AbstractContextManager):
             late = isinstance(ended, TimeoutError) or getattr(ended, "exitcode", 0) == -signal.SIGPROF
             if again and not late:  # ended from outside, perhaps
                 return self._result(*self._submit(completion, golds), again=False)
+            if isinstance(ended, BrokenProcessPool):  # twice: not the answer's fault, and no verdict on it
+                raise RuntimeError("the grader's workers do not start; the traceback above says why") from ended
             grade = Grade(False, extract(completion), "time limit") if late else Grade(False, None, "crashed")
         self.counts[grade.reason] += 1
         return grade
