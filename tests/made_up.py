@@ -15,7 +15,7 @@ from egrc.atomic import write_parquet
 
 CLASSES = ("connector", "number", "operator", "other")
 WORDS = {"connector": ("so", "then", "wait"), "number": tuple("123456"), "operator": ("+1", "="), "other": (".", "#")}
-SMOL_WORDS = {
+REAL_WORDS = {
     "connector": (" So", "Therefore", " because", " and"), "number": (" 12", " 3"), "operator": (" +", " ="),
     "punctuation": (".", ","), "function": (" the", " of"),
     "content": (" apples", " cake", " children", " recommendations"), "layout": ("\n",),
@@ -45,14 +45,14 @@ def rollouts(
     return pd.DataFrame(lines)
 
 
-def interventions(seeds: int = 3, problems: int = 6) -> pd.DataFrame:
+def interventions(seeds: int = 3, problems: int = 6, of: str = "pocket") -> pd.DataFrame:
     """Rows of `interventions`: raising connectors lengthens, forbidding them shortens."""
     frames = []
-    for number, (arm, conditions) in enumerate(OF_ARM.items()):
+    for number, (arm, conditions) in enumerate(OF_ARM[of].items()):
         for seed in range(seeds):
             for condition in conditions:
                 rng = np.random.default_rng([number, seed, list(CONDITIONS).index(condition)])
-                rows = rollouts(seed, problems).assign(scale="pocket", arm=arm, condition=condition)
+                rows = rollouts(seed, problems).assign(scale=of, arm=arm, condition=condition)
                 n = len(rows)
                 scale = {"suppressed": 0.2, "logits +2": 1.6, "forced": 1.4}.get(condition, 1.0) * (1 - 0.3 * number)
                 length = (scale * rng.normal(90, 10, n)).clip(5).round()
@@ -95,11 +95,10 @@ def tug(scale: str = "pocket", seeds: int = 3, problems: int = 6) -> pd.DataFram
 
 
 def _sets(scale: str, permutation: int) -> tuple[str, ...]:
-    """The real model's random sets are of connectors only, by two lists."""
-    strict = ("connector (strict)",) if scale == "smol" else ()
+    """The real model's random sets are of connectors only."""
     if permutation < 0:
-        return ("all", *CLASSES, *strict)
-    return ("connector", *strict) if strict else CLASSES
+        return ("all", *CLASSES) if scale == "pocket" else ("connector", "all")
+    return CLASSES if scale == "pocket" else ("connector",)
 
 
 def _set(scale: str, seed: int, permutation: int, token_class: str, problems: int) -> list[dict[str, object]]:
@@ -122,7 +121,7 @@ def _set(scale: str, seed: int, permutation: int, token_class: str, problems: in
 
 def words(problems: int = 12) -> pd.DataFrame:
     """Rows of `words`: as a rollout table, with the lists by another list of connectors and by subword token."""
-    table = rollouts(0, problems, 4, SMOL_WORDS, "made up too").assign(scale="smol", benchmark="handmade")
+    table = rollouts(0, problems, 4, REAL_WORDS, "made up too").assign(scale="real", benchmark="svamp")
     starts = [np.arange(len(t)) for t in table["tokens"]]
     strict = [["function" if w == " and" else c for w, c in zip(*row, strict=True)]
               for row in zip(table["tokens"], table["classes"], strict=True)]  # fmt: skip
@@ -132,8 +131,7 @@ def words(problems: int = 12) -> pd.DataFrame:
         starts=starts,
         subwords=table["tokens"],
         subword_entropies=table["entropies"],
-        answer="1", text="", temperature=1.0, subword_ids=starts,
-        advantage_accuracy=0.0, advantage_compression=0.0,
+        answer="1", text="", subword_ids=starts,
     )  # fmt: skip
 
 
@@ -155,8 +153,9 @@ def write(data: Path, seeds: int = 3) -> Path:
         ("tug", "pocket", tug("pocket", seeds)),
         ("policies", "pocket", policies(synthetic.LENGTH)),
         ("strip", "pocket", strip()),
-        ("words", "smol", words()),
-        ("tug_words", "smol", tug("smol", 1)),
+        ("interventions", "real", interventions(min(seeds, 2), of="real")),
+        ("words", "real", words()),
+        ("tug_words", "real", tug("real", 1)),
     ):
         write_parquet(measure.file(name, scale, data), table)
     return data

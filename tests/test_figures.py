@@ -21,7 +21,7 @@ from egrc.figures import FIGURES, against, dots, fig1_training, fig3_conflict, f
 
 Drawn = tuple[Figure, pd.DataFrame]
 MODULES = {name: import_module(module) for name, module in FIGURES.items()}
-ALL = [(name, scale) for name, module in MODULES.items() for scale in ("pocket", "smol")
+ALL = [(name, scale) for name, module in MODULES.items() for scale in ("pocket", "real")
        if scale in getattr(module, "SCALES", ("pocket",))]  # fmt: skip
 
 

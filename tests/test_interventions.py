@@ -12,6 +12,7 @@ from torch import Tensor
 
 from egrc.analysis import effects, interventions, tokens
 from egrc.analysis.interventions import CONDITIONS, Vocabulary, cost, elsewhere, forced, nearest
+from egrc.entropy import logit_gradient_norm
 from egrc.evaluation import sampling
 from egrc.experiments import scales
 
@@ -30,7 +31,7 @@ def logits(*rows: list[float]) -> Tensor:
 
 def left(rule: Callable[[Tensor, Tensor], Tensor], *rows: list[float]) -> Tensor:
     """Probabilities after a rule, [B, V]."""
-    return rule(torch.zeros(len(rows), 1, dtype=torch.long), logits(*rows)).softmax(-1)
+    return rule(torch.arange(len(rows)), logits(*rows)).softmax(-1)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -110,7 +111,7 @@ def test_every_condition_has_its_rule(condition):
 
 
 def test_one_small_run_of_all_of_it(monkeypatch):
-    monkeypatch.setattr(interventions, "PROBLEMS", 6)
+    monkeypatch.setattr(interventions, "PROBLEMS", {"pocket": 6})
     world, benchmarks = scales.world("pocket"), scales.world("pocket").benchmarks
     monkeypatch.setattr(type(world), "benchmarks", lambda self, n: {"hole-2": benchmarks(n)["hole-2"]})
     model, tokenizer = world.policy()
@@ -118,13 +119,13 @@ def test_one_small_run_of_all_of_it(monkeypatch):
     assert {w for w, c in zip(words.words, words.connector.tolist(), strict=True) if c} == {
         *("so", "then", "thus", "therefore", "hence", "next", "wait", "hmm", "but", "alternatively", "maybe")
     }
-    assert not words.free[[words.words.index(w) for w in interventions.PROTECTED]].any()
+    assert not words.free[[words.words.index(w) for w in ("#", "<eos>", "<pad>", "<bos>")]].any()
     rows, again, without = (
         interventions.completions((model, tokenizer), world, "base", 0, condition, None)
         for condition in ("none", "none", "suppressed")
     )
     assert rows["tokens"].map(list).tolist() == again["tokens"].map(list).tolist()
-    assert tuple(rows) == interventions.COLUMNS and len(rows) == 6 * interventions.SAMPLES
+    assert tuple(rows) == interventions.COLUMNS and len(rows) == 6 * interventions.SAMPLES["pocket"]
     assert len(tokens.units(rows)) == rows["length"].sum()  # the plain ones are a rollout table
     assert rows["length"].tolist() == rows["tokens"].map(len).tolist()
     assert (rows["tokens"].map(lambda t: t[-1] == "<eos>") == ~rows["truncated"]).all()
@@ -140,19 +141,21 @@ def test_one_small_run_of_all_of_it(monkeypatch):
     assert (without["cost"] > 0).all() and (without["entropy_sampled"] < without["entropy"]).all()
 
 
-def test_sums_over_a_completion_by_hand():
-    """Two tokens: an even choice between two, of which one is forbidden; then no choice at all."""
-    own = logits([0, 0.5, 0, 0.5, 0, 0, 0], SURE)
-    sampled = own.clone()
+def test_what_is_seen_of_a_token_by_hand():
+    """An even choice between two tokens, of which one is forbidden; and no choice at all."""
+    policy = logits([0, 0.5, 0, 0.5, 0, 0, 0], SURE)
+    sampled = policy.clone()
     sampled[0, 1] = -torch.inf
-    found = interventions.score([3, 3], own, sampled, WORDS)
-    assert found["entropy"] == pytest.approx(np.log(2)) and found["entropy_sampled"] == pytest.approx(0)
-    assert found["cost"] == pytest.approx(np.log(2))
-    assert found["gradient_square"] == pytest.approx(0) and found["disagreement"] == pytest.approx(0)
-    plain = interventions.score([1, 3], own, own, WORDS)
-    assert plain["gradient_square"] == pytest.approx(0.5) and plain["disagreement"] == pytest.approx(0.5)
-    assert (plain["connectors"], plain["length"], plain["cost"]) == (1, 2, 0)
-    assert (plain["tokens"], plain["classes"]) == (["so", "a"], ["connector", "other"])
+    seen = interventions.seen(policy, sampled, torch.tensor([3, 3]))
+    assert seen["entropy"].tolist() == pytest.approx([np.log(2), 0])
+    assert seen["entropy_sampled"].tolist() == pytest.approx([0, 0])
+    assert seen["cost"].tolist() == pytest.approx([np.log(2), 0])
+    assert seen["gradient_square"].tolist() == seen["disagreement"].tolist() == pytest.approx([0, 0])
+    plain = interventions.seen(policy, policy, torch.tensor([1, 3]))
+    assert plain["gradient_square"].tolist() == plain["disagreement"].tolist() == pytest.approx([0.5, 0])
+    assert plain["cost"].tolist() == [0, 0] and plain["entropy_sampled"].tolist() == plain["entropy"].tolist()
+    norm = logit_gradient_norm(logits(FOUR_WAYS), torch.tensor([4]))
+    assert interventions.seen(logits(FOUR_WAYS), logits(FOUR_WAYS), torch.tensor([4]))["gradient_square"] == norm**2
 
 
 def answered(condition: str, lengths: dict[str, list[int]], seed: int = 0, **more: float) -> pd.DataFrame:

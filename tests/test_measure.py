@@ -35,7 +35,7 @@ def toy(tmp_path, monkeypatch):
 
     made.measure = one
     monkeypatch.setitem(sys.modules, "egrc.analysis.toy", made)
-    monkeypatch.setattr(measure, "MEASUREMENTS", {"toy": "pocket"})
+    monkeypatch.setattr(measure, "MEASUREMENTS", {"toy": ("pocket",)})
     monkeypatch.setattr(measure, "run_jobs", in_this_process)
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr(paths, "BUILD", tmp_path / "build")

@@ -1,6 +1,5 @@
 """The smol world: a pretrained model from its wheel, problems from files, two training steps on them."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,8 @@ from egrc.checks import ConfigError
 from egrc.controller import EntropyGate, Recipe
 from egrc.evaluation.evaluate import evaluate
 from egrc.evaluation.problems import HANDMADE, VARIABLE, load
-from egrc.experiments.fingerprint import folder_hash
 from egrc.methods.egrc import Compress, Explore
-from egrc.paths import DATA, ROOT
+from egrc.paths import ROOT
 from egrc.worlds.smol import INSTRUCTION, PAD, Smol, prompt
 
 REAL = ROOT.parent / "shared" / "benchmarks"
@@ -100,13 +98,11 @@ class _Saved:
 
 
 @pytest.mark.e2e
-def test_the_weights_are_those_of_the_records_whether_or_not_the_hub_is_switched_off(
+def test_the_converted_folder_is_the_same_whether_or_not_the_hub_is_switched_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the hub switched off (as `make` does) is how the recorded measurements were made."""
+    """A measurement is stale where the folder's hash has changed."""
     converted = Path(Smol().policy_path())
-    recorded = json.loads((DATA / "measurements" / "smol" / "words.json").read_text(encoding="utf-8"))
-    assert folder_hash(str(converted)) == recorded["inputs"][f"model {converted.name}"]
     monkeypatch.setenv("EGRC_CACHE", str(tmp_path))
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: _Saved())  # the tokenizer is quick
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", not constants.HF_HUB_OFFLINE)

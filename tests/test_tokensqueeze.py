@@ -99,12 +99,12 @@ class Counting(torch.nn.Module):
         super().__init__()
         self.check, self.size, self.p = GRAMMAR.words.index("check"), len(GRAMMAR.words), (without, with_check)
 
-    def forward(self, input_ids, attention_mask, use_cache):
+    def forward(self, input_ids, attention_mask, use_cache, logits_to_keep):
         seen = (input_ids == self.check).long().cumsum(1) > 0
         p = torch.where(seen, self.p[1], self.p[0])
         logits = torch.full((*input_ids.shape, self.size), -1e4)
         logits[..., 0], logits[..., 1] = (1 - p).log(), p.log()
-        return type("Output", (), {"logits": logits})()
+        return type("Output", (), {"logits": logits[:, -logits_to_keep:]})()
 
 
 def kl(p, q):

@@ -37,9 +37,9 @@ class Coin(nn.Module):
         maps = {"lora_A": a_map, "lora_B": b_map}
         self.layer = nn.ModuleDict({name: nn.ModuleDict({"default": m}) for name, m in maps.items()})
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, use_cache: bool) -> SimpleNamespace:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **_: Any) -> SimpleNamespace:
         a_map, b_map = (self.layer[name]["default"] for name in ("lora_A", "lora_B"))
-        return SimpleNamespace(logits=b_map(a_map(torch.ones(*input_ids.shape, 1))))
+        return SimpleNamespace(logits=b_map(a_map(torch.ones(len(input_ids), logits_to_keep, 1))))
 
 
 def take(model: nn.Module, groups: list[tug.Group], classes: TokenClasses, permutations: int, work: Path) -> Any:
@@ -215,55 +215,45 @@ def test_rows_that_do_not_fit_together_are_refused(spoil, message):
 
 
 SO, NUMBER, PLUS, AGAIN = (tiny.VOCABULARY.index(word) for word in ("so", "3", "+", "again"))
-PAIR = ("connector", tug_words.STRICT)
 
 
-def rollout(ids: list[int], starts: list[int], classes: list[str], strict: list[str], **facts: Any) -> dict[str, Any]:
+def rollout(ids: list[int], starts: list[int], classes: list[str], **facts: Any) -> dict[str, Any]:
     return {
-        "benchmark": "handmade", "id": "p", "prompt": "3 + 4 ?", "correct": True, "length": len(ids),
-        "subword_ids": np.array(ids), "starts": np.array(starts), "classes": classes, "classes_strict": strict,
-        "advantage_accuracy": 0.0, "advantage_compression": 0.0, **facts,
+        "benchmark": "svamp", "id": "p", "prompt": "3 + 4 ?", "correct": True, "length": len(ids),
+        "subword_ids": np.array(ids), "starts": np.array(starts), "classes": classes, **facts,
     }  # fmt: skip
 
 
 def problem(name: str = "p") -> pd.DataFrame:
     """Two rollouts, of which one is correct; the first word of the second has two tokens."""
-    good = rollout(
-        [SO, NUMBER, AGAIN, 2], [0, 1, 2, 3], ["connector", "number", "connector", "layout"],
-        ["connector", "number", "function", "layout"], advantage_accuracy=0.7, advantage_compression=0.5,
-    )  # fmt: skip
-    bad = rollout(
-        [SO, AGAIN, PLUS], [0, 2], ["connector", "operator"], ["connector", "operator"],
-        advantage_accuracy=-0.7, correct=False,
-    )  # fmt: skip
+    good = rollout([SO, NUMBER, AGAIN, 2], [0, 1, 2, 3], ["connector", "number", "connector", "layout"])
+    bad = rollout([SO, AGAIN, PLUS], [0, 2], ["connector", "operator"], correct=False)
     return pd.DataFrame([good, bad]).assign(id=name)
 
 
-def test_classes_by_hand():
-    found = {name: mask.int().tolist() for (_, name), mask in tug_words.classes(problem()).items()}
-    assert found["connector"] == [[1, 0, 1, 0], [1, 1, 0, 0]]
-    assert found["other"] == [[0, 0, 0, 1], [0, 0, 0, 0]]
-    assert found[tug_words.STRICT] == [[1, 0, 0, 0], [1, 1, 0, 0]]
-    assert found["all"] == np.sum([found[name] for name in CLASSES], axis=0).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+def test_sets_by_hand():
+    sets = {name: mask.int().tolist() for (_, name), mask in tug_words.true(problem()).items()}
+    assert sets == {"connector": [[1, 0, 1, 0], [1, 1, 0, 0]], "all": [[1, 1, 1, 1], [1, 1, 1, 0]]}
 
 
 def test_random_sets_are_as_large_and_differ():
     found = tug_words.permuted(problem(), 0, range(5))
-    assert list(found) == [(k, name) for k in range(5) for name in PAIR]
-    for name, size in zip(PAIR, (4, 3), strict=True):
-        masks = [found[k, name] for k in range(5)]
-        assert {int(mask.sum()) for mask in masks} == {size} and not any(mask[1, 3] for mask in masks)
-        assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 1
+    assert list(found) == [(k, "connector") for k in range(5)]
+    masks = list(found.values())
+    assert {int(mask.sum()) for mask in masks} == {4} and not any(mask[1, 3] for mask in masks)
+    assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 1
     again = tug_words.permuted(problem(), 0, [3])  # a part's draws do not depend on what else it draws
     assert torch.equal(again[3, "connector"], found[3, "connector"])
     assert not all(torch.equal(mask, found[key]) for key, mask in tug_words.permuted(problem(), 1, range(5)).items())
-    drawn = [k for part in tug_words.parts("smol")[1:] for k in tug_words.PERMUTATIONS[part]]
+    drawn = [k for part in tug_words.parts("real")[1:] for k in tug_words.PERMUTATIONS[part]]
     assert drawn == list(range(len(drawn))) and len(drawn) >= 3
 
 
-def test_problems_that_were_never_solved_are_left_out():
+def test_the_first_problems_that_were_solved_are_taken(monkeypatch):
     table = pd.concat([problem("a"), problem("b").assign(correct=False), problem("c")])
     assert [rows["id"].iloc[0] for rows in tug_words.problems(table)] == ["a", "c"]
+    monkeypatch.setattr(tug_words, "PROBLEMS", 1)
+    assert [rows["id"].iloc[0] for rows in tug_words.problems(table)] == ["a"]
     with pytest.raises(RecordError, match="no rollout is correct"):
         tug_words.problems(table.assign(correct=False))
 
@@ -271,24 +261,27 @@ def test_problems_that_were_never_solved_are_left_out():
 def test_the_reading_functions_take_it(tmp_path):
     torch.manual_seed(0)
     model = get_peft_model(tiny.model(layers=1, width=16), run.lora(scales.config("smol", "accuracy"))).eval()
-    solved = [problem("a"), problem("b").iloc[::-1]]
-    groups = [tug_words.group(rollouts, tiny.tokenizer()) for rollouts in solved]
-    sets = [tug_words.classes(r) | tug_words.permuted(r, i, (0, 1)) for i, r in enumerate(solved)]
+    solved, world = [problem("a"), problem("b").iloc[::-1]], SimpleNamespace(prompt=str)
+    groups = [tug_words.group(r, tiny.tokenizer(), world, tug.objectives("real")) for r in solved]
+    right, wrong = groups[0].advantage["accuracy"].tolist()  # a group is the problem's rollouts
+    assert right == -wrong > 0
+    sets = [tug_words.true(r) | tug_words.permuted(r, i, (0, 1)) for i, r in enumerate(solved)]
     mass = tug_words.connector_tokens(tiny.tokenizer())
     table = tug.take(model, groups, sets, mass, tmp_path, lambda done, total: None).assign(arm="base", seed=0, step=0)
     assert set(tug_words.COLUMNS) - set(table) == {"scale", "tokenizer"}
     a, b = table[(table["token_class"] == "connector") & (table["permutation"] == -1)]["gram_accuracy"]
     assert b.tolist() == pytest.approx([*a, *a], rel=1e-4) and a[0] > 0  # the same rollouts in another order
-    for name in PAIR:
-        estimate, low, high = gradients.norm_ratio(table, token_class=name)
-        assert low <= estimate <= high and estimate > 0
-    for objective in tug.OBJECTIVES:
-        whole = gradients.push(table, objective)[0]
-        parts = [gradients.push(table, objective, name)[0] for name in CLASSES]
-        assert sum(parts) == pytest.approx(whole, rel=1e-3, abs=1e-6)
+    estimate, low, high = gradients.norm_ratio(table, token_class="connector")
+    assert low <= estimate <= high and estimate > 0
+    alone = [tug_words.permuted(r, i, (0, 1)) for i, r in enumerate(solved)]
+    rows = tug.take(model, groups, alone, mass, tmp_path, lambda done, total: None)  # as the part of random sets does
+    there = table[table["permutation"] >= 0].reset_index(drop=True)
+    for column in ("gram_accuracy", "gram_compression"):
+        assert np.concatenate(rows[column].to_list()) == pytest.approx(np.concatenate(there[column].to_list()))
+    assert not any(scores.any() for scores in rows["scores"])
 
 
 def test_measure_needs_the_rollouts(monkeypatch, tmp_path):
     monkeypatch.setattr(measure.paths, "DATA", tmp_path)
-    with pytest.raises(RecordError, match="measure words --scale smol"):
-        tug_words.inputs("smol")
+    with pytest.raises(RecordError, match="measure words --scale real"):
+        tug_words.inputs("real")

@@ -10,42 +10,41 @@ away costs likelihood, so a change may come from the force alone.  Two controls,
   at the next place where connectors are not in question: a random set of other tokens of the same cost (within
   `TOLERANCE`) is forbidden there.  What it found to remove is recorded (`cost`).
 
-Neither touches `PROTECTED`, without which no completion can end.
+Neither touches `ANSWER` or special tokens, without which no completion can end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from egrc.analysis import parts as of
-from egrc.entropy import TokenClasses, logit_gradient_norm, token_entropy
+from egrc.atomic import write_parquet
+from egrc.entropy import TokenClasses, token_entropy
 from egrc.evaluation.sampling import derived_seed, tokenizer_hash
 from egrc.experiments import run, scales
 from egrc.experiments.records import load
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 Rule = Callable[[Tensor, Tensor], Tensor]
-"""As transformers' LogitsProcessor: token ids so far [B, T], logits of the next [B, V] -> those to sample from."""
+"""Numbers of the rows that go on, int64 [B], and their next token's logits [B, V] -> the logits to sample from."""
 
-SCALES = ("pocket",)
-PROBLEMS, SAMPLES = 40, 2
-"""Held-out problems a benchmark, completions of each."""
+PROBLEMS, SAMPLES = {"pocket": 40, "real": 60}, {"pocket": 2, "real": 1}
+"""Held-out problems a benchmark, and completions of each at every seed."""
 PLACE = 0.01
 """Connectors are in question where the policy gives them at least this probability."""
 FORCED = 0.5
 """Chance that a connector is forced where one is in question: at 1, a completion could not end."""
 TOLERANCE = 1.25
 """Factor by which a set's cost may miss the one it stands for."""
-PROTECTED = ("#", "<eos>", "<pad>", "<bos>")
+ANSWER = ("#", "boxed")
+"""What announces an answer."""
 
 CONDITIONS = (
     *("none", "suppressed", "random tokens", "random places"),
@@ -54,8 +53,11 @@ CONDITIONS = (
 """'suppressed': connectors are forbidden; 'logits': theirs, or those of random types, are changed by an amount;
 'forced': a connector at half the places where one is in question."""
 FEW = ("none", "suppressed", "random places", "logits +2")
-OF_ARM = {"base": CONDITIONS, "accuracy": FEW, "compression": FEW}
-"""Conditions of the base, and of two trained arms."""
+OF_ARM = {
+    "pocket": {"base": CONDITIONS, "accuracy": FEW, "compression": FEW},
+    "real": {"base": ("none", "suppressed", "random tokens", "forced")},
+}
+"""By scale, the conditions of the base and of trained arms."""
 KEPT = ("prompt", "tokens", "entropies", "classes")
 """Kept of the base's plain completions only, which are a rollout table (`egrc.analysis.tokens`); else empty."""
 COLUMNS = (
@@ -80,7 +82,7 @@ def vocabulary(tokenizer: Any, classes: TokenClasses) -> Vocabulary:
     """What the interventions need to know of the tokens."""
     words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     connector = classes.ids[: len(words)] == classes.names.index("connector")
-    free = ~connector & ~torch.tensor([w in PROTECTED for w in words])
+    free = ~connector & ~torch.tensor([w in {*ANSWER, *tokenizer.all_special_tokens} for w in words])
     return Vocabulary(words, [classes.names[i] for i in classes.ids[: len(words)].tolist()], connector, free)
 
 
@@ -88,38 +90,40 @@ def vocabulary(tokenizer: Any, classes: TokenClasses) -> Vocabulary:
 
 
 def shift(chosen: Tensor, amount: float) -> Rule:
-    """Adds an amount to the logits of chosen tokens ([V], or [B, V] by row); -inf forbids them."""
-    return lambda input_ids, scores: torch.where(chosen, scores + amount, scores)
+    """Adds an amount to the logits of chosen tokens ([V], or [rows, V] by row); -inf forbids them."""
+    return lambda rows, logits: torch.where(chosen if chosen.ndim == 1 else chosen[rows], logits + amount, logits)
 
 
 def forced(connector: Tensor, chance: float, rng: torch.Generator) -> Rule:
     """Forbids all but connectors with a chance, where they are in question; the policy still says which."""
 
-    def rule(input_ids: Tensor, scores: Tensor) -> Tensor:
-        now = torch.rand(len(scores), generator=rng) < chance
-        now &= scores.softmax(-1)[:, connector].sum(-1) >= PLACE
-        return scores.masked_fill(now[:, None] & ~connector, -torch.inf)
+    def rule(rows: Tensor, logits: Tensor) -> Tensor:
+        now = torch.rand(len(rows), generator=rng) < chance
+        now &= logits.softmax(-1)[:, connector].sum(-1) >= PLACE
+        return logits.masked_fill(now[:, None] & ~connector, -torch.inf)
 
     return rule
 
 
-def elsewhere(words: Vocabulary, rows: int, rng: torch.Generator) -> Rule:
+def elsewhere(words: Vocabulary, batch: int, rng: torch.Generator) -> Rule:
     """The control `random places`: what forbidding connectors would cost is paid where none is in question."""
-    owed = torch.empty(rows, 0)
+    owed = torch.empty(batch, 0)
 
-    def rule(input_ids: Tensor, scores: Tensor) -> Tensor:
+    def rule(rows: Tensor, logits: Tensor) -> Tensor:
         nonlocal owed
-        p = scores.softmax(-1)
+        p = logits.softmax(-1)
         mass = p[:, words.connector].sum(-1)
         order = torch.rand(p.shape, generator=rng).masked_fill(~words.free, 2).argsort(-1)
         offered = cost(torch.where(words.free, p, 0).gather(-1, order).cumsum(-1))  # of the first, first two, ...
-        row, last, debt = nearest(offered, owed, mass < PLACE)
-        owed[row, debt] = torch.nan  # paid
-        owed = torch.cat([owed, torch.where(mass >= PLACE, cost(mass), torch.nan)[:, None]], 1)
+        row, last, debt = nearest(offered, owed[rows], mass < PLACE)
+        owed[rows[row], debt] = torch.nan  # paid
+        noted = torch.full((len(owed), 1), torch.nan)
+        noted[rows, 0] = torch.where(mass >= PLACE, cost(mass), torch.nan)
+        owed = torch.cat([owed, noted], 1)
         forbidden = torch.zeros_like(p, dtype=torch.bool)
         first = torch.arange(p.shape[1]) <= last[:, None]
         forbidden[row] = torch.zeros_like(first).scatter(-1, order[row], first) & words.free
-        return scores.masked_fill(forbidden, -torch.inf)
+        return logits.masked_fill(forbidden, -torch.inf)
 
     return rule
 
@@ -175,50 +179,54 @@ def processor(condition: str, words: Vocabulary, share: np.ndarray | None, rows:
 # --- decoding -----------------------------------------------------------------------------------------------------
 
 
-def decode(
-    model: Any, tokenizer: Any, problems: Dataset, rule: Rule, cap: int, seed: int
-) -> Iterator[tuple[dict[str, Any], list[int], Tensor, Tensor]]:
-    """`SAMPLES` completions of each problem at T = 1, as one batch, under an intervention.
+class Completion(NamedTuple):
+    """Token ids, the end token included, and what `seen` tells of each token: name to float32 [T]."""
 
-    Yields problem, token ids [T] (end token included), the policy's own logits [T, V] and those sampled from [T, V].
+    ids: list[int]
+    seen: dict[str, Tensor]
+
+
+@torch.no_grad()
+def decode(model: Any, tokenizer: Any, prompts: Sequence[str], rule: Rule, cap: int, seed: int) -> list[Completion]:
+    """A completion of each prompt at T = 1, as one batch, under an intervention.
+
+    In place of transformers' `generate`, which keeps all logits of all rows (30 GB at 150,000 words) and samples from
+    rows that have ended, too: here a row that has ended leaves the batch, and only sums over the vocabulary are kept.
     """
-    from transformers import GenerationConfig, LogitsProcessorList
+    asked = tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt")
+    ids, attention, rng = asked["input_ids"], asked["attention_mask"], torch.Generator().manual_seed(seed)
+    cache, rows = DynamicCache(config=model.config), torch.arange(len(prompts))
+    steps: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
+    while len(rows) and len(steps) < cap:
+        places = (attention.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        out = model(ids, attention, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        policy = out.logits[:, -1].float()
+        policy[:, tokenizer.pad_token_id] = -torch.inf  # a sampled pad would pass for an ended completion
+        sampled = rule(rows, policy)
+        token = torch.multinomial(sampled.softmax(-1), 1, generator=rng)
+        steps.append((rows, token[:, 0], seen(policy, sampled, token[:, 0])))
+        on = (token[:, 0] != tokenizer.eos_token_id).nonzero().flatten()
+        if len(on) < len(rows):
+            cache.reorder_cache(on)
+        rows, ids, attention = rows[on], token[on], torch.cat([attention, torch.ones_like(token)], 1)[on]
+    of_row, tokens = (torch.cat(column) for column in list(zip(*steps, strict=True))[:2])
+    every = {name: torch.cat([values[name] for *_, values in steps]) for name in steps[0][2]}
+    each = [of_row == row for row in range(len(prompts))]
+    return [Completion(tokens[own].tolist(), {n: v[own] for n, v in every.items()}) for own in each]
 
-    asked = [p for p in problems.to_list() for _ in range(SAMPLES)]
-    inputs = tokenizer([p["prompt"] for p in asked], padding=True, padding_side="left", return_tensors="pt",
-                       return_token_type_ids=False)  # fmt: skip
-    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    settings = GenerationConfig(
-        max_new_tokens=cap, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=eos, pad_token_id=pad,
-        suppress_tokens=[pad], return_dict_in_generate=True, output_logits=True, output_scores=True,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        out = model.generate(**inputs, generation_config=settings, logits_processor=LogitsProcessorList([rule]))
-    own, sampled = torch.stack(out.logits, 1), torch.stack(out.scores, 1)
-    for i, ids in enumerate(out.sequences[:, inputs["input_ids"].shape[1] :].tolist()):
-        n = ids.index(eos) + 1 if eos in ids else len(ids)
-        yield asked[i], ids[:n], own[i, :n], sampled[i, :n]
 
-
-def score(ids: list[int], own: Tensor, sampled: Tensor, words: Vocabulary) -> dict[str, Any]:
-    """Sums over one completion, and its tokens' entropies: the numbers of `COLUMNS`."""
-    p, q, tokens = own.log_softmax(-1), sampled.log_softmax(-1), torch.tensor(ids)
-    entropies = token_entropy(own)
-    sums = {
-        "entropy": entropies,
-        "entropy_sampled": token_entropy(sampled),
-        "cost": torch.where(q > -torch.inf, q.exp() * (q - p), 0.0).sum(-1),
-        "gradient_square": logit_gradient_norm(sampled, tokens).double().square(),
-        "disagreement": 1 - q.exp().square().sum(-1),
-    }
+def seen(policy: Tensor, sampled: Tensor, token: Tensor) -> dict[str, Tensor]:
+    """Of each row's next token, float32 [B], what `COLUMNS` sums; logits [B, V] of the policy and as sampled."""
+    p, q, entropies = policy.log_softmax(-1), sampled.log_softmax(-1), token_entropy(policy)
+    chance = q.exp()
+    agreement = torch.linalg.vecdot(chance, chance)
     return {
-        "length": len(ids),
-        "connectors": int(words.connector[tokens].sum()),
-        **{name: float(values.double().sum()) for name, values in sums.items()},
-        "tokens": [words.words[i] for i in ids],
-        "entropies": entropies.numpy(),
-        "classes": [words.classes[i] for i in ids],
+        "entropy": entropies,
+        "entropy_sampled": entropies if sampled is policy else token_entropy(sampled),
+        "cost": torch.where(q > -torch.inf, chance * (q - p), 0.0).sum(-1),
+        # the square of `entropy.logit_gradient_norm`
+        "gradient_square": (1 - 2 * chance.gather(-1, token[:, None])[:, 0] + agreement).clamp(min=0),
+        "disagreement": 1 - agreement,
     }
 
 
@@ -227,16 +235,25 @@ def completions(
 ) -> pd.DataFrame:
     """One condition's rows, with everything that is kept, whatever `KEPT` says of it later."""
     model, tokenizer = policy
-    words, rows = vocabulary(tokenizer, world.token_classes(tokenizer)), []
+    words, samples, rows = vocabulary(tokenizer, world.token_classes(tokenizer)), SAMPLES[world.name], []
     cap = scales.config(world.name, arm, seed).cap
-    for benchmark, problems in world.benchmarks(PROBLEMS).items():
+    for benchmark, problems in world.benchmarks(PROBLEMS[world.name]).items():
+        asked = [problem for problem in problems.to_list() for _ in range(samples)]
         start = derived_seed(seed, f"{benchmark}/{condition}", 1.0)
-        rule = processor(condition, words, share, len(problems) * SAMPLES, start)
-        for i, (problem, ids, own, sampled) in enumerate(decode(model, tokenizer, problems, rule, cap, start)):
+        rule = processor(condition, words, share, len(asked), start)
+        made = decode(model, tokenizer, [problem["prompt"] for problem in asked], rule, cap, start)
+        for i, (problem, completion) in enumerate(zip(asked, made, strict=True)):
+            ids = completion.ids
             ended = ids[-1] == tokenizer.eos_token_id
             right = ended and bool(world.correct(tokenizer.decode(ids, skip_special_tokens=True), problem["answer"]))
-            place = {"benchmark": benchmark, "id": problem["id"], "sample": i % SAMPLES, "prompt": problem["prompt"]}
-            rows.append(place | {"correct": right, "truncated": not ended} | score(ids, own, sampled, words))
+            rows.append({
+                **{"benchmark": benchmark, "id": problem["id"], "sample": i % samples, "prompt": problem["prompt"]},
+                **{"correct": right, "truncated": not ended, "length": len(ids)},
+                "connectors": int(words.connector[ids].sum()),
+                **{name: float(values.double().sum()) for name, values in completion.seen.items()},
+                **{"tokens": [words.words[i] for i in ids], "classes": [words.classes[i] for i in ids]},
+                "entropies": completion.seen["entropy"].numpy(),
+            })  # fmt: skip
     same = {"scale": world.name, "tokenizer": tokenizer_hash(tokenizer), "arm": arm, "seed": seed}
     return pd.DataFrame(rows).assign(**same, condition=condition)[list(COLUMNS)]
 
@@ -246,7 +263,7 @@ def completions(
 
 def parts(scale: str) -> list[str]:
     """Arm by arm, each at a scale's first three seeds; the base first, which takes longest."""
-    return of.named(OF_ARM, scales.runs(scale)[1][:3])
+    return of.named(OF_ARM[scale], scales.runs(scale)[1][:3])
 
 
 def inputs(scale: str) -> dict[str, str]:
@@ -257,13 +274,17 @@ def inputs(scale: str) -> dict[str, str]:
 def measure(scale: str, part: str, work: Path, say: Callable[[int, int], None]) -> pd.DataFrame:
     """All conditions of one arm and seed.  Raises RecordError without the arm's record."""
     arm, seed = of.split(part)
-    world, record = scales.world(scale, seed=seed), load(scale, arm, seed)
-    policy, tables, share = run.policy(record.config, world, record.path / "adapter"), [], None
-    for done, condition in enumerate(OF_ARM[arm], 1):
-        rows = completions(policy, world, arm, seed, condition, share)
+    world, config = scales.world(scale, seed=seed), scales.config(scale, arm, seed)
+    adapter = Path() if arm == "base" else load(scale, arm, seed).path / "adapter"
+    policy, tables, share = run.policy(config, world, adapter), [], None
+    for done, condition in enumerate(OF_ARM[scale][arm], 1):
+        file = work / f"{condition}.parquet"
+        if not file.is_file():
+            write_parquet(file, completions(policy, world, arm, seed, condition, share))
+        rows = pd.read_parquet(file)
         if condition == "none":  # shares of token types among all tokens of plain completions
             counts = pd.Series(np.concatenate(rows["tokens"].to_list())).value_counts(normalize=True)
             share = counts.reindex(policy[1].convert_ids_to_tokens(range(len(policy[1]))), fill_value=0.0).to_numpy()
         tables.append(rows if (arm, condition) == ("base", "none") else rows.assign(**dict.fromkeys(KEPT)))
-        say(done, len(OF_ARM[arm]))
+        say(done, len(OF_ARM[scale][arm]))
     return pd.concat(tables, ignore_index=True)

@@ -37,15 +37,15 @@ class NotMade(RecordError):
 
 
 MEASUREMENTS = {
-    "policies": "pocket",
-    "tug": "pocket",
-    "words": "smol",
-    "tug_words": "smol",
-    "interventions": "pocket",
-    "confirm": "pocket",
-    "strip": "pocket",
+    "policies": ("pocket",),
+    "tug": ("pocket",),
+    "words": ("real",),
+    "tug_words": ("real",),
+    "interventions": ("pocket", "real"),
+    "confirm": ("pocket",),
+    "strip": ("pocket",),
 }
-"""The scale of each, in the order in which they are made.  It stands here and not in the modules, as who only reads a
+"""The scales of each, in the order in which they are made.  It stands here and not in the modules, as who only reads a
 table should not have to load torch and transformers."""
 
 
@@ -55,8 +55,8 @@ def module(name: str) -> ModuleType:
     return import_module(f"egrc.analysis.{name}")
 
 
-def made_at(name: str) -> str:
-    """The scale of a measurement.  Raises ConfigError, which lists the valid names."""
+def made_at(name: str) -> tuple[str, ...]:
+    """The scales of a measurement.  Raises ConfigError, which lists the valid names."""
     if name not in MEASUREMENTS:
         raise ConfigError(f"no measurement {name!r}: choose one of {', '.join(MEASUREMENTS)}")
     return MEASUREMENTS[name]
@@ -64,7 +64,7 @@ def made_at(name: str) -> str:
 
 def names(scale: str) -> list[str]:
     """The measurements that can be made at a scale."""
-    return [name for name in MEASUREMENTS if made_at(name) == scale]
+    return [name for name in MEASUREMENTS if scale in made_at(name)]
 
 
 def file(name: str, scale: str, data: Path | None = None) -> Path:
@@ -75,8 +75,8 @@ def file(name: str, scale: str, data: Path | None = None) -> Path:
 def load(name: str, scale: str, data: Path | None = None) -> pd.DataFrame:
     """A measurement's table.  Raises NotMade if it is missing, RecordError if it is damaged or lacks a column."""
     path = file(name, scale, data)
-    if not path.is_file() and scale != made_at(name):
-        raise NotMade(f"{name} is not measured at scale {scale!r}, only at {made_at(name)}")
+    if not path.is_file() and scale not in made_at(name):
+        raise NotMade(f"{name} is not measured at scale {scale!r}, only at {', '.join(made_at(name))}")
     if not path.is_file():
         raise NotMade(f"no {paths.shown(path)}: make it with `python -m egrc measure {name} --scale {scale}`")
     columns = _stamped(path).get("columns") or module(name).COLUMNS  # its module loads torch
@@ -131,8 +131,8 @@ def make(name: str, scale: str, fresh: bool = False) -> Path:
 
     Raises ConfigError for a scale it is not for, JobsError if a part failed (the others are kept).
     """
-    if scale != made_at(name):
-        raise ConfigError(f"{name} is not made at scale {scale!r}: choose one of {made_at(name)}")
+    if scale not in made_at(name):
+        raise ConfigError(f"{name} is not made at scale {scale!r}: choose one of {', '.join(made_at(name))}")
     target = file(name, scale)
     if target.is_file() and not stale(name, scale) and not fresh:
         return target

@@ -28,7 +28,7 @@ LEAST, IN_PROBLEMS = 20, 5
 N_BOOT = 1000
 SOURCES = {
     "pocket": ("interventions", {"arm": "base", "condition": "none"}),
-    "smol": ("words", {}),
+    "real": ("words", {}),
 }
 """By scale, the measurement that holds the base model's rollouts, and which of its rows they are."""
 

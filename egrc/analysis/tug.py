@@ -156,8 +156,9 @@ def by_class(groups: Sequence[Group], classes: TokenClasses, permutations: int, 
 
 
 @contextmanager
-def adapter_gradients(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Gives a function: values [B, ...] of the last forward pass -> gradient of each row's sum [B, LoRA parameters].
+def adapter_gradients(model: PreTrainedModel) -> Iterator[tuple[Callable[[Tensor], Tensor], int]]:
+    """Gives a function: values [B, ...] of the last forward pass -> gradient of each row's sum [B, LoRA parameters];
+    and how many parameters these are.
 
     An adapter is made of linear maps y = W x, so a rollout's gradient of W is the sum over its positions of
     (dl/dy) x^T; hooks keep x and y.  Left out is an A matrix whose B is still 0: it has no gradient.  Raises ValueError
@@ -177,7 +178,7 @@ def adapter_gradients(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Ten
 
     hooks = [m.register_forward_hook(lambda m, x, y: seen.update({m: (x[0].detach(), y)})) for m in maps]
     try:
-        yield gradients
+        yield gradients, sum(m.weight.numel() for m in maps)
     finally:
         for hook in hooks:
             hook.remove()
@@ -187,19 +188,22 @@ def take(
     model: PreTrainedModel,
     groups: Sequence[Group],
     sets: Sequence[Sets],
-    connectors: Tensor,
+    connectors: Tensor | None,
     work: Path,
     say: Say,
 ) -> pd.DataFrame:
-    """Rows of all groups, set by set.  `connectors`: bool [V].  Does not touch the parameters' .grad.
+    """Rows of all groups, set by set.  `connectors`: bool [V]; without them the scores are 0.  Does not touch the
+    parameters' .grad.
 
     Gradients stand in a file in `work` meanwhile: of a real model they are more than memory holds.
     """
-    with adapter_gradients(model) as gradients:
-        passes = (some for group in groups for _, *some in _passes(model, group, len(connectors)))
-        total = sum(gradients(_mass(logits, connectors) * b.mask).sum(0) for b, logits in passes)
-        uphill = total / sum(int(group.rollouts.mask.sum()) for group in groups)  # grad M
-        store = np.memmap(work / "gradients", np.float32, "w+", shape=(len(sets[0]), 2, len(groups), len(uphill)))
+    with adapter_gradients(model) as (gradients, size):
+        uphill = torch.zeros(size)  # grad M
+        if any(permutation < 0 for permutation, _ in sets[0]):
+            passes = (some for group in groups for _, *some in _passes(model, group, len(connectors)))
+            uphill += sum(gradients(_mass(logits, connectors) * b.mask).sum(0) for b, logits in passes)
+            uphill /= sum(int(group.rollouts.mask.sum()) for group in groups)
+        store = np.memmap(work / "gradients", np.float32, "w+", shape=(len(sets[0]), 2, len(groups), size))
         scores = np.zeros((len(sets[0]), len(groups), max(len(group.rollouts.tokens) for group in groups)), np.float32)
         for n, group in enumerate(groups):
             weights = torch.stack([group.advantage[o] for o in OBJECTIVES])

@@ -204,9 +204,8 @@ def batch(prompts: Prompts, completions: Prompts, pad: int) -> Batch:
 
 def logits(model: PreTrainedModel, b: Batch) -> Tensor:
     """Logits [B, T, V] from which each completion token was drawn; with gradient, unless switched off outside."""
-    out = model(input_ids=b.input_ids, attention_mask=b.attention, use_cache=False).logits
-    start = b.input_ids.shape[1] - b.tokens.shape[1]
-    return out[:, start - 1 : -1]
+    keep = b.tokens.shape[1] + 1
+    return model(b.input_ids, b.attention, use_cache=False, logits_to_keep=keep).logits[:, :-1]
 
 
 @torch.no_grad()

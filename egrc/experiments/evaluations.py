@@ -104,7 +104,7 @@ def estimates(rows: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
 
 def table(evaluations: list[Evaluation]) -> pd.DataFrame:
     """One line for each evaluation: scale, who, benchmark, its protocol, then each estimate, its `_low` and `_high`."""
-    kept = ("scale", "who", "benchmark", "problems", "samples", "temperature", "top_p", "cap", "seed")
+    kept = ("scale", "who", "benchmark", "problems", "samples", "temperature", "top_p", "cap", "seed", "seconds")
     lines = [{key: evaluation.settings[key] for key in kept} for evaluation in evaluations]
     for line, evaluation in zip(lines, evaluations, strict=True):
         for name, values in estimates(evaluation.rows).items():

@@ -1,8 +1,8 @@
 """`python -m egrc evaluate`: put one benchmark to one model, and record the rows with all that they depend on.
 
-The scales smol and gpu are asked real benchmarks (`evaluation.benchmarks`), pocket its own six kinds of problem.  What
-is bad in the settings, the data or the adapter is said before anything is loaded.  A stopped evaluation goes on at the
-first problem without rows; a finished one stays, unless --fresh says otherwise.
+The scales smol, real and gpu are asked real benchmarks (`evaluation.benchmarks`), pocket its own six kinds of problem.
+What is bad in the settings, the data or the adapter is said before anything is loaded.  A stopped evaluation goes on at
+the first problem without rows; a finished one stays, unless --fresh says otherwise.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "pocket": Protocol(samples=8, temperature=0.3, top_p=1.0, cap=240, problems=200, dtype="float32"),
     # the weights have four bits, so that bfloat16 loses next to nothing, and takes half the time
     "smol": Protocol(samples=4, temperature=0.6, top_p=0.95, cap=512, problems=100, dtype="bfloat16"),
+    "real": Protocol(samples=1, temperature=0.6, top_p=0.95, cap=512, problems=100, dtype="float32"),
     "gpu": _GPU,
     "gpu-7b": _GPU,
 }
@@ -179,7 +180,7 @@ def run(planned: Plan, fresh: bool = False, on_progress: OnProgress | None = Non
         beside.unlink(missing_ok=True)  # the settings last, so that no others stand beside the rows
         write_parquet(target, rows[list(COLUMNS)].reset_index(drop=True))
         seconds = round(float(rows["seconds"].sum()), 1)
-        write_json(beside, {**planned.settings, "seconds": seconds, "status": "complete"})
+        write_json(beside, {**planned.settings, "seconds": seconds})
         shutil.rmtree(work)
     return target
 
@@ -198,7 +199,7 @@ def prompt(world: scales.World, problem: Problem, tokenizer: Any) -> str:
     """A problem as the model's chat template puts it; pocket's model reads it as it is."""
     if world.synthetic:
         return problem.text
-    if world.name == "smol":
+    if world.name in ("smol", "real"):
         asked = benchmarks.messages(problem)
         return tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     # the template as `Gpu.check_tokenizer` holds it against the tokenizer's own

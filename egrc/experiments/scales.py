@@ -120,6 +120,12 @@ SCALES: dict[str, Scale] = {
         arms=("base", "egrc"),
         seeds=(0,),
     ),
+    "real": Scale(  # a model that answers: measured, never trained; `Lengths` are what its objectives are read with
+        "egrc.worlds.real:Real",
+        Lengths(400, 300, 300, r=0.2, gate=EntropyGate(low=0.5, high=0.9)),
+        arms=("base",),
+        seeds=(0,),
+    ),
     "gpu": GPU,
     "gpu-7b": replace(GPU, world="egrc.worlds.deepseek:Gpu7B"),  # the same settings, so that only the model differs
 }

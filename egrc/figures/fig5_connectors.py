@@ -18,10 +18,10 @@ from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
 
-SCALES = ("pocket", "smol")
-COLUMNS = {"pocket": SCALES, "smol": SCALES[1:]}
+SCALES = ("pocket", "real")
+COLUMNS = {"pocket": SCALES, "real": SCALES[1:]}
 """What stands side by side."""
-TITLES = {"pocket": "pocket world: by construction", "smol": "SmolLM2-135M-Instruct: by word"}
+NAMES = {"pocket": "Pocket world, by construction", "real": "Qwen2.5-Coder-0.5B, by word"}
 
 
 def columns(scale: str) -> tuple[str, ...]:
@@ -68,6 +68,12 @@ def panels(upper: Axes, lower: Axes, drawn: pd.DataFrame) -> None:
     lower.set_xlabel(f"share of all (○) and of the top {tokens.TOP:.0%} by entropy (◆)")
 
 
+def message(drawn: pd.DataFrame) -> str:
+    """What came out, in the words of claim 4."""
+    line = drawn[drawn["units"].notna()].set_index("class").loc["connector"]
+    return f"connectors ×{line['lift']:.1f} among the uncertain"
+
+
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from recorded rollouts.  Raises RecordError."""
     shown = columns(scale)
@@ -75,15 +81,15 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     counts = [f"{s}: {own['units'].sum():,.0f} units, {own['problems'].max():.0f} problems, seeds: "
               f"{own['seeds'].max():.0f}." for s, own in zip(shown, every, strict=True)]  # fmt: skip
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 0.48 * max(own["class"].nunique() for own in every) + 2.1))
+        figure = Figure(figsize=(style.WIDTH, 0.48 * max(own["class"].nunique() for own in every) + 2.2))
         axes = figure.subplots(2, len(shown), squeeze=False)
         for column, own, s in zip(axes.T, every, shown, strict=True):
-            column[0].set_title(TITLES[s])
+            column[0].set_title(f"{NAMES[s]}:\n{message(own)}", loc="left")
             panels(*column, own)
         bottom = style.caption(figure, [
             "Bars: 95% intervals, bootstrap over problems; small dots: one seed of sampling. × is the ratio of the two "
             f"shares, at most {1 / tokens.TOP:g}. In the pocket world a step opens with a connector drawn at random: "
             f"its column checks the method, and is no evidence. {' '.join(counts)}",
         ])  # fmt: skip
-        figure.subplots_adjust(left=0.1, right=0.985, top=0.93, bottom=bottom, hspace=0.42, wspace=0.27)
+        figure.subplots_adjust(left=0.1, right=0.985, top=0.91, bottom=bottom, hspace=0.42, wspace=0.27)
     return figure, pd.concat(every, ignore_index=True)

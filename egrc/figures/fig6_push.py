@@ -19,7 +19,7 @@ from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
 
-SCALES = ("pocket", "smol")
+SCALES = ("pocket", "real")
 OBJECTIVES = ("accuracy", "compression")
 SHAPES = {"accuracy": "^", "compression": "s"}
 OF = {"ratio": gradients.norm_ratio, "push": gradients.push}
@@ -28,6 +28,7 @@ LABELS = {
     "push": ("push on connectors' mass by these tokens", 0),
 }
 """Label, and what means nothing."""
+WAYS = {"ratio": ("larger", "smaller"), "push": ("up", "down")}
 
 
 @once
@@ -75,21 +76,17 @@ def panel(ax: Axes, drawn: pd.DataFrame, quantity: str) -> None:
 
 
 def message(own: pd.DataFrame, quantity: str) -> str:
-    """What came out, by intervals that are clear of what means nothing."""
+    """What came out for the connectors, by intervals that are clear of what means nothing."""
     means = own[own["seed"].isna()] if "seed" in own else own
-    if quantity == "ratio":
-        larger = means[means["low"] > LABELS[quantity][1]]
-        pairs = [f"{line.token_class} ({line.objective})" for line in larger.itertuples()]
-        more = f" and {len(pairs) - 1} more" if len(pairs) > 2 else ""
-        shown = pairs[: 1 if more else 2]
-        return f"Gradient larger than that of random sets:\n{', '.join(shown) or 'no class'}{more}"
-    whole = means[means["token_class"] == "all"].set_index("objective")
-    ways = {o: "up" if whole["low"][o] > 0 else "down" if whole["high"][o] < 0 else "unclear" for o in OBJECTIVES}
-    return "Connectors are pushed by\n" + "; ".join(f"{o}: {way}" for o, way in ways.items())
+    of = means[means["token_class"] == ("connector" if quantity == "ratio" else "all")].set_index("objective")
+    nothing, (more, less) = LABELS[quantity][1], WAYS[quantity]
+    ways = {o: more if of["low"][o] > nothing else less if of["high"][o] < nothing else "unclear" for o in OBJECTIVES}
+    head = "Connectors' gradient, against random sets" if quantity == "ratio" else "Connectors are pushed"
+    return f"{head}\n" + "; ".join(f"{o}: {way}" for o, way in ways.items())
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
-    """The figure and the numbers in it, from the measurement `tug` (smol: `tug_words`).  Raises RecordError."""
+    """The figure and the numbers in it, from the measurement `tug` (real: `tug_words`).  Raises RecordError."""
     drawn = tidy(scale, data)
     seeds = drawn["seed"].nunique()
     with style.context():

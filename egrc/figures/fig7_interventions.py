@@ -18,7 +18,7 @@ from egrc.experiments.shared import once
 from egrc.figures import dots, style
 from egrc.paths import DATA
 
-SCALES = ("pocket",)
+SCALES = ("pocket", "real")
 TITLES = {
     "length": "length\n(tokens)",
     "per_completion": "entropy\n(nats/completion)",
@@ -26,7 +26,8 @@ TITLES = {
     "accuracy": "accuracy\n(share correct)",
     "cost": "KL from the policy\n(nats/token)",
 }
-SHOWN = tuple(TITLES)
+SHOWN = tuple(quantity for quantity in TITLES if quantity != "per_completion")
+"""In the figure; the page's table has all."""
 NAMES = {
     "suppressed": "connectors forbidden",
     "logits -1": "their logits −1",
@@ -60,40 +61,47 @@ def panel(ax: Axes, drawn: pd.DataFrame, conditions: list[str]) -> None:
         if condition == PLAIN:
             ax.axvline(line["value"], color=tint, linewidth=0.6, linestyle=(0, (3, 2)), alpha=0.6, zorder=0)
     dots.name_rows(ax, [NAMES[c] for c in conditions])
-    ax.axhline(CONTROLS - 0.5, color=style.GREY, linewidth=0.6)
+    ax.axhline(sum(list(NAMES).index(c) < CONTROLS for c in conditions) - 0.5, color=style.GREY, linewidth=0.6)
     ax.set_xlim(left=0)
     ax.xaxis.set_major_locator(MaxNLocator(3, prune="upper"))
 
 
 def message(drawn: pd.DataFrame) -> str:
-    """What forbidding connectors, and as much of other tokens, does to the base."""
-    base = drawn[(drawn["arm"] == "base") & drawn["seed"].isna()].set_index(["condition", "quantity"])["value"]
-    said = []
-    for name, condition in {"Connectors forbidden": "suppressed", "Others, as much": "random places"}.items():
-        length = base[condition, "length"] / base[PLAIN, "length"] - 1
-        points = 100 * (base[condition, "accuracy"] - base[PLAIN, "accuracy"])
-        said.append(f"{name}: the base's length {length:+.0%}, accuracy {points:+.0f} points")
-    return "\n".join(said).replace("-", "−")
+    """What forbidding connectors, and as much of other tokens, changes for the base, with intervals."""
+    base = drawn[(drawn["arm"] == "base") & drawn["seed"].isna()].set_index(["condition", "quantity"])
+    control = "random places" if "random places" in base.index.get_level_values(0) else "random tokens"
+
+    def change(condition: str, quantity: str, times: float) -> str:
+        value, low, high = times * base.loc[(condition, quantity), ["change", "change_low", "change_high"]]
+        return f"{value:+.0f} [{low:+.0f}, {high:+.0f}]"
+
+    lines = [
+        f"{name}: {change(condition, 'length', 1)} tokens, accuracy {change(condition, 'accuracy', 100)} points"
+        for name, condition in {"Connectors forbidden": "suppressed", "Others, as much": control}.items()
+    ]
+    return "\n".join(lines).replace("-", "−")
 
 
 def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame]:
     """The figure and the numbers in it, from the measurement `interventions`.  Raises RecordError."""
     drawn = tidy(data, scale)
     conditions = [c for c in NAMES if c in set(drawn["condition"])]
-    lacking, seeds = [a for a in SHAPES if a not in set(drawn["arm"])], drawn["seed"].nunique()
+    seeds, there = drawn["seed"].nunique(), set(drawn["arm"])
+    lacking = [arm for arm in SHAPES if arm not in there and scale == "pocket"]  # elsewhere only the base is asked
     cut = drawn[(drawn["quantity"] == "truncated") & drawn["seed"].isna()]["value"].max()
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 4.2))
         for ax, quantity in zip(figure.subplots(1, len(SHOWN), sharey=True), SHOWN, strict=True):
             panel(ax, drawn[drawn["quantity"] == quantity], conditions)
             ax.set_xlabel(TITLES[quantity])
-        dots.legend(figure, {a: m for a, m in SHAPES.items() if a not in lacking})
+        dots.legend(figure, {a: m for a, m in SHAPES.items() if a in there})
         bottom = style.caption(figure, [
             "Markers: means with 95% intervals (bootstrap over held-out problems); small dots: one seed; dashed: plain "
             "decoding of the same arm; T = 1. Below the line: controls that take away (raise) as much of other tokens. "
             f"Entropy is the policy's own at the places it came to. At most {cut:.0%} of a condition's completions "
-            "were cut. In the pocket world a verbose step opens with a connector by construction."
-            + f" Missing: {', '.join(lacking)}." * bool(lacking) + f" Only {seeds} seeds." * (seeds < 3),
+            "were cut." + " Here a verbose step opens with a connector by construction." * (scale == "pocket")
+            + f" Missing: {', '.join(lacking)}." * bool(lacking)
+            + f" Only {seeds} seed{'s' * (seeds > 1)}." * (seeds < 3),
         ])  # fmt: skip
         figure.axes[0].set_title(message(drawn), loc="left")
         figure.subplots_adjust(left=0.175, right=0.98, top=0.86, bottom=bottom + 0.04, wspace=0.2)

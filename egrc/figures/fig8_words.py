@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from egrc.analysis import tokens
 from egrc.experiments.shared import once
 from egrc.figures import dots, style
-from egrc.figures.fig5_connectors import TITLES, columns
+from egrc.figures.fig5_connectors import NAMES, columns
 from egrc.paths import DATA
 
-SCALES = ("pocket", "smol")
-MOST = 30
+SCALES = ("pocket", "real")
+MOST = 15
 
 
 @once
@@ -56,20 +56,20 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     shown = columns(scale)
     drawn = pd.concat([tidy(s, data) for s in shown], ignore_index=True)
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 0.19 * int(drawn["rank"].max() + 1) + 1.4))
-        counts = []
+        figure = Figure(figsize=(style.WIDTH, 0.19 * int(drawn["rank"].max() + 1) + 1.55))
+        ranked = []
         for ax, s in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             panel(ax, drawn[drawn["scale"] == s])
-            ax.set_title(TITLES[s])
             own = drawn[(drawn["scale"] == s) & drawn["ranked"].notna()]
-            counts.append(f"{s}: {len(own)} of {own['ranked'].iloc[0]:.0f}, "
-                          f"{(own['class'] == 'connector').sum()} connectors")  # fmt: skip
+            connectors = (own["class"] == "connector").sum()
+            ax.set_title(f"{NAMES[s]}:\n{connectors} of the {len(own)} most uncertain: connectors", loc="left")
+            ranked.append(f"{own['ranked'].iloc[0]:.0f} ({s})")
         bottom = style.caption(figure, [
             "Filled, coloured: connectors; hollow: other words. Bars: 95% intervals, bootstrap over problems; small "
             "dots: one seed of sampling. Grey: occurrences. Words that occur at least "
-            f"{tokens.LEAST} times in at least {tokens.IN_PROBLEMS} problems, the most uncertain first "
-            f"({'; '.join(counts)}).",
+            f"{tokens.LEAST} times in at least {tokens.IN_PROBLEMS} problems, the first of "
+            f"{' and '.join(ranked)}.",
         ])  # fmt: skip
-        top = 1 - 0.3 / figure.get_figheight()
+        top = 1 - 0.45 / figure.get_figheight()
         figure.subplots_adjust(left=0.15, right=0.985, top=top, bottom=bottom, wspace=0.48)
     return figure, drawn

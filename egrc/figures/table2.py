@@ -21,9 +21,12 @@ SETS = (*benchmarks.SIX, "minerva")
 NO_COPY = "no copy of the set at hand"
 AT_HAND = ("gsm8k", "math500", "amc23", "aime24")
 """The sets of which we had a copy.  No other was ever read by this project."""
-MODELS = {"smol": "SmolLM2-135M-Instruct", "gpu": "R1-Distill-Qwen-1.5B", "gpu-7b": "R1-Distill-Qwen-7B"}
+MODELS = {
+    **{"smol": "SmolLM2-135M-Instruct", "real": "Qwen2.5-Coder-0.5B-Instruct"},
+    **{"gpu": "R1-Distill-Qwen-1.5B", "gpu-7b": "R1-Distill-Qwen-7B"},
+}
 """By scale.  The pocket world has problems of its own: table 1."""
-WANTED = {"smol": ("base",), "gpu": ("base", "egrc"), "gpu-7b": ("base", "egrc")}
+WANTED = {"smol": ("base",), "real": ("base",), "gpu": ("base", "egrc"), "gpu-7b": ("base", "egrc")}
 """Who is listed even where there are no rows."""
 GIVEN = ROOT / "data" / "published.csv"
 PUBLISHED = (
@@ -37,7 +40,7 @@ NOTES = (
     "Ours: estimate [95% interval]. pass@1 is the mean over k samples of each problem, then over problems; intervals "
     "resample problems, given the samples; where no problem was solved, or all were, they are the exact binomial ones. "
     "Majority: a vote among the k samples, ties shared. Tokens are completion tokens, end token included, of right and "
-    "wrong answers; an answer cut at the cap is wrong.",
+    "wrong answers; an answer cut at the cap is wrong. Minutes: by the clock, on one core that did other work, too.",
     "Problems are chosen by a hash of their text. There is no mean over sets: they differ in size and difficulty, and "
     "the sets at hand are not all six. Which six benchmarks the paper used is not public in what we could read.",
     "Published rows were made by others, on other models, with other prompts, samples, temperatures and caps: they "
@@ -87,7 +90,8 @@ def details(table: pd.DataFrame) -> pd.DataFrame:
         row |= {"top_p": f"{line['top_p']:g}", "cap": str(line["cap"])}
         row |= {"pass@1 (%)": percent(line, "accuracy"), "majority (%)": percent(line, "majority")}
         row |= {"tokens": number(line, "mean_tokens"), "thinking": number(line, "thinking_tokens")}
-        lines.append(row | {"answer": number(line, "answer_tokens"), "cut (%)": percent(line, "truncated")})
+        row |= {"answer": number(line, "answer_tokens"), "cut (%)": percent(line, "truncated")}
+        lines.append(row | {"minutes": f"{line['seconds'] / 60:.0f}"})
     return pd.DataFrame(lines)
 
 

