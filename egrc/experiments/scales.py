@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from egrc.checks import require
@@ -176,13 +175,10 @@ def keeps_weights(scale: str, arm: str, seed: int) -> bool:
     return arm in _scale(scale).deciding or keeps_all(scale, arm, seed)
 
 
-def world(scale: str, data: Path | None = None, seed: int = 0) -> World:
-    """The world of a named scale; `data`: the folder of its base model, if not the package's; `seed`: of the run, where
-    a scale has several base models."""
+def world(scale: str, seed: int = 0) -> World:
+    """The world of a named scale; `seed`: of the run, where a scale has several base models."""
     module, cls = _scale(scale).world.split(":")
     made = getattr(import_module(module), cls)()
-    if data is not None and hasattr(made, "data"):
-        made.data = data
     if hasattr(made, "seed"):
         made.seed = seed
     return made
