@@ -46,6 +46,10 @@ class Scale:
 DILEMMA_R = (0.01, 0.1, 0.2, 0.5, 0.8, 0.95)
 """Reward of a correct answer of L tokens, from more pressure to hardly any; the main arms have 0.05.  0.01, 0.1 and
 0.2 joined after a first look: at 0.5 and more no staged run leaves its first phase, so one staged setting was left."""
+RATES = (1e-3, 6e-3, 1e-2)
+"""Learning rates at which neither gate nor clock was set (0.003 is): by a look at one seed of no record, a gated run
+switches there at steps from 31 to 106."""
+CLOCK = ABLATIONS["egrc-fixed"][1]
 FIVE = (0, 1, 2, 3, 4)
 PEERS_AT: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("truncation", "dler"), {"compress_budget": 30}),
@@ -91,6 +95,8 @@ SCALES: dict[str, Scale] = {
         variants={
             **{f"joint-r{r}": ("joint", {"r": r}) for r in DILEMMA_R},
             **{f"egrc-r{r}": ("egrc", {"r": r}) for r in DILEMMA_R},
+            **{f"egrc-rate{rate:g}": ("egrc", {"learning_rate": rate}) for rate in RATES},
+            **{f"egrc-fixed-rate{rate:g}": ("egrc", {"learning_rate": rate, **CLOCK}) for rate in RATES},
             **ABLATIONS,
         },
         # Is one joint objective stuck where two stages are not?  Both are swept over the same shaping.
@@ -102,11 +108,13 @@ SCALES: dict[str, Scale] = {
             ),
             "peers": ("egrc", "compression", "joint", *OURS, *PEERS),
             "ablations": ("egrc", "compression", "egrc-reversed", *ABLATIONS, *(f"egrc-r{r}" for r in DILEMMA_R)),
+            # Is a gate that looks at the entropy of use where a clock was set for another speed of training?
+            "transfer": tuple(f"{arm}-rate{rate:g}" for rate in RATES for arm in ("egrc", "egrc-fixed")),
         },
         seeds=FIVE,
         study_seeds=dict.fromkeys(("egrc-fixed", *OURS), FIVE),
         deciding=("compression", "joint", "egrc", "egrc-reversed", "egrc-fixed", *OURS, *PEERS),
-        slim=frozenset({"peers", "ablations", "dilemma"}),
+        slim=frozenset({"peers", "ablations", "dilemma", "transfer"}),
         start={"steps": 240},
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
