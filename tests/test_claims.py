@@ -45,12 +45,12 @@ def test_a_seed_on_the_other_side_is_told_and_where_there_is_no_number_the_note_
 
 
 def test_the_bounds_are_those_that_were_fixed():
-    bounds = {f"{n}{'abcdefgh'[i]}": b for n, c in CLAIMS.items() for i, b in enumerate(c.readings.values())}
+    bounds = {f"{n}{'abcdefghij'[i]}": b for n, c in CLAIMS.items() for i, b in enumerate(c.readings.values())}
     assert bounds == {
         **{"1a": "< 0 nats", "1b": "< 0 nats", "1c": "< 0 nats", "1d": "< 0 tokens", "1e": "< 0", "1f": "< 0"},
         **{"2a": "> 0 nats", "2b": "> 0 nats", "2c": "> 0 nats", "2d": "> 0 tokens"},
         **{"3a": "> 0", "3b": "> 0 tokens", "4a": "> 1", "4b": ">= 0.2", "5a": "> 1", "5b": "> 0", "6a": "< 0"},
-        **{f"7{letter}": "> 0" for letter in "abcdefgh"},
+        **{f"7{letter}": "> 0" for letter in "abcdefghij"},
         **{"8a": ">= 0.95", "8b": ">= 0", "8c": "> -0.02", "8d": "< 0.2", "8e": ">= -0.05"},
     }
     assert {n: c.deciding for n, c in CLAIMS.items()} == dict.fromkeys(range(1, 7), 1) | {7: 4, 8: 2}
@@ -236,11 +236,11 @@ def test_the_gate_against_its_controls(tmp_path):
     write_csv(file, steps.assign(phase=np.where(steps["step"] <= 60, "compress", "explore")))
     shutil.rmtree(tmp_path / "runs" / "pocket" / "egrc-shuffled")
     lines = claims.verdicts("pocket", 7, tmp_path).set_index("reading")
-    assert lines.index[lines["verdict"] == "not measured"].tolist() == ["7c", "7g"]
+    assert lines.index[lines["verdict"] == "not measured"].tolist() == ["7c", "7g", "7i", "7j"]
     assert lines["note"]["7c"] == "`python -m egrc sweep --scale pocket --study ablations` makes it"
-    there = lines.drop(["7c", "7g"])
+    there = lines.drop(["7c", "7g", "7i", "7j"])
     assert there["estimate"].tolist() == pytest.approx([0.5] * 3 + [0.4] * 3) and (there["seeds"] == 2).all()
-    assert (there["verdict"] == "supported").all() and lines["primary"].tolist() == [True] * 4 + [False] * 4
+    assert (there["verdict"] == "supported").all() and lines["primary"].tolist() == [True] * 4 + [False] * 6
     said = "control: fixed step, not looking; it switched at another step on"
     assert lines["note"]["7a"] == f"{said} 1 of 2 seeds" and "stages reversed" in lines["note"]["7d"]
     write_csv(file, steps.assign(phase="compress"))
@@ -257,6 +257,23 @@ def test_the_gate_against_its_controls(tmp_path):
     assert lines["note"].str.startswith("entropy changed by +0.100 [-0.096, +0.296] nats in phase 2 (over seeds)").all()
     assert lines["estimate"].tolist() == pytest.approx([0.5] * 3 + [0.4] * 3)  # the numbers stand all the same
     assert np.isnan(claims.of_mean([0.1, np.nan])).all()  # one seed says nothing of seeds
+
+
+def test_the_gate_against_the_clock_at_other_rates(tmp_path):
+    """At each rate the gated arm is right on the even ones of ten problems in floor + 20 tokens (0.8 removed), that of
+    the clock on none in + 60: but at the last rate it is right on all."""
+    write_pair(tmp_path, lambda i: i % 2 == 0, lambda i: 20)
+    last = scales.RATES[-1]
+    for arm, seed in scales.study_runs("pocket", "transfer"):
+        gated = "fixed" not in arm
+        rows = answers(
+            lambda i, g=gated, a=arm: i % 2 == 0 if g else a.endswith(f"{last:g}"), lambda i, g=gated: 20 if g else 60
+        )
+        synthetic.write_run(tmp_path, arm, seed, rows, like="egrc")
+    lines = claims.verdicts("pocket", 7, tmp_path).set_index("reading")
+    assert lines.loc[["7i", "7j"], "estimate"].tolist() == pytest.approx([(0.5 + 0.5 - 0.5) / 3, 0.4])
+    assert lines.loc[["7i", "7j"], "seeds"].tolist() == [9, 9] and lines["verdict"]["7j"] == "supported"
+    assert f"at {last:g} the gate switched after step " in lines["note"]["7j"]
 
 
 def test_nothing_measured_is_no_verdict_but_names_the_command(tmp_path):
