@@ -104,6 +104,18 @@ def test_entropy_per_token_is_one_sum_by_another():
     assert changes.change(rows, "accuracy", "per_token", n_boot=10).estimate == pytest.approx(30 / 60 - 10 / 20)
 
 
+def test_entropy_per_token_falls_by_mix_or_by_certainty():
+    """Of 10 tokens 5 connectors at 2 nats and 5 others at 0; the arm writes 2 connectors at 1 nat and 8 others at 0:
+    shares move by -0.3 at 1.5 nats, and connectors by -1 nat at a share of 0.35."""
+    base, arm = np.array([5.0, 5, 10, 0]), np.array([2.0, 8, 2, 0])
+    mix, certainty = changes.mix_and_certainty(arm, base)
+    assert (mix, certainty) == pytest.approx((-0.45, -0.35)) and mix + certainty == pytest.approx(0.2 - 1)
+    none = np.array([0.0, 10, 0, 0])  # a class that is gone has not become surer
+    assert changes.mix_and_certainty(none, base) == pytest.approx((-1, 0))
+    both = changes.mix_and_certainty(np.stack([arm, none]), np.stack([base, base]))
+    assert both[0] == pytest.approx([-0.45, -1])
+
+
 def test_rows_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="no rows of arm 'egrc'.*accuracy"):
         changes.change(policies("tokens"), "egrc", "tokens")

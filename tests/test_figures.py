@@ -124,8 +124,10 @@ def test_figure_3_has_every_seed_and_interval(draw):
     means = ends[ends["seed"].isna()]
     assert len(means) == 4 * 3 and means[["low", "high"]].notna().all(axis=None)
     assert (ends.groupby(["arm", "quantity"])["seed"].nunique() == 3).all()
-    expected = changes.change(made_up.policies(synthetic.LENGTH), "joint", "tokens", 50).estimate
-    assert means.set_index(["arm", "quantity"])["value"]["joint", "tokens"] == pytest.approx(expected)
+    values = means.set_index(["arm", "quantity"])["value"]
+    expected = changes.change(made_up.policies(synthetic.LENGTH), "joint", "per_token", 50).estimate
+    assert values["joint", "per_token"] == pytest.approx(expected)
+    assert values["joint", "mix"] + values["joint", "certainty"] == pytest.approx(expected)
     by_hand = pd.DataFrame({"arm": [*"aabbcc"], "value": [-2, -3, 2, 3, -5, 1], "low": -9.0, "high": -1.0})
     by_hand.loc[by_hand["arm"] == "b", ["low", "high"]] = 1.0, 9.0
     assert fig3_conflict.title("x", by_hand) == "x\nfell: a; rose: b"  # of c one seed rose
@@ -189,9 +191,9 @@ def test_arms_are_held_against_egrc(name, arms, draw):
     figure, numbers = draw(name)
     own = numbers.query("what == 'seed' and part == 'mean' and quantity == 'removed'").groupby("arm").size()
     assert own[["egrc", *arms]].to_dict() == {a: 3 if a in synthetic.STUDIES else 5 for a in ("egrc", *arms)}
-    title = figure.axes[2].get_title(loc="left")
-    assert title.startswith("Accuracy on hole-4\n")
-    points = [line for line in figure.axes[2].lines if line.get_marker() == "o"]
+    title = figure.axes[1].get_title(loc="left")
+    assert title.startswith("Length removed\n")
+    points = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
     coloured = [line for line in points if line.get_color() == dots.CONNECTOR]
     counted = sum(map(int, re.findall(r"(\d+) (?:higher|lower)", title)))
     assert counted in (0, len(coloured)) and ("no clear" in title) == (not coloured)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from egrc.analysis.verdicts import Answer
+from egrc.entropy import CLASSES
 from egrc.evaluation.intervals import N_BOOT, interval
 
 UNIT = ["benchmark", "id"]
@@ -23,18 +24,43 @@ UNIT = ["benchmark", "id"]
 class Quantity(NamedTuple):
     """What is compared, and the unit of its differences ('' for a share).
 
-    `of` makes one or two columns of rows that are grouped by unit and seed: one is averaged over benchmarks; of two the
-    ratio of their sums over all units is taken, so that a benchmark has the weight of its tokens.
+    `of` makes columns [k] of rows that are grouped by unit and seed.  `compare` takes the arm's and the base's sums
+    [..., k] over all units, so that a benchmark has the weight of its tokens; without it k is 1, and benchmarks count
+    alike.
     """
 
     title: str
     unit: str
     of: Callable[[Any], pd.DataFrame | pd.Series]
     kind: str = "completion"
+    compare: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+
+def mix_and_certainty(arm: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts of a difference in entropy per token, in nats; they add up to it.  [ours]
+
+    Of sums [..., 2 classes] (tokens of each class, then their entropies): what the classes' shares of the tokens did,
+    each class as sure as on the mean of both sides; and what each class's mean entropy did, at the mean shares.  A
+    class that one side never writes has there the other's mean, so that it counts as mix alone.
+    """
+    (n, nats), (n0, nats0) = (np.split(side, 2, axis=-1) for side in (arm, base))
+    mean, mean0 = (e / np.where(count > 0, count, np.nan) for e, count in ((nats, n), (nats0, n0)))
+    mean, mean0 = np.nan_to_num(np.where(n > 0, mean, mean0)), np.nan_to_num(np.where(n0 > 0, mean0, mean))
+    share, share0 = n / n.sum(-1, keepdims=True), n0 / n0.sum(-1, keepdims=True)
+    return ((share - share0) * (mean + mean0) / 2).sum(-1), ((share + share0) / 2 * (mean - mean0)).sum(-1)
+
+
+def _classes(by: Any) -> pd.DataFrame:
+    return by[[f"{what}_{name}" for what in ("n", "entropy") for name in CLASSES]].mean()
 
 
 QUANTITIES = {
-    "per_token": Quantity("entropy per token", "nats", lambda by: by[["entropy_sum", "tokens"]].mean()),
+    "per_token": Quantity(
+        *("entropy per token", "nats", lambda by: by[["entropy_sum", "tokens"]].mean(), "completion"),
+        lambda arm, base: arm[..., 0] / arm[..., 1] - base[..., 0] / base[..., 1],
+    ),
+    "mix": Quantity("... by the mix of tokens", "nats", _classes, compare=lambda *sums: mix_and_certainty(*sums)[0]),
+    "certainty": Quantity("... by certainty", "nats", _classes, compare=lambda *sums: mix_and_certainty(*sums)[1]),
     "per_completion": Quantity("entropy per completion", "nats", lambda by: by["entropy_sum"].mean()),
     "prefix": Quantity("entropy after fixed prefixes", "nats", lambda by: by["entropy_sum"].mean(), "prefix"),
     "tokens": Quantity("completion length", "tokens", lambda by: by["tokens"].mean()),
@@ -61,10 +87,9 @@ def change(policies: pd.DataFrame, arm: str, quantity: str, n_boot: int = N_BOOT
     sizes = np.unique(strata, return_counts=True)[1]
 
     def difference(means: np.ndarray) -> np.ndarray:
-        sums = np.tensordot(sizes, means, axes=(0, means.ndim - 2))
-        if means.shape[-1] == 4:
-            return sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
-        return (means[..., 0] - means[..., 1]).mean(-1)
+        if what.compare is None:
+            return (means[..., 0] - means[..., 1]).mean(-1)
+        return what.compare(*np.split(np.tensordot(sizes, means, axes=(0, means.ndim - 2)), 2, axis=-1))
 
     runs = [_paired(own.droplevel("seed"), averaged).groupby("benchmark").mean() for _, own in mine.groupby("seed")]
     alone = tuple(float(difference(run.to_numpy())) for run in runs)

@@ -48,7 +48,7 @@ def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[
     order, each in a few words.  Raises RecordError."""
     runs, at = ablations.load(scale, data, study), tables.compared_at(scale, data)
     rows = tables.rows_at(runs, at)
-    floor, hardest = tables.floors(scale, rows["benchmark"].unique()), tables.hardest(rows)
+    floor = tables.floors(scale, rows["benchmark"].unique())
     levels, means = ablations.levels(rows, floor), ablations.differences(rows, floor, N_BOOT).query("seeds > 1")
     alone = {arm: ablations.by_seed(levels, arm) for arm in means["arm"].unique()}
     alone[WHOLE] = levels.loc[WHOLE] - levels.loc[WHOLE].groupby(level="part").mean()
@@ -59,18 +59,16 @@ def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[
     arms = {WHOLE: f"{WHOLE}, about its mean"} | {arm: name for arm, name in words.items() if arm in alone}
     absent = sorted(set(words) - set(alone))
     named = ", ".join(absent) if len(absent) <= FEW else f"{len(absent)} arms (table 3 has their names)"
-    columns = {("accuracy", "mean"): "Accuracy", ("removed", "mean"): "Length removed",
-               ("accuracy", hardest): f"Accuracy on {hardest}"}  # fmt: skip
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.24 * len(arms) + 1.75))
-        axes = figure.subplots(1, len(columns))
-        for ax, ((quantity, part), title) in zip(axes, columns.items(), strict=True):
-            said = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == part)])
+        axes = figure.subplots(1, 2)
+        for ax, quantity, title in zip(axes, ("accuracy", "removed"), ("Accuracy", "Length removed"), strict=True):
+            said = panel(ax, arms, drawn[(drawn["quantity"] == quantity) & (drawn["part"] == "mean")])
             ax.set_title(f"{title}\n{said}", loc="left")
             ax.set_xlabel(f"arm − {WHOLE} (points)")
             dots.name_rows(ax, list(arms.values()) if ax is axes[0] else [""] * len(arms))
         bottom = style.caption(figure, [
-            f"Held-out problems at T = {at:g}; means over the seeds that both have, with 95% intervals over problems; "
+            f"Held-out problems at T = {at:g}; means over benchmarks and the seeds that both have, with 95% intervals; "
             "small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
             f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Higher, lower (coloured): beyond the grey, and beyond "
             f"{LEAST} point in every seed." + f" Not trained on two seeds: {named}." * bool(absent)

@@ -1,4 +1,4 @@
-"""Figure 3: what each objective alone, and both in one reward, did to entropy, in all readings of the word.
+"""Figure 3: what each objective alone, and both in one reward, did to entropy: another mix of tokens, or surer ones?
 
 Arm minus base on held-out problems (`egrc.analysis.changes`).
 """
@@ -20,9 +20,9 @@ ARMS = ("accuracy", "compression", "joint")
 N_BOOT = 1000
 PANELS = {
     "per_token": ("Entropy per token", "nats"),
-    "prefix": ("Entropy after prefixes", "nats"),
-    "per_completion": ("Entropy per completion", "nats"),
-    "tokens": ("Length", "tokens"),
+    "mix": ("= by the mix of tokens", "nats"),
+    "certainty": ("+ by certainty", "nats"),
+    "prefix": ("After fixed prefixes", "nats"),
 }
 """The quantities, all arm minus base, with their units."""
 
@@ -52,7 +52,9 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     drawn = differences(rows.load("policies", scale, data))
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 2.3))
-        for ax, (quantity, (name, unit)) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        for ax, (quantity, (name, unit)) in zip(
+            figure.subplots(1, len(PANELS), sharex=True), PANELS.items(), strict=True
+        ):
             own = drawn[drawn["quantity"] == quantity]
             for y, arm in enumerate(ARMS):
                 mean, *seeds = own[own["arm"] == arm].itertuples()
@@ -64,9 +66,9 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
             ax.xaxis.set_major_locator(MaxNLocator(3))
             ax.set_xlabel(f"arm − base ({unit})")
         bottom = style.caption(figure, [
-            "Entropy and length after training, arm − base, on held-out problems at T = 1: means with 95% intervals "
-            "(bootstrap: problems or prefixes); small dots: one seed. Intervals that are not seen are narrower "
-            "than the marker. Fell, rose: the interval, and every seed.",
+            "Entropy per token after training, arm − base, on held-out problems at T = 1, and its two parts: "
+            "other shares of the classes of tokens, and surer tokens within them. Means with 95% intervals over "
+            "problems or prefixes; small dots: one seed. Fell, rose: the interval, and every seed.",
         ])  # fmt: skip
         figure.subplots_adjust(left=0.12, right=0.985, top=0.8, bottom=bottom, wspace=0.15)
     return figure, drawn
