@@ -277,10 +277,10 @@ def test_the_gate_against_the_clock_at_other_rates(tmp_path):
     write_pair(tmp_path, lambda i: i % 2 == 0, lambda i: 20)
     last = scales.RATES[-1]
     for arm, seed in scales.study_runs("pocket", "transfer"):
-        gated = "fixed" not in arm
-        rows = answers(
-            lambda i, g=gated, a=arm: i % 2 == 0 if g else a.endswith(f"{last:g}"), lambda i, g=gated: 20 if g else 60
-        )
+        rows = answers(lambda i: i % 2 == 0, lambda i: 20)
+        if "fixed" in arm:
+            right = arm.endswith(f"{last:g}")
+            rows = answers(lambda i, right=right: right, lambda i: 60)
         synthetic.write_run(tmp_path, arm, seed, rows, like="egrc")
     lines = claims.verdicts("pocket", 7, tmp_path).set_index("reading")
     assert lines.loc[["7i", "7j"], "estimate"].tolist() == pytest.approx([(0.5 + 0.5 - 0.5) / 3, 0.4])

@@ -56,8 +56,8 @@ def _classes(by: Any) -> pd.DataFrame:
 
 QUANTITIES = {
     "per_token": Quantity(
-        *("entropy per token", "nats", lambda by: by[["entropy_sum", "tokens"]].mean(), "completion"),
-        lambda arm, base: arm[..., 0] / arm[..., 1] - base[..., 0] / base[..., 1],
+        *("entropy per token", "nats", lambda by: by[["entropy_sum", "tokens"]].mean()),
+        compare=lambda arm, base: arm[..., 0] / arm[..., 1] - base[..., 0] / base[..., 1],
     ),
     "mix": Quantity("... by the mix of tokens", "nats", _classes, compare=lambda *sums: mix_and_certainty(*sums)[0]),
     "certainty": Quantity("... by certainty", "nats", _classes, compare=lambda *sums: mix_and_certainty(*sums)[1]),

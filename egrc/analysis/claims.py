@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,12 @@ def of_mean(values: Sequence[float]) -> tuple[float, float, float]:
     return there.mean(), there.mean() - half, there.mean() + half
 
 
+def over(line: pd.Series, alone: pd.Series, *notes: str) -> Answer:
+    """EGRC minus another arm: a line of `ablations.differences`, which has the other minus EGRC, and each seed."""
+    ends = (-line["estimate"], -line["high"], -line["low"], line["problems"], line["seeds"])
+    return Answer(*ends, tuple(alone), *notes)
+
+
 def gates(scale: str, data: Path) -> list[Answer | str]:
     """EGRC minus each control on the seeds that both have: accuracy, then the removed length.  The note: on how many
     seeds it switched at another step than EGRC, and on how many never.  Premise: entropy rises in EGRC's phase 2."""
@@ -149,9 +156,7 @@ def gates(scale: str, data: Path) -> list[Answer | str]:
         apart = sum(control != gated for control, gated in both) - never
         note = f"control: {ablations.WORDS[arm]}; it switched at another step on {apart} of {len(both)} seeds"
         note += f", never on {never}" if never else ""
-        ends = (-line["estimate"], -line["high"], -line["low"], line["problems"], line["seeds"])
-        each = tuple(alone.xs("mean", level="part")[quantity])
-        answers.append(Answer(*ends, each, note, absent))
+        answers.append(over(line, alone.xs("mean", level="part")[quantity], note, absent))
     return answers
 
 
@@ -164,23 +169,19 @@ def transfer(scale: str, data: Path) -> list[Answer | str]:
         return [str(missing)] * 2
     bases = [run for run in tables.load(scale, ("base",), data) if run.seed in {own.seed for own in runs}]
     rows = tables.rows_at([*bases, *runs], tables.compared_at(scale, data))
-    rate = rows["arm"].str.extract(r"-rate(.+)")[0].fillna("")
-    rows = rows.assign(arm=rows["arm"].str.split("-rate").str[0], seed=rate + "/" + rows["seed"].astype(str))
+    parts = rows["arm"].str.partition("-rate")
+    rows = rows.assign(arm=parts[0], seed=parts[2] + "/" + rows["seed"].astype(str))
     floor = tables.floors(scale, rows["benchmark"].unique())
     lines = ablations.differences(rows, floor).query("part == 'mean'").set_index("quantity")
     alone = ablations.by_seed(ablations.levels(rows, floor), ablations.WHOLE, "egrc-fixed").xs("mean", level="part")
     switched: dict[str, list[str]] = {}
     for run in runs:
-        if not run.arm.startswith("egrc-fixed"):
+        arm, _, rate = run.arm.partition("-rate")
+        if arm == ablations.WHOLE:
             steps = [str(first - 1) for first, _ in ablations.switches(run.steps)]
-            switched.setdefault(run.arm.removeprefix("egrc-rate"), []).append(", ".join(steps) or "never")
+            switched.setdefault(rate, []).append(", ".join(steps) or "never")
     note = "; ".join(f"at {rate} the gate switched after step {', '.join(steps)}" for rate, steps in switched.items())
-    answers: list[Answer | str] = []
-    for name in ("accuracy", "removed"):
-        line = lines.loc[name]
-        ends = (-line["estimate"], -line["high"], -line["low"], line["problems"], line["seeds"])
-        answers.append(Answer(*ends, tuple(alone[name]), note))
-    return answers
+    return [over(lines.loc[name], alone[name], note) for name in ("accuracy", "removed")]
 
 
 def headline(scale: str, data: Path) -> list[Answer]:
@@ -308,7 +309,14 @@ def _of(number: int, scale: str, data: Path) -> pd.DataFrame:
     except NotMade as missing:
         answers = [str(missing)] * len(claim.readings)
     for i, ((quantity, predicate), answer) in enumerate(zip(claim.readings.items(), answers, strict=True)):
-        line: tuple[Any, ...] = (number, f"{number}{'abcdefghij'[i]}", i < claim.deciding, scale, quantity, predicate)
+        line: tuple[Any, ...] = (
+            number,
+            f"{number}{ascii_lowercase[i]}",
+            i < claim.deciding,
+            scale,
+            quantity,
+            predicate,
+        )
         if isinstance(answer, Answer):
             line += (*answer[:5], *judged(answer, predicate))
         else:

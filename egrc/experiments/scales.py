@@ -35,9 +35,6 @@ class Scale:
     """By arm: the seeds, where a study asks for others than the first three."""
     deciding: tuple[str, ...] = ()
     """Arms that `analysis.confirm` asks again, at every seed that a study asks for: these keep their weights."""
-    slim: frozenset[str] = frozenset()
-    """Studies whose runs keep only steps and answers (`experiments.records.SLIM`), and their adapters where they are
-    `deciding`: a hundred adapters would make a clone heavy, and nothing reads them."""
     start: dict[str, Any] = field(default_factory=dict)
     """Overrides for the accuracy training that makes the policy from which all arms start (`experiments.start`)."""
     hardware: Hardware = Hardware()  # what it asks of a machine; `train --on NAME=VALUE` changes it
@@ -47,8 +44,8 @@ DILEMMA_R = (0.01, 0.1, 0.2, 0.5, 0.8, 0.95)
 """Reward of a correct answer of L tokens, from more pressure to hardly any; the main arms have 0.05.  0.01, 0.1 and
 0.2 joined after a first look: at 0.5 and more no staged run leaves its first phase, so one staged setting was left."""
 RATES = (1e-3, 6e-3, 1e-2)
-"""Learning rates at which neither gate nor clock was set (0.003 is): by a look at one seed of no record, a gated run
-switches there at steps from 31 to 106."""
+"""Learning rates for which neither gate nor clock was set; chosen by when a gated run on a seed of no record switches
+there, earlier and later than at the rate for which both were."""
 CLOCK = ABLATIONS["egrc-fixed"][1]
 FIVE = (0, 1, 2, 3, 4)
 PEERS_AT: dict[str, dict[str, Any]] = {
@@ -114,7 +111,6 @@ SCALES: dict[str, Scale] = {
         seeds=FIVE,
         study_seeds=dict.fromkeys(("egrc-fixed", *OURS), FIVE),
         deciding=("compression", "joint", "egrc", "egrc-reversed", "egrc-fixed", *OURS, *PEERS),
-        slim=frozenset({"peers", "ablations", "dilemma", "transfer"}),
         start={"steps": 240},
     ),
     "smol": Scale(  # shows that everything runs on a real model; far too few steps to show more
@@ -162,20 +158,17 @@ def study_runs(scale: str, name: str) -> list[tuple[str, int]]:
     return [(arm, seed) for arm in arms for seed in s.study_seeds.get(arm, s.seeds if arm in s.arms else s.seeds[:3])]
 
 
-def extras(scale: str) -> dict[tuple[str, int], set[str]]:
-    """The runs (arm, seed) that only studies name, with the names of these studies."""
-    s, studies = _scale(scale), dict[tuple[str, int], set[str]]()
-    for name in s.studies:
-        for run in study_runs(scale, name):
-            if run[0] not in s.arms or run[1] not in s.seeds:
-                studies.setdefault(run, set()).add(name)
-    return studies
+def extras(scale: str) -> list[tuple[str, int]]:
+    """The runs (arm, seed) that only studies name."""
+    s = _scale(scale)
+    asked = dict.fromkeys(run for name in s.studies for run in study_runs(scale, name))
+    return [(arm, seed) for arm, seed in asked if arm not in s.arms or seed not in s.seeds]
 
 
 def keeps_all(scale: str, arm: str, seed: int) -> bool:
-    """Does this run's record keep its adapter, rollouts and decisions?"""
-    of_studies = extras(scale).get((arm, seed))
-    return not of_studies or not of_studies <= _scale(scale).slim
+    """Does this run's record keep its adapter, rollouts and decisions?  One that only studies name keeps steps and
+    answers (`experiments.records.SLIM`): a hundred adapters would make a clone heavy, and nothing reads them."""
+    return (arm, seed) not in extras(scale)
 
 
 def keeps_weights(scale: str, arm: str, seed: int) -> bool:

@@ -68,10 +68,10 @@ def draw(study: str, words: Mapping[str, str], scale: str, data: Path) -> tuple[
             ax.set_xlabel(f"arm − {WHOLE} (points)")
             dots.name_rows(ax, list(arms.values()) if ax is axes[0] else [""] * len(arms))
         bottom = style.caption(figure, [
-            f"Held-out problems at T = {at:g}; means over benchmarks and the seeds that both have, with 95% intervals; "
-            "small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance (95%, from "
-            f"{WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Higher, lower (coloured): beyond the grey, and beyond "
-            f"{LEAST} point in every seed." + f" Not trained on two seeds: {named}." * bool(absent)
+            f"Held-out problems at T = {at:g}; means over benchmarks and the seeds of both; 95% intervals over "
+            "problems; small dots: one seed. Grey: how far as many seeds of two equal arms lie apart by chance "
+            f"(95%, from {WHOLE}'s {configs['arm'].eq(WHOLE).sum()} seeds). Higher, lower (coloured): beyond the grey, "
+            f"and beyond {LEAST} point in every seed." + f" Not trained on two seeds: {named}." * bool(absent)
         ])  # fmt: skip
         figure.subplots_adjust(left=0.22, right=0.985, top=1 - 0.42 / figure.get_figheight(), bottom=bottom, wspace=0.1)
     return figure, drawn

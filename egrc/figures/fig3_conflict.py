@@ -19,12 +19,12 @@ SCALES = ("pocket",)
 ARMS = ("accuracy", "compression", "joint")
 N_BOOT = 1000
 PANELS = {
-    "per_token": ("Entropy per token", "nats"),
-    "mix": ("= by the mix of tokens", "nats"),
-    "certainty": ("+ by certainty", "nats"),
-    "prefix": ("After fixed prefixes", "nats"),
+    "per_token": "Entropy per token",
+    "mix": "= by the mix of tokens",
+    "certainty": "+ by certainty",
+    "prefix": "After fixed prefixes",
 }
-"""The quantities, all arm minus base, with their units."""
+"""The quantities, all arm minus base, in nats per token."""
 
 
 def differences(policies: pd.DataFrame) -> pd.DataFrame:
@@ -52,23 +52,23 @@ def draw(scale: str = "pocket", data: Path = DATA) -> tuple[Figure, pd.DataFrame
     drawn = differences(rows.load("policies", scale, data))
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 2.3))
-        for ax, (quantity, (name, unit)) in zip(
-            figure.subplots(1, len(PANELS), sharex=True), PANELS.items(), strict=True
-        ):
+        axes = figure.subplots(1, len(PANELS), sharex=True)
+        for ax, (quantity, name) in zip(axes, PANELS.items(), strict=True):
             own = drawn[drawn["quantity"] == quantity]
             for y, arm in enumerate(ARMS):
                 mean, *seeds = own[own["arm"] == arm].itertuples()
                 dots.dot(ax, y, mean.value, mean.low, mean.high, style.colour(arm), seeds=[s.value for s in seeds])
             ax.axvline(0, **dots.GUIDE)
-            first = ax is figure.axes[0]
+            first = ax is axes[0]
             dots.name_rows(ax, ARMS if first else [""] * len(ARMS), map(style.colour, ARMS))
             ax.set_title(title(name, own), loc="left")
             ax.xaxis.set_major_locator(MaxNLocator(3))
-            ax.set_xlabel(f"arm − base ({unit})")
+            ax.set_xlabel("arm − base (nats)")
         bottom = style.caption(figure, [
             "Entropy per token after training, arm − base, on held-out problems at T = 1, and its two parts: "
-            "other shares of the classes of tokens, and surer tokens within them. Means with 95% intervals over "
-            "problems or prefixes; small dots: one seed. Fell, rose: the interval, and every seed.",
+            "other shares of the classes of tokens, and surer tokens within them. Means, to which a seed with more "
+            "tokens gives more, with 95% intervals over problems or prefixes; small dots: one seed. Fell, rose: the "
+            "interval, and every seed.",
         ])  # fmt: skip
         figure.subplots_adjust(left=0.12, right=0.985, top=0.8, bottom=bottom, wspace=0.15)
     return figure, drawn
