@@ -6,12 +6,13 @@ from docutils.utils.math import latex2mathml
 project, author, copyright = "egrc", "the egrc authors", "the egrc authors, MIT licence"
 extensions = ["myst_nb"]
 html_theme, html_title = "furo", "EGRC, a companion that runs"
-html_static_path, html_css_files = ["static"], ["site.css"]
+html_static_path, html_css_files, html_favicon = ["static"], ["site.css"], "static/icon.svg"
 html_show_sphinx = html_copy_source = html_show_sourcelink = False
 
 nb_execution_mode = "off"  # `make paper` has run them
 nb_ipywidgets_js = {}  # by default from a network; what a widget would show stands beside it as a still picture
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # the default, CommonMark, has no tables
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
