@@ -163,7 +163,7 @@ def test_bad_variables_and_an_old_python_stop_before_anything_is_installed(tmp_p
 def test_ci_runs_make_test_and_forbids_skips():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert re.search(r"\bmake( site)? test\b", script.read_text()) and "export EGRC_NO_SKIP=1" in script.read_text()
+    assert "make test" in script.read_text() and "export EGRC_NO_SKIP=1" in script.read_text()
 
 
 @pytest.mark.parametrize(("no_skip", "outcomes"), [("1", "1 failed, 1 passed, 2 errors"), ("0", "1 passed, 3 skipped")])

@@ -309,14 +309,8 @@ def _of(number: int, scale: str, data: Path) -> pd.DataFrame:
     except NotMade as missing:
         answers = [str(missing)] * len(claim.readings)
     for i, ((quantity, predicate), answer) in enumerate(zip(claim.readings.items(), answers, strict=True)):
-        line: tuple[Any, ...] = (
-            number,
-            f"{number}{ascii_lowercase[i]}",
-            i < claim.deciding,
-            scale,
-            quantity,
-            predicate,
-        )
+        name = f"{number}{ascii_lowercase[i]}"
+        line: tuple[Any, ...] = (number, name, i < claim.deciding, scale, quantity, predicate)
         if isinstance(answer, Answer):
             line += (*answer[:5], *judged(answer, predicate))
         else:
